@@ -1,0 +1,95 @@
+//! Who is asking: the immutable snapshot that one request is served with, from its first byte to its last.
+//! Plain data; nothing here does I/O, knows HTTP or reads the clock.
+
+mod entities;
+mod ids;
+mod session;
+
+use std::sync::Arc;
+
+pub use entities::{Platform, SealedCredential, User};
+pub use ids::{IdError, PlatformId, SessionId, UserId};
+pub use session::Session;
+
+use crate::clock::Timestamp;
+use crate::reason::Reason;
+
+/// What one request may know about who sent it.
+///
+/// Invariant: when it was made the session was live, the user active, and the platform, if there is one,
+/// active and owned by the user.
+#[derive(Clone, Debug)]
+pub struct Context {
+    /// The session that was validated.
+    pub session: Arc<Session>,
+    /// The user the session belongs to.
+    pub user: Arc<User>,
+    /// The platform in force, if any.
+    pub platform: Option<Arc<Platform>>,
+    /// Why there is no platform although one was chosen: it is gone, inactive or somebody else's.
+    pub platform_refused: bool,
+    /// When the session was last used before this request, as far as anyone knows.
+    pub last_seen: Timestamp,
+    /// The slowest layer that had to be asked.
+    pub layer: Layer,
+}
+
+/// Where an answer came from.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum Layer {
+    /// The memory of this process.
+    Process,
+    /// Redis, or the embedded store.
+    Store,
+    /// Postgres, or the embedded directory.
+    Directory,
+}
+
+impl Layer {
+    /// The word used in metrics and logs.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Process => "process",
+            Self::Store => "store",
+            Self::Directory => "directory",
+        }
+    }
+}
+
+/// The three outcomes of resolving a session. They never stand in for each other.
+#[derive(Clone, Debug)]
+pub enum Resolution {
+    /// The session is valid, and this is its context.
+    Known(Arc<Context>),
+    /// There is certainly no valid session; the reason says why.
+    Unknown(Reason),
+    /// The stores could not say.
+    Undetermined(Reason),
+}
+
+/// What the signed context tells an application about identity.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Authn {
+    /// A valid session.
+    Session,
+    /// Checked: nobody.
+    None,
+    /// The route did not ask.
+    Unchecked,
+    /// The route asked, the stores could not say, and the route lets that pass.
+    Undetermined,
+}
+
+impl Authn {
+    /// The value of the `authn` context header.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Session => "session",
+            Self::None => "none",
+            Self::Unchecked => "unchecked",
+            Self::Undetermined => "undetermined",
+        }
+    }
+}

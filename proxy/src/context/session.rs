@@ -1,0 +1,35 @@
+//! A session: who, with which platform, since when, until when.
+
+use serde::{Deserialize, Serialize};
+
+use super::{PlatformId, SessionId, UserId};
+use crate::clock::Timestamp;
+
+/// What every store keeps of a session. It holds no token and nothing from which one could be made.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Session {
+    /// The key of the session in every store.
+    pub id: SessionId,
+    /// Whose session it is.
+    pub user: UserId,
+    /// The platform that was chosen, if one was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub platform: Option<PlatformId>,
+    /// When it began.
+    pub created: Timestamp,
+    /// When the user last proved who they are; what a recent-login requirement looks at.
+    pub authenticated: Timestamp,
+    /// The absolute end; after a rotation the predecessor's end is the end of its grace.
+    pub expires: Timestamp,
+    /// The session that this one replaced by rotation. Ending one ends both.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub predecessor: Option<SessionId>,
+    /// The session that replaced this one, while its grace lasts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub successor: Option<SessionId>,
+    /// Who acts for the user, when somebody does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub actor: Option<UserId>,
+    /// Counts the changes to this session; what compare-and-set compares.
+    pub version: u64,
+}

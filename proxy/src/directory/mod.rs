@@ -1,0 +1,175 @@
+//! The durable truth: users, platforms, sessions, settings and the audit log, in Postgres or SQLite.
+//! A directory knows nothing of the store, cookies or HTTP.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use async_trait::async_trait;
+
+use crate::clock::Timestamp;
+use crate::context::{Platform, PlatformId, Session, SessionId, User, UserId};
+
+/// A session as the directory keeps it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct SessionRow {
+    /// The session.
+    pub session: Session,
+    /// When it was ended, if it was.
+    pub ended: Option<Timestamp>,
+    /// When it was last used, as far as written.
+    pub last_seen: Option<Timestamp>,
+}
+
+/// The outcome of a conditional change.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Change<T> {
+    /// It was made, and this is what stands now.
+    Done(T),
+    /// What was to be changed is not there any more, or has ended.
+    Gone,
+    /// It was changed by somebody else meanwhile.
+    Conflict,
+}
+
+/// One line of the audit log.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct AuditEntry {
+    /// When.
+    pub at: Timestamp,
+    /// What happened: `session_started`, `session_rotated`, `session_ended`, `platform_switched`, ...
+    pub event: &'static str,
+    /// Whose session.
+    pub user: Option<UserId>,
+    /// Which session.
+    pub session: Option<SessionId>,
+    /// Which platform.
+    pub platform: Option<PlatformId>,
+    /// Who did it: `upstream:{name}`, `user`, `admin`, `proxy`.
+    pub by: String,
+    /// The client's address.
+    pub from: Option<String>,
+    /// The request that caused it.
+    pub request_id: Option<String>,
+}
+
+/// The directory could not say.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum DirectoryError {
+    /// No connection, no free connection in time, or the server refused.
+    #[error("the directory cannot be reached")]
+    Unavailable,
+    /// No answer in time.
+    #[error("the directory did not answer in time")]
+    Timeout,
+    /// The answer could not be read: a wrong column type, a missing table, a failing query.
+    #[error("the directory's answer cannot be read")]
+    Unreadable,
+}
+
+/// The durable truth. Reads take many keys at once, because one query for all that wait is what keeps the pool whole;
+/// keys that are not there are simply absent from the answer.
+#[async_trait]
+pub trait Directory: Send + Sync + fmt::Debug {
+    /// Sessions by id, ended ones included.
+    async fn sessions(&self, ids: &[SessionId]) -> Result<Vec<SessionRow>, DirectoryError>;
+
+    /// Users by id, inactive ones included.
+    async fn users(&self, ids: &[UserId]) -> Result<Vec<User>, DirectoryError>;
+
+    /// Platforms by id, inactive ones included.
+    async fn platforms(&self, ids: &[PlatformId]) -> Result<Vec<Platform>, DirectoryError>;
+
+    /// The active platforms of users: per user the default first, then by name.
+    async fn user_platforms(&self, users: &[UserId]) -> Result<Vec<Platform>, DirectoryError>;
+
+    /// Settings of a user for a platform; `None` when there are none.
+    async fn settings(
+        &self,
+        user: &UserId,
+        platform: &PlatformId,
+    ) -> Result<Option<serde_json::Value>, DirectoryError>;
+
+    /// Writes settings whole.
+    async fn put_settings(
+        &self,
+        user: &UserId,
+        platform: &PlatformId,
+        settings: &serde_json::Value,
+    ) -> Result<(), DirectoryError>;
+
+    /// Writes a new session, and ends `replaces` in the same transaction (the browser's old session at login).
+    async fn create_session(
+        &self,
+        session: &Session,
+        replaces: Option<&SessionId>,
+        now: Timestamp,
+    ) -> Result<(), DirectoryError>;
+
+    /// Puts `successor` in the place of the session `old`, if `old` is live and at version `old_version`. With a grace
+    /// the old one ends at `grace_until` and points to its successor; without, it ends now.
+    async fn rotate_session(
+        &self,
+        old: &SessionId,
+        old_version: u64,
+        successor: &Session,
+        grace_until: Option<Timestamp>,
+        now: Timestamp,
+    ) -> Result<Change<()>, DirectoryError>;
+
+    /// Sets or clears the session's platform, if it is live and at `version`. Answers the session as it stands.
+    async fn set_platform(
+        &self,
+        id: &SessionId,
+        version: u64,
+        platform: Option<&PlatformId>,
+        now: Timestamp,
+    ) -> Result<Change<Session>, DirectoryError>;
+
+    /// Ends sessions. Those that are not there or have ended are left alone.
+    async fn end_sessions(&self, ids: &[SessionId], now: Timestamp) -> Result<(), DirectoryError>;
+
+    /// Ends every session of a user that began up to `now`. Answers the user as it stands, or `None` if unknown.
+    async fn end_user_sessions(&self, user: &UserId, now: Timestamp) -> Result<Option<User>, DirectoryError>;
+
+    /// The user's sessions that have not ended, newest first.
+    async fn sessions_of(&self, user: &UserId, now: Timestamp) -> Result<Vec<SessionRow>, DirectoryError>;
+
+    /// Notes when sessions were last used; never moves a time backwards.
+    async fn note_activity(&self, seen: &[(SessionId, Timestamp)]) -> Result<(), DirectoryError>;
+
+    /// Appends to the audit log.
+    async fn audit(&self, entry: &AuditEntry) -> Result<(), DirectoryError>;
+
+    /// Deletes at most `limit` sessions that ended or expired before `before`. Answers how many.
+    async fn purge(&self, before: Timestamp, limit: u32) -> Result<u64, DirectoryError>;
+
+    /// Writes a user whole (the demo, tests and the command line).
+    async fn put_user(&self, user: &User) -> Result<(), DirectoryError>;
+
+    /// Writes a platform whole.
+    async fn put_platform(&self, platform: &Platform) -> Result<(), DirectoryError>;
+
+    /// Whether the directory answers, and who it says it is.
+    async fn ping(&self) -> Result<String, DirectoryError>;
+}
+
+/// How to reach the directory, and how long it may take.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Which kind.
+    pub kind: Kind,
+    /// The largest number of connections.
+    pub connections: u32,
+    /// The longest that one query may take; the server's own limit lies below it.
+    pub timeout: Duration,
+}
+
+/// The kinds of directory.
+#[derive(Clone, Debug)]
+pub enum Kind {
+    /// A Postgres server; the URL may hold a password.
+    Postgres(crate::secret::Secret),
+    /// One SQLite file, made when it is not there; `None` keeps everything in memory.
+    Sqlite(Option<PathBuf>),
+}

@@ -1,0 +1,1 @@
+//! How sessions begin, change and end.

@@ -1,0 +1,94 @@
+//! What a request may be and what a route demands. Pure: requests in, decisions out.
+
+pub mod accept;
+pub mod decide;
+pub mod host;
+pub mod route;
+pub mod target;
+
+use std::time::Duration;
+
+use http::Method;
+
+/// What a route asks of the context.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Requirement {
+    /// Nothing: no store is asked.
+    Nothing,
+    /// A context if there is one.
+    Optional,
+    /// A session, and perhaps more.
+    Session(Demands),
+}
+
+/// What a route asks beyond a session.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Demands {
+    /// A platform.
+    pub platform: bool,
+    /// At least one of these roles; empty asks for none.
+    pub roles: Vec<String>,
+    /// A login no longer ago than this.
+    pub recent_login: Option<Duration>,
+}
+
+/// Cross-origin answers of our own: which origins may read them.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Cors {
+    /// Origins, as browsers send them (`https://app.example.org`).
+    pub origins: Vec<String>,
+    /// Whether a preflight without a session is passed on to the upstream.
+    pub preflight: bool,
+}
+
+/// One route as configured.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Route {
+    /// Label in metrics and logs; unique.
+    pub name: String,
+    /// Host it serves; `None` serves every host. Lower case, without port; `*.` in front covers one or more labels.
+    pub host: Option<String>,
+    /// Path it serves, whole segments: `/admin/` covers `/admin` and everything below.
+    pub path: String,
+    /// Methods it serves; empty serves every method (but TRACE and CONNECT).
+    pub methods: Vec<Method>,
+    /// Name of the upstream it leads to.
+    pub upstream: String,
+    /// What it asks for.
+    pub requirement: Requirement,
+    /// Whether the upstream may start, change and end sessions by directives.
+    pub session_authority: bool,
+    /// Path a browser is sent to when it has to log in.
+    pub login: Option<String>,
+    /// Path a browser is sent to when it has to choose a platform.
+    pub choose_platform: Option<String>,
+    /// Whether the opened platform credential is sent along.
+    pub platform_authorization: bool,
+    /// Whether WebSocket upgrades may pass.
+    pub websocket: bool,
+    /// Origins that may open a WebSocket besides the request's own.
+    pub websocket_origins: Vec<String>,
+    /// Who may read our own answers across origins.
+    pub cors: Option<Cors>,
+    /// Largest request body in bytes; `None` is without limit.
+    pub body_limit: Option<u64>,
+    /// How long the upstream may be silent before its answer and between two parts of it.
+    pub read_timeout: Option<Duration>,
+}
+
+/// Limits on what is accepted at all.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Limits {
+    /// Largest request target in bytes (8 KiB).
+    pub target_bytes: usize,
+    /// Largest header section in bytes (32 KiB).
+    pub head_bytes: usize,
+    /// Largest number of header fields (100).
+    pub head_fields: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { target_bytes: 8 * 1024, head_bytes: 32 * 1024, head_fields: 100 }
+    }
+}

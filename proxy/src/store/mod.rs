@@ -1,0 +1,202 @@
+//! Where sessions live and entities are cached for all proxies: Redis, or this process ("embedded").
+//! A store is a cache of the directory. It knows nothing of cookies, HTTP or the directory.
+
+use std::fmt;
+use std::time::Duration;
+
+use async_trait::async_trait;
+
+use crate::clock::Timestamp;
+use crate::context::{Platform, PlatformId, Session, SessionId, User, UserId};
+
+/// What a store knows under one key.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Lookup<T> {
+    /// A record that could be read.
+    Found(T),
+    /// Nothing lies under this key.
+    Missing,
+    /// Something lies there that this version cannot read. Counted; the next layer is asked.
+    Unreadable,
+}
+
+/// What lies under a session's key.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum StoredSession {
+    /// A session; whether it is still within its times is for the resolver to say.
+    Live(Session),
+    /// A tombstone: the session was ended, and no older copy may be believed.
+    Ended,
+}
+
+/// The answer to one session lookup.
+#[derive(Clone, Debug)]
+pub struct SessionAnswer {
+    /// The record.
+    pub session: Lookup<StoredSession>,
+    /// When any proxy last noted the session's use.
+    pub last_seen: Option<Timestamp>,
+}
+
+/// The answer to one lookup of a session's entities.
+#[derive(Clone, Debug)]
+pub struct EntityAnswer {
+    /// The user.
+    pub user: Lookup<User>,
+    /// The platform that was asked for; `Missing` when none was asked for.
+    pub platform: Lookup<Platform>,
+    /// The ids of the user's active platforms, default first.
+    pub user_platforms: Lookup<Vec<PlatformId>>,
+}
+
+/// An entity to be cached.
+#[derive(Clone, Debug)]
+pub enum Entity {
+    /// `user:{user_id}`
+    User(User),
+    /// `platform:{platform_id}`
+    Platform(Platform),
+    /// `user_platforms:{user_id}`: ids of the active platforms, default first.
+    UserPlatforms(UserId, Vec<PlatformId>),
+    /// `user_settings:{user_id}:{platform_id}`; `None` remembers that there are none.
+    UserSettings(UserId, PlatformId, Option<serde_json::Value>),
+    /// `platform_stats:{user_id}:{platform_id}`
+    PlatformStats(UserId, PlatformId, serde_json::Value),
+}
+
+/// The name of a cached entity.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub enum EntityKey {
+    /// `user:{user_id}`
+    User(UserId),
+    /// `platform:{platform_id}`
+    Platform(PlatformId),
+    /// `user_platforms:{user_id}`
+    UserPlatforms(UserId),
+    /// `user_settings:{user_id}:{platform_id}`
+    UserSettings(UserId, PlatformId),
+    /// `platform_stats:{user_id}:{platform_id}`
+    PlatformStats(UserId, PlatformId),
+}
+
+/// How a session record may be written.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum PutSession {
+    /// Only if nothing lies under the key: filling the cache never overwrites a tombstone or a newer record.
+    IfAbsent,
+    /// Only over a live record of a lower version, or where nothing lies: what was just committed elsewhere.
+    IfNewer,
+}
+
+/// The store could not do what was asked; whether it is there at all is unknown.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum StoreError {
+    /// No connection, or the connection broke, or the server refused.
+    #[error("the store cannot be reached")]
+    Unavailable,
+    /// No answer in time.
+    #[error("the store did not answer in time")]
+    Timeout,
+}
+
+/// Sessions and cached entities, shared by all proxies.
+///
+/// Every method has a deadline of its own (`Settings::timeout`) and fails rather than waits. Dropping a call never
+/// leaves the connection out of step.
+#[async_trait]
+pub trait Store: Send + Sync + fmt::Debug {
+    /// Reads a session and its last use: one round trip.
+    async fn session(&self, id: &SessionId) -> Result<SessionAnswer, StoreError>;
+
+    /// Reads what a session refers to: one round trip.
+    async fn entities(
+        &self,
+        user: &UserId,
+        platform: Option<&PlatformId>,
+    ) -> Result<EntityAnswer, StoreError>;
+
+    /// Reads several platforms, in the order asked: one round trip.
+    async fn platforms(&self, ids: &[PlatformId]) -> Result<Vec<Lookup<Platform>>, StoreError>;
+
+    /// Reads one JSON entity (settings or stats). `Found(Null)` is a remembered absence.
+    async fn json(&self, key: &EntityKey) -> Result<Lookup<serde_json::Value>, StoreError>;
+
+    /// Writes a session that lives until `session.expires`, and remembers it under its user. Answers whether it was
+    /// written. `now` is the caller's clock, from which the time to live is counted.
+    async fn put_session(
+        &self,
+        session: &Session,
+        how: PutSession,
+        now: Timestamp,
+    ) -> Result<bool, StoreError>;
+
+    /// Writes a tombstone over each session, kept until its given end. Works whether or not the session was there.
+    async fn end_sessions(
+        &self,
+        sessions: &[(SessionId, Timestamp)],
+        now: Timestamp,
+    ) -> Result<(), StoreError>;
+
+    /// Caches entities for their lifetime.
+    async fn put_entities(&self, entities: &[Entity]) -> Result<(), StoreError>;
+
+    /// Drops cached entities.
+    async fn forget(&self, keys: &[EntityKey]) -> Result<(), StoreError>;
+
+    /// Notes when sessions were last used; never moves a time backwards, never touches the session's own key.
+    async fn note_activity(&self, seen: &[(SessionId, Timestamp)]) -> Result<(), StoreError>;
+
+    /// The sessions remembered under a user; some may have ended meanwhile.
+    async fn user_sessions(&self, user: &UserId) -> Result<Vec<SessionId>, StoreError>;
+
+    /// Whether the store answers, and who it says it is.
+    async fn ping(&self) -> Result<String, StoreError>;
+}
+
+/// How to reach the store, and how long it may take.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Which kind.
+    pub kind: Kind,
+    /// The longest that one call may take.
+    pub timeout: Duration,
+    /// How long users, platforms and settings stay cached (1 h).
+    pub entity_lifetime: Duration,
+    /// How long stats stay cached (5 min).
+    pub stats_lifetime: Duration,
+}
+
+/// The kinds of store.
+#[derive(Clone, Debug)]
+pub enum Kind {
+    /// A Redis server.
+    Redis(RedisSettings),
+    /// The memory of this process, in front of the directory, which is what makes it durable.
+    Embedded,
+}
+
+/// Where and how a Redis server is reached.
+#[derive(Clone, Debug)]
+pub struct RedisSettings {
+    /// Host name or address.
+    pub host: String,
+    /// Port.
+    pub port: u16,
+    /// Database number.
+    pub database: i64,
+    /// ACL user; `None` is the server's default user.
+    pub username: Option<String>,
+    /// Password.
+    pub password: Option<crate::secret::Secret>,
+    /// TLS, with an own certificate authority (PEM) if one is given.
+    pub tls: Option<RedisTls>,
+    /// What every key begins with.
+    pub prefix: String,
+}
+
+/// TLS towards Redis.
+#[derive(Clone, Debug, Default)]
+pub struct RedisTls {
+    /// PEM of the certificate authority; the public roots when `None`.
+    pub ca: Option<Vec<u8>>,
+}
