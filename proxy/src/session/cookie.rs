@@ -1,9 +1,18 @@
-//! The `Cookie` header in, `Set-Cookie` out. One byte parser (RFC 6265, section 5.4 as THREATS C2 narrows it).
+//! The `Cookie` header in, `Set-Cookie` out. One byte parser (RFC 6265, section 5.4 as THREATS C2 narrows it):
+//! split at `;`, trim SP and HTAB, name before the first `=`, bytes compared with bytes. Nothing is unquoted, decoded
+//! or split at commas. The same parser finds our cookie and takes it out, so that the two cannot disagree.
 
+use ::cookie::{Cookie, SameSite, time};
+use http::header::COOKIE;
 use http::{HeaderMap, HeaderValue};
 
 use super::Settings;
 use super::token::SessionToken;
+
+/// Most bytes of `Cookie` that are looked at. The limit on the whole request head (32 KiB) is usually met first.
+const MOST_BYTES: usize = 64 * 1024;
+/// Most cookies that are looked at: browsers keep 180 (Chromium) or 150 (Firefox) per site.
+const MOST_COOKIES: usize = 1024;
 
 /// What a request says under the name of the session cookie.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -14,30 +23,147 @@ pub enum Presented<'a> {
     One(&'a [u8]),
     /// Several different values.
     Conflicting,
+    /// More cookies than are looked at (THREATS C5); whether ours is among them was not found out.
+    Excessive,
 }
 
-/// Finds the cookie `name` in all `Cookie` fields.
-pub fn find<'a>(_headers: &'a HeaderMap, _name: &str) -> Presented<'a> {
-    todo!()
+/// Finds the cookie `name` in all `Cookie` fields; HTTP/2 clients send one field per cookie (RFC 9113, section 8.2.3).
+pub fn find<'a>(headers: &'a HeaderMap, name: &str) -> Presented<'a> {
+    let mut presented = Presented::Nothing;
+    let (mut bytes, mut count) = (0, 0);
+    for field in headers.get_all(COOKIE) {
+        bytes += field.len();
+        if bytes > MOST_BYTES {
+            return Presented::Excessive;
+        }
+        for part in field.as_bytes().split(|byte| *byte == b';') {
+            count += 1;
+            if count > MOST_COOKIES {
+                return Presented::Excessive;
+            }
+            let Some(value) = value_of(part, name) else { continue };
+            presented = match presented {
+                Presented::Nothing => Presented::One(value),
+                Presented::One(earlier) if earlier == value => presented,
+                _ => Presented::Conflicting,
+            };
+        }
+    }
+    presented
 }
 
-/// All `Cookie` fields joined with `; `, without the cookies called `name`, everything else byte for byte.
-/// `None` when nothing is left.
-pub fn without(_headers: &HeaderMap, _name: &str) -> Option<HeaderValue> {
-    todo!()
+/// All `Cookie` fields joined with `; ` (RFC 9113, section 8.2.3), without the cookies called `name`, everything else
+/// byte for byte. `None` when nothing is left.
+pub fn without(headers: &HeaderMap, name: &str) -> Option<HeaderValue> {
+    let mut left = Vec::new();
+    for field in headers.get_all(COOKIE) {
+        let start = left.len();
+        if start > 0 {
+            left.extend_from_slice(b"; ");
+        }
+        let separated = left.len();
+        append_others(&mut left, field.as_bytes(), name);
+        if trim(&left[separated..]).is_empty() {
+            left.truncate(start);
+        }
+    }
+    if left.is_empty() {
+        return None;
+    }
+    // Parts of values that were valid, and "; ".
+    let mut value = HeaderValue::from_bytes(&left).ok()?;
+    value.set_sensitive(true);
+    Some(value)
 }
 
-/// `Set-Cookie` that hands the token to the browser.
-pub fn set(_settings: &Settings, _token: &SessionToken) -> HeaderValue {
-    todo!()
+/// `Set-Cookie` that hands the token to the browser. It has no end of its own: the session's end is what counts.
+pub fn set(settings: &Settings, token: &SessionToken) -> HeaderValue {
+    header(&ours(settings, token.expose()))
 }
 
 /// `Set-Cookie` that takes the cookie away; only for a session that was ended.
-pub fn clear(_settings: &Settings) -> HeaderValue {
-    todo!()
+pub fn clear(settings: &Settings) -> HeaderValue {
+    let mut cookie = ours(settings, "");
+    cookie.set_max_age(time::Duration::ZERO);
+    cookie.set_expires(time::OffsetDateTime::UNIX_EPOCH);
+    header(&cookie)
 }
 
-/// Whether a `Set-Cookie` value sets the cookie `name`.
-pub fn names(_set_cookie: &HeaderValue, _name: &str) -> bool {
-    todo!()
+/// Whether a browser that takes this `Set-Cookie` value would send a cookie `name` afterwards.
+///
+/// That is so for a cookie of that name, and for a nameless one (`=name=value`), which browsers send back without its
+/// first `=` (RFC 6265bis, section 5.8.3).
+pub fn names(set_cookie: &HeaderValue, name: &str) -> bool {
+    let bytes = set_cookie.as_bytes();
+    let pair = bytes.split(|byte| *byte == b';').next().unwrap_or(bytes);
+    let sent = match split_once(pair) {
+        Some((own, value)) if trim(own).is_empty() => value,
+        _ => pair,
+    };
+    value_of(sent, name).is_some()
 }
+
+/// Copies a `Cookie` field without the cookies called `name` and the separators that held them.
+fn append_others(left: &mut Vec<u8>, field: &[u8], name: &str) {
+    let (mut first, mut dropped_all_so_far) = (true, false);
+    for part in field.split(|byte| *byte == b';') {
+        if value_of(part, name).is_some() {
+            dropped_all_so_far |= first;
+            continue;
+        }
+        if first {
+            // White space after a separator that is gone would stand at the start of the value.
+            left.extend_from_slice(if dropped_all_so_far { trim_start(part) } else { part });
+        } else {
+            left.push(b';');
+            left.extend_from_slice(part);
+        }
+        first = false;
+    }
+}
+
+/// The value, if this part of a `Cookie` field is a cookie called `name`.
+fn value_of<'a>(part: &'a [u8], name: &str) -> Option<&'a [u8]> {
+    let (own, value) = split_once(part)?;
+    (trim(own) == name.as_bytes()).then(|| trim(value))
+}
+
+fn split_once(part: &[u8]) -> Option<(&[u8], &[u8])> {
+    let at = memchr::memchr(b'=', part)?;
+    Some((&part[..at], &part[at + 1..]))
+}
+
+/// Without SP and HTAB at both ends; no other white space, least of all Unicode's (THREATS C3).
+fn trim(bytes: &[u8]) -> &[u8] {
+    let bytes = trim_start(bytes);
+    let end = bytes.iter().rposition(|byte| !is_white(*byte)).map_or(0, |last| last + 1);
+    &bytes[..end]
+}
+
+fn trim_start(bytes: &[u8]) -> &[u8] {
+    let start = bytes.iter().position(|byte| !is_white(*byte)).unwrap_or(bytes.len());
+    &bytes[start..]
+}
+
+fn is_white(byte: u8) -> bool {
+    matches!(byte, b' ' | b'\t')
+}
+
+fn ours<'a>(settings: &'a Settings, value: &'a str) -> Cookie<'a> {
+    Cookie::build((settings.cookie.as_str(), value))
+        .path("/")
+        .http_only(true)
+        .same_site(SameSite::Lax)
+        .secure(settings.secure)
+        .build()
+}
+
+fn header(cookie: &Cookie<'_>) -> HeaderValue {
+    let mut value = HeaderValue::try_from(cookie.to_string())
+        .expect("the configured name and the token are visible ASCII");
+    value.set_sensitive(true);
+    value
+}
+
+#[cfg(test)]
+mod tests;
