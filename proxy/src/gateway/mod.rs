@@ -1,1 +1,281 @@
-//! TODO
+//! THE SPINE: the ten steps of a request, in order, on Pingora's phases. Every step is one call deep and comes back
+//! here; nothing in this room asks a store, parses or signs by itself.
+
+mod account;
+mod admit;
+mod answer;
+mod fault;
+mod incoming;
+mod outgoing;
+mod peer;
+mod request_id;
+pub mod rules;
+pub mod servers;
+mod state;
+
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use async_trait::async_trait;
+use bytes::Bytes;
+use http::Response;
+use pingora::http::{RequestHeader, ResponseHeader};
+use pingora::modules::http::HttpModules;
+use pingora::proxy::{FailToProxy, ProxyHttp, Session};
+use pingora::upstreams::peer::HttpPeer;
+use pingora::{Error, ErrorType, Result};
+use tokio::sync::OnceCell;
+
+use self::admit::Destination;
+use self::request_id::RequestIds;
+use self::rules::Rules;
+use self::state::Outcome;
+pub use self::state::RequestState;
+use crate::clock::Clock;
+use crate::context::Resolution;
+use crate::endpoints;
+use crate::lifecycle::Lifecycle;
+use crate::lifecycle::activity::Activity;
+use crate::policy::Requirement;
+use crate::reason::Reason;
+use crate::resolve::Resolver;
+use crate::telemetry::{LogSink, Metrics};
+
+/// What answers questions about sessions; opened once, inside the server's runtime.
+pub struct Core {
+    /// Session id in, context out.
+    pub resolver: Resolver,
+    /// How sessions begin, change and end.
+    pub lifecycle: Lifecycle,
+    /// When sessions were last used.
+    pub activity: Arc<Activity>,
+}
+
+/// The proxy as Pingora sees it.
+pub struct Gateway {
+    rules: Arc<ArcSwap<Rules>>,
+    core: Arc<OnceCell<Core>>,
+    metrics: Arc<Metrics>,
+    clock: Arc<dyn Clock>,
+    log: Option<LogSink>,
+    request_ids: RequestIds,
+}
+
+impl Gateway {
+    /// A gateway under `rules`. `core` is filled before the first request is taken.
+    ///
+    /// # Errors
+    /// When the operating system has no randomness to give.
+    pub fn new(
+        rules: Arc<ArcSwap<Rules>>,
+        core: Arc<OnceCell<Core>>,
+        metrics: Arc<Metrics>,
+        clock: Arc<dyn Clock>,
+        log: Option<LogSink>,
+    ) -> std::result::Result<Self, ring::error::Unspecified> {
+        Ok(Self { rules, core, metrics, clock, log, request_ids: RequestIds::new()? })
+    }
+
+    /// Steps 1 to 5. `Ok(None)`: the request may be forwarded. `Ok(Some)`: an endpoint of our own has answered it.
+    async fn admit(
+        &self,
+        session: &Session,
+        state: &mut RequestState,
+    ) -> std::result::Result<Option<Response<Bytes>>, Reason> {
+        let rules = Arc::clone(&state.rules);
+        let request = session.req_header();
+
+        // 1. Accept
+        let accepted = admit::accept(session, &rules)?;
+        let origin = admit::client_origin(session, &rules, &accepted);
+        let accepted = state.accepted.insert(accepted);
+        let origin = state.origin.insert(origin);
+
+        // 2. Route
+        let route = match admit::route(&rules, accepted, &request.method)? {
+            Destination::Route(route) => route,
+            Destination::Reserved(path) => {
+                return endpoints::public(&path, &request.method, &request.headers, &rules.jwks).map(Some);
+            }
+        };
+        let route = Arc::clone(state.route.insert(route));
+        let websocket = admit::websocket(session, &route, origin, accepted)?;
+        admit::body_fits(&request.headers, &route)?;
+
+        // 3. Read the cookie
+        let claim = admit::read_cookie(&request.headers, &rules, &self.metrics);
+
+        // 4. Resolve
+        let core = self.core.get().ok_or(Reason::Internal)?;
+        let requirement = admit::requirement(&route, request);
+        let resolution = match requirement {
+            Requirement::Nothing => None,
+            _ => Some(admit::resolve(core, &rules, &claim).await),
+        };
+
+        // 5. Decide
+        let authn = admit::decide(requirement, resolution.as_ref(), state)?;
+        let context = match &resolution {
+            Some(Resolution::Known(context)) => Some(context.as_ref()),
+            _ => None,
+        };
+        let credential = admit::credential(&rules, &route, context)?;
+        if let Some(context) = context {
+            core.activity.note(&context.session.id, state.at);
+        }
+        state.admitted =
+            Some(admit::admitted(&rules, &route, authn, claim, resolution, credential, websocket)?);
+        Ok(None)
+    }
+}
+
+#[async_trait]
+impl ProxyHttp for Gateway {
+    type CTX = RequestState;
+
+    fn new_ctx(&self) -> RequestState {
+        let rules = self.rules.load_full();
+        RequestState::new(rules, self.request_ids.next(), self.clock.now(), &self.metrics.in_flight)
+    }
+
+    fn init_downstream_modules(&self, _modules: &mut HttpModules) {
+        // None: compressing secrets beside chosen text leaks them (BREACH); the application may compress.
+    }
+
+    async fn early_request_filter(&self, session: &mut Session, _state: &mut RequestState) -> Result<()> {
+        admit::set_timeouts(session);
+        Ok(())
+    }
+
+    async fn request_filter(&self, session: &mut Session, state: &mut RequestState) -> Result<bool> {
+        let answer = match self.admit(session, state).await {
+            Ok(None) => {
+                admit::before_forwarding(session, state.is_websocket()).await?;
+                return Ok(false);
+            }
+            Ok(Some(answer)) => {
+                state.outcome = Outcome::Answered;
+                answer
+            }
+            Err(reason) => {
+                state.refuse(reason);
+                answer::refused(session, state, reason)
+            }
+        };
+        answer::write(session, answer).await?;
+        Ok(true)
+    }
+
+    async fn upstream_peer(&self, session: &mut Session, state: &mut RequestState) -> Result<Box<HttpPeer>> {
+        peer::choose(session, state)
+    }
+
+    fn fail_to_connect(
+        &self,
+        _session: &mut Session,
+        peer: &HttpPeer,
+        state: &mut RequestState,
+        mut error: Box<Error>,
+    ) -> Box<Error> {
+        error.set_retry(peer::may_try_another(state, peer));
+        error
+    }
+
+    async fn upstream_request_filter(
+        &self,
+        _session: &mut Session,
+        request: &mut RequestHeader,
+        state: &mut RequestState,
+    ) -> Result<()> {
+        // 6. Scrub and 7. Sign, then 8. Forward
+        outgoing::prepare(request, state, self.clock.now(), &self.metrics)
+            .map_err(|reason| outgoing::refusal(state, reason))
+    }
+
+    async fn request_body_filter(
+        &self,
+        _session: &mut Session,
+        body: &mut Option<Bytes>,
+        _end_of_stream: bool,
+        state: &mut RequestState,
+    ) -> Result<()> {
+        outgoing::count_body(body.as_ref().map_or(0, Bytes::len), state)
+            .map_err(|reason| outgoing::refusal(state, reason))
+    }
+
+    async fn upstream_response_filter(
+        &self,
+        session: &mut Session,
+        answer: &mut ResponseHeader,
+        state: &mut RequestState,
+    ) -> Result<()> {
+        incoming::check_upgrade(answer, state).map_err(|reason| outgoing::refusal(state, reason))?;
+        if answer.status.is_informational() {
+            return Ok(());
+        }
+        // 9. Answer
+        let core = self.core.get().ok_or_else(|| Error::new(ErrorType::InternalError))?;
+        let request = &session.req_header().headers;
+        incoming::directive(answer, state, request, core, &self.metrics)
+            .await
+            .map_err(|reason| outgoing::refusal(state, reason))
+    }
+
+    async fn response_filter(
+        &self,
+        _session: &mut Session,
+        answer: &mut ResponseHeader,
+        state: &mut RequestState,
+    ) -> Result<()> {
+        incoming::clean(answer, state);
+        if !answer.status.is_informational() {
+            state.outcome = Outcome::Forwarded;
+            incoming::set_cookies(answer, &state.set_cookies);
+        }
+        Ok(())
+    }
+
+    fn error_while_proxy(
+        &self,
+        _peer: &HttpPeer,
+        session: &mut Session,
+        mut error: Box<Error>,
+        _state: &mut RequestState,
+        client_reused: bool,
+    ) -> Box<Error> {
+        peer::decide_retry(session, &mut error, client_reused);
+        error
+    }
+
+    async fn fail_to_proxy(&self, session: &mut Session, error: &Error, state: &mut RequestState) -> FailToProxy {
+        let reason = fault::reason(error, state);
+        fault::report(error, reason, state, &self.metrics);
+        state.refuse(reason);
+        if fault::can_answer(session, reason) {
+            let answer = answer::refused(session, state, reason);
+            // Nobody is left to be told when this fails too.
+            let _ = answer::write_after_fault(session, answer).await;
+        }
+        FailToProxy { error_code: reason.status(), can_reuse_downstream: false }
+    }
+
+    fn suppress_error_log(&self, _session: &Session, _state: &RequestState, _error: &Error) -> bool {
+        // An error's context can hold a raw head with cookies; `fault::report` says what may be said.
+        true
+    }
+
+    fn suppress_proxy_warn_log(
+        &self,
+        _session: &Session,
+        _state: &RequestState,
+        _error: &Error,
+        _context: pingora::proxy::ProxyWarnLogContext,
+    ) -> bool {
+        true
+    }
+
+    async fn logging(&self, session: &mut Session, _error: Option<&Error>, state: &mut RequestState) {
+        // 10. Account
+        account::finish(session, state, &self.metrics, self.log.as_ref());
+    }
+}

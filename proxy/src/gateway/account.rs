@@ -1,0 +1,71 @@
+//! Step 10: count and tell, once per request, whatever became of it.
+
+use pingora::proxy::Session;
+
+use super::state::{Outcome, RequestState};
+use crate::context::Authn;
+use crate::telemetry::{LogSink, Metrics, RequestFacts};
+
+/// The route label of requests that found none.
+const NO_ROUTE: &str = "-";
+
+/// Counts a finished request and writes its line.
+pub(super) fn finish(session: &Session, state: &mut RequestState, metrics: &Metrics, log: Option<&LogSink>) {
+    if state.outcome == Outcome::Pending && session.response_written().is_some() {
+        state.outcome = Outcome::Forwarded;
+    }
+    let route = state.route.as_ref().map_or(NO_ROUTE, |route| route.name.as_str());
+    let outcome = state.outcome.as_str();
+    let duration = state.started.elapsed();
+    metrics.requests.with_label_values(&[route, outcome]).inc();
+    metrics.request_seconds.with_label_values(&[route, outcome]).observe(duration.as_secs_f64());
+    if let Some(reason) = state.reason {
+        metrics.refusals.with_label_values(&[route, reason.code()]).inc();
+    }
+    if let Some(log) = log {
+        let mut line = Vec::with_capacity(640);
+        facts(session, state, duration).write(&mut line);
+        log.put(&line);
+    }
+}
+
+fn facts<'a>(session: &'a Session, state: &'a RequestState, duration: std::time::Duration) -> RequestFacts<'a> {
+    let request = session.req_header();
+    let admitted = state.admitted.as_ref();
+    let context = admitted.and_then(|admitted| admitted.context.as_deref());
+    let accepted = state.accepted.as_ref();
+    RequestFacts {
+        at: state.at,
+        request_id: &state.request_id,
+        client: match &state.origin {
+            Some(origin) => origin.address,
+            None => session.client_addr().and_then(|peer| peer.as_inet()).map(std::net::SocketAddr::ip),
+        },
+        protocol: protocol(request.version),
+        method: request.method.as_str(),
+        host: accepted.map_or("", |accepted| accepted.authority.as_str()),
+        path: accepted.map_or("", |accepted| accepted.target.path()),
+        route: state.route.as_ref().map(|route| route.name.as_str()),
+        upstream: admitted.filter(|_| state.attempts > 0).map(|admitted| admitted.upstream.settings.name.as_str()),
+        attempts: state.attempts,
+        outcome: state.outcome.as_str(),
+        reason: state.reason.map(crate::reason::Reason::code),
+        status: session.response_written().map_or(0, |answer| answer.status.as_u16()),
+        authn: admitted.map(|admitted| Authn::as_str(admitted.authn)),
+        session: context.map(|context| context.session.id),
+        user: context.map(|context| context.user.id.as_str()),
+        platform: context.and_then(|context| context.platform.as_ref()).map(|platform| platform.id.as_str()),
+        layer: context.map(|context| context.layer.as_str()),
+        bytes_in: session.body_bytes_read(),
+        bytes_out: session.body_bytes_sent(),
+        duration,
+    }
+}
+
+fn protocol(version: http::Version) -> &'static str {
+    match version {
+        http::Version::HTTP_10 => "1.0",
+        http::Version::HTTP_2 => "2",
+        _ => "1.1",
+    }
+}

@@ -1,0 +1,207 @@
+//! Steps 1 to 5 of a request's life: accept, route, read the cookie, resolve, decide. Each step is one function that
+//! returns to the spine; none calls the next.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::{HeaderMap, Method, header};
+use pingora::proxy::Session;
+
+use super::Core;
+use super::rules::Rules;
+use super::state::{Admitted, RequestState};
+use crate::context::{Authn, Context, Resolution};
+use crate::config::snapshot;
+use crate::headers::forwarded::{self, ClientOrigin, Hop, Scheme};
+use crate::policy::accept::{self, Accepted, Head};
+use crate::policy::decide::{self, Decision};
+use crate::policy::origin;
+use crate::policy::route::Found;
+use crate::policy::{Requirement, Route};
+use crate::reason::Reason;
+use crate::sealing::Place;
+use crate::secret::Secret;
+use crate::session::profile::Claim;
+use crate::telemetry::Metrics;
+
+/// Step 1: the strict gate.
+pub(super) fn accept(session: &Session, rules: &Rules) -> Result<Accepted, Reason> {
+    let request = session.req_header();
+    let raw_head = session.as_http1().map(|http1| http1.get_headers_raw_bytes());
+    accept::accept(
+        Head { parts: request, raw_target: request.raw_path(), raw_head: raw_head.as_deref() },
+        &rules.snapshot.limits,
+    )
+}
+
+/// Step 1, continued: where the request comes from, believing only trusted proxies.
+pub(super) fn client_origin(session: &Session, rules: &Rules, accepted: &Accepted) -> ClientOrigin {
+    let peer = session.client_addr().and_then(|address| address.as_inet()).map(std::net::SocketAddr::ip);
+    let listener = session.server_addr().and_then(|address| address.as_inet());
+    let listener = listener.and_then(|address| rules.snapshot.listener(*address));
+    let scheme = match rules.snapshot.public_scheme {
+        snapshot::Scheme::Http => Scheme::Http,
+        snapshot::Scheme::Https => Scheme::Https,
+    };
+    let hop = Hop {
+        peer,
+        trusted: listener.map_or(&[], |listener| &listener.trusted_proxies),
+        scheme,
+        authority: accepted.authority.as_str(),
+    };
+    forwarded::origin(&hop, &session.req_header().headers)
+}
+
+/// Where a request leads.
+pub(super) enum Destination {
+    /// To an application.
+    Route(Arc<Route>),
+    /// To an endpoint of our own: the path below the reserved one.
+    Reserved(String),
+}
+
+/// Step 2: host, path and method choose a route.
+pub(super) fn route(rules: &Rules, accepted: &Accepted, method: &Method) -> Result<Destination, Reason> {
+    match rules.snapshot.routes.find(accepted.authority.host(), accepted.target.path(), method) {
+        Found::Route(route) => Ok(Destination::Route(Arc::clone(route))),
+        Found::Reserved(rest) => Ok(Destination::Reserved(rest.to_owned())),
+        Found::MethodNotAllowed => Err(Reason::MethodNotAllowed),
+        Found::NoRoute => Err(Reason::NoRoute),
+        Found::UnknownHost => Err(Reason::UnknownHost),
+    }
+}
+
+/// Step 2, continued: an upgrade is a WebSocket on a route that allows it, or refused. True when it is one.
+pub(super) fn websocket(
+    session: &Session,
+    route: &Route,
+    origin: &ClientOrigin,
+    accepted: &Accepted,
+) -> Result<bool, Reason> {
+    origin::websocket(&session.req_header().headers, route, &origin.scheme, &accepted.authority)
+}
+
+/// Step 2, continued: a body that says it is too large is refused before anything is asked.
+pub(super) fn body_fits(headers: &HeaderMap, route: &Route) -> Result<(), Reason> {
+    let announced = headers
+        .get(header::CONTENT_LENGTH)
+        .and_then(|length| length.to_str().ok())
+        .and_then(|length| length.parse::<u64>().ok());
+    match (announced, route.body_limit) {
+        (Some(length), Some(limit)) if length > limit => Err(Reason::BodyTooLarge),
+        _ => Ok(()),
+    }
+}
+
+/// Step 3: what the cookie claims. No I/O; a forged token costs nothing.
+pub(super) fn read_cookie(headers: &HeaderMap, rules: &Rules, metrics: &Metrics) -> Claim {
+    let claim = rules.snapshot.profile.claim(headers);
+    if let Claim::Nobody(reason) = claim
+        && reason != Reason::NoCookie
+    {
+        metrics.count_rejected_token(reason);
+    }
+    claim
+}
+
+/// Step 4: who it is, if the route wants to know.
+pub(super) async fn resolve(core: &Core, rules: &Rules, claim: &Claim) -> Resolution {
+    match claim {
+        Claim::Nobody(reason) => Resolution::Unknown(*reason),
+        Claim::Session(id) => {
+            let deadline = tokio::time::Instant::now() + rules.snapshot.resolve.budget;
+            core.resolver.resolve(id, deadline).await
+        }
+    }
+}
+
+/// Step 5: let through, or not, and as what.
+pub(super) fn decide(
+    requirement: &Requirement,
+    resolution: Option<&Resolution>,
+    state: &RequestState,
+) -> Result<Authn, Reason> {
+    match decide::decide(requirement, resolution, state.at) {
+        Decision::Forward(authn) => Ok(authn),
+        Decision::Refuse(reason) => Err(reason),
+    }
+}
+
+/// The requirement in force: a preflight carries no cookies, so a route may let it pass without a session.
+pub(super) fn requirement<'a>(route: &'a Route, request: &http::request::Parts) -> &'a Requirement {
+    let preflight = request.method == Method::OPTIONS
+        && request.headers.contains_key(header::ORIGIN)
+        && request.headers.contains_key(header::ACCESS_CONTROL_REQUEST_METHOD);
+    match &route.cors {
+        Some(cors) if cors.preflight && preflight => &Requirement::Nothing,
+        _ => &route.requirement,
+    }
+}
+
+/// Step 5, continued: the platform's credential, opened for a route that asks for it.
+pub(super) fn credential(
+    rules: &Rules,
+    route: &Route,
+    context: Option<&Context>,
+) -> Result<Option<Secret>, Reason> {
+    if !route.platform_authorization {
+        return Ok(None);
+    }
+    let Some(platform) = context.and_then(|context| context.platform.as_ref()) else { return Ok(None) };
+    let Some(sealed) = &platform.credential else { return Ok(None) };
+    let place = Place { table: "platforms", row: platform.id.as_str(), column: "credential" };
+    rules.sealer.open(sealed, place).map(Some).map_err(|error| {
+        tracing::error!(platform_id = %platform.id, %error, "cannot open a platform's credential");
+        Reason::CredentialUnreadable
+    })
+}
+
+/// Puts the answers of steps 1 to 5 together.
+pub(super) fn admitted(
+    rules: &Rules,
+    route: &Route,
+    authn: Authn,
+    claim: Claim,
+    resolution: Option<Resolution>,
+    credential: Option<Secret>,
+    websocket: bool,
+) -> Result<Admitted, Reason> {
+    let context = match resolution {
+        Some(Resolution::Known(context)) => Some(context),
+        _ => None,
+    };
+    // Routes name upstreams that exist: config refuses others.
+    let upstream = rules.upstreams.get(&route.upstream).ok_or(Reason::Internal)?;
+    Ok(Admitted { upstream: Arc::clone(upstream), authn, claim, context, credential, websocket })
+}
+
+/// How long a client may be silent within a request, and how long it may take to read what it is sent.
+const CLIENT_SILENCE: Duration = Duration::from_secs(60);
+/// How long an idle connection is kept for the next request; Pingora would keep it for ever (PINGORA.md, pitfall 4).
+const KEEP_ALIVE_SECONDS: u64 = 60;
+/// How long the rest of a body is read after an early answer.
+const DRAIN: Duration = Duration::from_secs(5);
+
+/// Bounds every wait for the client.
+pub(super) fn set_timeouts(session: &mut Session) {
+    // Only where the client asked for it: else a plain HTTP/1.0 client would wait for the end of the connection.
+    if session.get_keepalive().is_some() {
+        session.set_keepalive(Some(KEEP_ALIVE_SECONDS));
+    }
+    session.set_read_timeout(Some(CLIENT_SILENCE));
+    session.set_write_timeout(Some(CLIENT_SILENCE));
+    session.set_total_drain_timeout(Some(DRAIN));
+}
+
+/// Prepares the client's side of a request that was let through: a WebSocket may be silent, and whoever waits for
+/// `100 Continue` gets it from us, now that nothing but the upstream can refuse.
+pub(super) async fn before_forwarding(session: &mut Session, websocket: bool) -> pingora::Result<()> {
+    if websocket {
+        session.set_read_timeout(None);
+        session.set_write_timeout(None);
+    }
+    if session.req_header().headers.contains_key(header::EXPECT) {
+        session.write_continue_response().await?;
+    }
+    Ok(())
+}

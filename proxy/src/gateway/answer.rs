@@ -1,0 +1,55 @@
+//! Answers of our own, written to the client. The only place where a reason becomes bytes.
+
+use bytes::Bytes;
+use http::{Response, header};
+use pingora::http::ResponseHeader;
+use pingora::proxy::Session;
+
+use super::state::RequestState;
+use crate::endpoints::refusal::{self, RefusalInput};
+use crate::reason::Reason;
+
+/// The answer to a request that is not let through.
+pub(super) fn refused(session: &Session, state: &RequestState, reason: Reason) -> Response<Bytes> {
+    let request = session.req_header();
+    refusal::answer(
+        reason,
+        &RefusalInput {
+            method: &request.method,
+            headers: &request.headers,
+            target: state.accepted.as_ref().map(|accepted| &accepted.target),
+            authority: state.accepted.as_ref().map(|accepted| &accepted.authority),
+            scheme: state.origin.as_ref().map_or("http", |origin| origin.scheme.as_str()),
+            route: state.route.as_deref(),
+            request_id: &state.request_id,
+        },
+    )
+}
+
+/// Writes an answer whole. The length is always given, so that nobody waits for the end of the connection.
+pub(super) async fn write(session: &mut Session, answer: Response<Bytes>) -> pingora::Result<()> {
+    let (parts, body) = answer.into_parts();
+    let head = head(&parts, body.len())?;
+    let empty = body.is_empty();
+    session.write_response_header(Box::new(head), empty).await?;
+    if !empty {
+        session.write_response_body(Some(body), true).await?;
+    }
+    Ok(())
+}
+
+/// Writes an answer after a fault: nothing of the exchange is reused.
+pub(super) async fn write_after_fault(session: &mut Session, answer: Response<Bytes>) -> pingora::Result<()> {
+    let (parts, body) = answer.into_parts();
+    let head = head(&parts, body.len())?;
+    session.write_error_response(head, body).await
+}
+
+fn head(parts: &http::response::Parts, length: usize) -> pingora::Result<ResponseHeader> {
+    let mut head = ResponseHeader::build(parts.status, Some(parts.headers.len() + 1))?;
+    for (name, value) in &parts.headers {
+        head.append_header(name.clone(), value.clone())?;
+    }
+    head.insert_header(header::CONTENT_LENGTH, length)?;
+    Ok(head)
+}

@@ -1,0 +1,58 @@
+//! Faults become answers: from Pingora's error to our reason.
+
+use pingora::proxy::Session;
+use pingora::{Error, ErrorSource, ErrorType};
+
+use super::state::RequestState;
+use crate::reason::Reason;
+use crate::telemetry::Metrics;
+
+/// The reason behind an error. A reason of our own that travelled as an error wins.
+pub(super) fn reason(error: &Error, state: &RequestState) -> Reason {
+    if let Some(reason) = state.reason {
+        return reason;
+    }
+    match (error.esource(), error.etype()) {
+        (ErrorSource::Downstream, kind) => match kind {
+            ErrorType::ReadError | ErrorType::WriteError | ErrorType::ConnectionClosed => Reason::ClientGone,
+            ErrorType::ReadTimedout | ErrorType::WriteTimedout => Reason::ClientGone,
+            _ => Reason::MalformedRequest,
+        },
+        (ErrorSource::Upstream, kind) => upstream(kind),
+        _ => Reason::Internal,
+    }
+}
+
+fn upstream(kind: &ErrorType) -> Reason {
+    match kind {
+        ErrorType::ConnectTimedout | ErrorType::ReadTimedout | ErrorType::WriteTimedout => Reason::UpstreamTimeout,
+        ErrorType::TLSHandshakeTimedout => Reason::UpstreamTimeout,
+        ErrorType::InvalidHTTPHeader | ErrorType::H1Error | ErrorType::H2Error => Reason::UpstreamMalformed,
+        _ => Reason::UpstreamUnreachable,
+    }
+}
+
+/// Counts an upstream's failure and says so in one line, without the error's context, which may hold a raw head.
+pub(super) fn report(error: &Error, reason: Reason, state: &RequestState, metrics: &Metrics) {
+    if *error.esource() == ErrorSource::Upstream {
+        if let Some(admitted) = &state.admitted {
+            let name = admitted.upstream.settings.name.as_str();
+            metrics.upstream_errors.with_label_values(&[name, error.etype().as_str()]).inc();
+            tracing::warn!(
+                request_id = state.request_id,
+                upstream = name,
+                kind = error.etype().as_str(),
+                attempts = state.attempts,
+                "upstream failed"
+            );
+        }
+    } else if reason == Reason::Internal {
+        tracing::error!(request_id = state.request_id, kind = error.etype().as_str(), "request failed");
+    }
+}
+
+/// Whether there is still somebody to answer, and nothing was answered yet.
+pub(super) fn can_answer(session: &Session, reason: Reason) -> bool {
+    reason != Reason::ClientGone
+        && session.response_written().is_none_or(|answer| answer.status.is_informational())
+}

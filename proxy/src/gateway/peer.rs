@@ -1,0 +1,114 @@
+//! Route to peer: which server, over which protocol, with which time-outs, and when another one may be tried.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::{Method, header};
+use pingora::protocols::ALPN;
+use pingora::proxy::Session;
+use pingora::upstreams::peer::{HttpPeer, Peer};
+use pingora::{Error, ErrorType};
+
+use super::rules::UpstreamRules;
+use super::state::RequestState;
+use crate::upstream::{HttpVersion, Upstream};
+
+/// Streams on one HTTP/2 connection; Pingora's default of 1 would not multiplex.
+const STREAMS_PER_CONNECTION: usize = 100;
+/// How long a stream of server-sent events may be silent.
+const EVENT_SILENCE: Duration = Duration::from_secs(3600);
+
+/// Chooses the server for the next attempt.
+pub(super) fn choose(session: &Session, state: &mut RequestState) -> pingora::Result<Box<HttpPeer>> {
+    let admitted = state.admitted.as_ref().ok_or_else(|| Error::new(ErrorType::InternalError))?;
+    let Some(address) = admitted.upstream.servers.select(&state.failed_servers) else {
+        return Err(Error::new_up(ErrorType::ConnectNoRoute));
+    };
+    let accepts_events = accepts_events(session);
+    state.attempts += 1;
+    let mut peer = peer(&admitted.upstream, address);
+    if let Some(silence) = state.route.as_ref().and_then(|route| route.read_timeout) {
+        peer.options.read_timeout = Some(silence);
+    }
+    if accepts_events {
+        peer.options.read_timeout = peer.options.read_timeout.map(|silence| silence.max(EVENT_SILENCE));
+    }
+    if admitted.websocket {
+        // A WebSocket may be silent for as long as both sides like; PINGORA.md, pitfall 17.
+        peer.options.read_timeout = None;
+        peer.options.write_timeout = None;
+    }
+    Ok(Box::new(peer))
+}
+
+/// Whether another server is tried after `address` could not be reached. Nothing was sent, so every method may be.
+pub(super) fn may_try_another(state: &mut RequestState, peer: &HttpPeer) -> bool {
+    if let Some(address) = peer.address().as_inet() {
+        state.failed_servers.push(*address);
+    }
+    let Some(admitted) = &state.admitted else { return false };
+    state.attempts <= admitted.upstream.settings.retries
+        && admitted.upstream.servers.select(&state.failed_servers).is_some()
+}
+
+/// Whether an attempt that failed after it reached a server may be repeated: only what is safe by definition
+/// (RFC 9110, section 9.2.1), and only when a pooled connection had been closed under it.
+pub(super) fn decide_retry(session: &Session, error: &mut Error, reused: bool) {
+    let safe = matches!(session.req_header().method, Method::GET | Method::HEAD | Method::OPTIONS);
+    if safe && !session.as_ref().retry_buffer_truncated() {
+        error.retry.decide_reuse(reused);
+    } else {
+        error.set_retry(false);
+    }
+}
+
+/// Whether the client asks for server-sent events, which may be silent for long.
+fn accepts_events(session: &Session) -> bool {
+    let accept = session.req_header().headers.get(header::ACCEPT);
+    accept.is_some_and(|accept| accept.as_bytes().starts_with(b"text/event-stream"))
+}
+
+fn peer(upstream: &UpstreamRules, address: SocketAddr) -> HttpPeer {
+    let settings = &upstream.settings;
+    let mut peer = HttpPeer::new(address, settings.tls.is_some(), String::new());
+    peer.group_key = upstream.group;
+    set_tls(&mut peer, settings, &upstream.server_name);
+    let options = &mut peer.options;
+    options.connection_timeout = Some(settings.connect_timeout);
+    options.total_connection_timeout = Some(settings.connect_timeout);
+    options.read_timeout = Some(settings.read_timeout);
+    options.write_timeout = Some(settings.write_timeout);
+    options.idle_timeout = Some(settings.idle_timeout);
+    options.max_h2_streams = STREAMS_PER_CONNECTION;
+    options.ca.clone_from(&upstream.ca);
+    options.alpn = match settings.http {
+        HttpVersion::Http1 => ALPN::H1,
+        HttpVersion::Http2 => ALPN::H2,
+        HttpVersion::Auto => ALPN::H2H1,
+    };
+    peer
+}
+
+/// Sets the name that the certificate must show. Never left empty: rustls refuses an empty name, other back ends would
+/// skip the check.
+pub(super) fn set_tls(peer: &mut HttpPeer, settings: &Upstream, server: &str) {
+    if let Some(tls) = &settings.tls {
+        peer.sni = tls.server_name.clone().unwrap_or_else(|| host_of(server).to_owned());
+    }
+}
+
+/// The host of `host:port`.
+fn host_of(server: &str) -> &str {
+    server.rsplit_once(':').map_or(server, |(host, _)| host.trim_matches(['[', ']']))
+}
+
+/// What an upstream's certificate must lead to, in Pingora's form.
+pub(super) fn certificate_authority(pem: &[u8]) -> Option<Arc<pingora::protocols::tls::CaType>> {
+    use rustls_pki_types::CertificateDer;
+    use rustls_pki_types::pem::PemObject;
+    let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem)
+        .map(|der| der.map(|der| pingora::utils::tls::WrappedX509::new(der.to_vec(), pingora::utils::tls::parse_x509)))
+        .collect();
+    certificates.ok().filter(|all| !all.is_empty()).map(Into::into)
+}

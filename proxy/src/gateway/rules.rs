@@ -1,0 +1,123 @@
+//! The rules in force: a configuration's snapshot with everything built that requests need. One per request, from its
+//! first phase to its last, so that no request ever sees two configurations.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use pingora::protocols::tls::CaType;
+
+use super::peer;
+use super::servers::Servers;
+use crate::config::Snapshot;
+use crate::headers::names::Names;
+use crate::sealing::Sealer;
+use crate::signing::jwks::Jwks;
+use crate::signing::keyring::Keyring;
+use crate::signing::{JWT_CACHE, Signer, SignerSettings};
+use crate::upstream::Upstream;
+
+/// A snapshot, made ready.
+pub struct Rules {
+    /// The configuration.
+    pub snapshot: Snapshot,
+    /// Names of the context headers.
+    pub(super) names: Arc<Names>,
+    /// Upstreams by name.
+    pub(super) upstreams: HashMap<String, Arc<UpstreamRules>>,
+    /// Opens platform credentials.
+    pub(super) sealer: Sealer,
+    /// The public keys.
+    pub jwks: Arc<Jwks>,
+}
+
+/// An upstream, made ready.
+pub(super) struct UpstreamRules {
+    /// As configured.
+    pub(super) settings: Upstream,
+    /// Its servers.
+    pub(super) servers: Arc<Servers>,
+    /// Signs for it.
+    pub(super) signer: Signer,
+    /// The authority its certificates must lead to.
+    pub(super) ca: Option<Arc<CaType>>,
+    /// The server whose name its certificates must show, unless one is configured.
+    pub(super) server_name: String,
+    /// Keeps its connections apart from those made under other rules.
+    pub(super) group: u64,
+}
+
+/// Something in the configuration that only shows when it is built.
+#[derive(Debug, thiserror::Error)]
+pub enum RulesError {
+    /// A key that cannot be parsed.
+    #[error("{0}")]
+    Key(String),
+    /// A certificate authority that cannot be parsed.
+    #[error("upstream `{0}`: tls.ca holds no PEM certificate")]
+    CertificateAuthority(String),
+}
+
+impl Rules {
+    /// Builds everything, or says what cannot be built.
+    ///
+    /// # Errors
+    /// A key or certificate that cannot be parsed.
+    pub fn build(snapshot: Snapshot) -> Result<Self, RulesError> {
+        let names = Names::of_settings(&snapshot.headers).map_err(|error| RulesError::Key(error.to_string()))?;
+        let names = Arc::new(names);
+        let keyring = Arc::new(
+            Keyring::new(&snapshot.keys.jwt, &snapshot.keys.message, &snapshot.keys.hmac)
+                .map_err(|error| RulesError::Key(error.to_string()))?,
+        );
+        let mut upstreams = HashMap::new();
+        for (settings, group) in snapshot.upstreams.iter().zip(1..) {
+            let rules = upstream(settings, group, &snapshot, &names, &keyring)?;
+            upstreams.insert(settings.name.clone(), Arc::new(rules));
+        }
+        let sealer = Sealer::new(snapshot.keys.sealing.clone(), snapshot.keys.fernet.clone());
+        let jwks = Arc::new(Jwks::new(&keyring));
+        Ok(Self { names, upstreams, sealer, jwks, snapshot })
+    }
+
+    /// The servers of every upstream, by upstream name.
+    pub fn servers(&self) -> impl Iterator<Item = (&str, Arc<Servers>)> {
+        self.upstreams.iter().map(|(name, rules)| (name.as_str(), Arc::clone(&rules.servers)))
+    }
+}
+
+fn upstream(
+    settings: &Upstream,
+    group: u64,
+    snapshot: &Snapshot,
+    names: &Arc<Names>,
+    keyring: &Arc<Keyring>,
+) -> Result<UpstreamRules, RulesError> {
+    let ca = match settings.tls.as_ref().and_then(|tls| tls.ca.as_ref()) {
+        None => None,
+        Some(pem) => Some(
+            peer::certificate_authority(pem)
+                .ok_or_else(|| RulesError::CertificateAuthority(settings.name.clone()))?,
+        ),
+    };
+    let signer = Signer::new(&SignerSettings {
+        upstream: settings.name.clone(),
+        issuer: snapshot.jwt_issuer.clone(),
+        names: Arc::clone(names),
+        keyring: Arc::clone(keyring),
+        message_signature: settings.message_signature,
+        jwt: settings.jwt,
+        message_lifetime: snapshot.signature_lifetime,
+        jwt_lifetime: snapshot.jwt_lifetime,
+        jwt_cache: JWT_CACHE,
+        budget: snapshot.headers.budget,
+    })
+    .map_err(|error| RulesError::Key(error.to_string()))?;
+    Ok(UpstreamRules {
+        servers: Arc::new(Servers::new(settings)),
+        signer,
+        ca,
+        server_name: settings.servers.first().cloned().unwrap_or_default(),
+        group,
+        settings: settings.clone(),
+    })
+}

@@ -1,0 +1,146 @@
+//! What is known of one request, growing from hook to hook. Pingora makes one per request and drops it at the end.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Instant;
+
+use http::HeaderValue;
+use prometheus::IntGauge;
+use smallvec::SmallVec;
+
+use super::rules::{Rules, UpstreamRules};
+use crate::clock::Timestamp;
+use crate::context::{Authn, Context};
+use crate::headers::forwarded::ClientOrigin;
+use crate::policy::Route;
+use crate::policy::accept::Accepted;
+use crate::reason::Reason;
+use crate::secret::Secret;
+use crate::session::profile::Claim;
+
+/// Everything one request carries along.
+pub struct RequestState {
+    /// The rules in force when it arrived, for its whole life.
+    pub(super) rules: Arc<Rules>,
+    /// When its head had arrived.
+    pub(super) started: Instant,
+    /// The same moment on the wall clock.
+    pub(super) at: Timestamp,
+    /// Our number for it; the nonce of its signatures.
+    pub(super) request_id: String,
+    /// Target and host, once they were accepted.
+    pub(super) accepted: Option<Accepted>,
+    /// Where it came from, once it was accepted.
+    pub(super) origin: Option<ClientOrigin>,
+    /// The route it took, once one was found.
+    pub(super) route: Option<Arc<Route>>,
+    /// What it was let through with.
+    pub(super) admitted: Option<Admitted>,
+    /// What it came to.
+    pub(super) outcome: Outcome,
+    /// Why it was not simply let through.
+    pub(super) reason: Option<Reason>,
+    /// Servers that were tried and could not be reached.
+    pub(super) failed_servers: SmallVec<[SocketAddr; 2]>,
+    /// Attempts to reach a server.
+    pub(super) attempts: u32,
+    /// `Set-Cookie` values for the answer.
+    pub(super) set_cookies: SmallVec<[HeaderValue; 1]>,
+    /// Request body bytes that passed.
+    pub(super) body_bytes: u64,
+    /// Counts the request as being served until it is dropped, also by a panic.
+    _in_flight: InFlight,
+}
+
+/// A request that was let through.
+pub(super) struct Admitted {
+    /// Where it goes.
+    pub(super) upstream: Arc<UpstreamRules>,
+    /// What the signed context says about identity.
+    pub(super) authn: Authn,
+    /// What the cookie claimed.
+    pub(super) claim: Claim,
+    /// Who it is, if that was asked and known.
+    pub(super) context: Option<Arc<Context>>,
+    /// The opened platform credential, where the route asks for it.
+    pub(super) credential: Option<Secret>,
+    /// Whether it asks to become a WebSocket, and may.
+    pub(super) websocket: bool,
+}
+
+/// What a request came to.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Outcome {
+    /// Not decided yet; a request that ends so was dropped half-way.
+    Pending,
+    /// Passed to an upstream, whose answer was passed back.
+    Forwarded,
+    /// Refused by policy.
+    Refused,
+    /// Answered by an endpoint of our own.
+    Answered,
+    /// Not completed: an upstream, a store or we ourselves failed.
+    Failed,
+}
+
+impl Outcome {
+    /// The word in logs and metrics.
+    pub(super) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Pending => "dropped",
+            Self::Forwarded => "forwarded",
+            Self::Refused => "refused",
+            Self::Answered => "answered",
+            Self::Failed => "failed",
+        }
+    }
+}
+
+impl RequestState {
+    /// The state of a request whose head has just arrived.
+    pub(super) fn new(rules: Arc<Rules>, request_id: String, at: Timestamp, in_flight: &IntGauge) -> Self {
+        Self {
+            rules,
+            started: Instant::now(),
+            at,
+            request_id,
+            accepted: None,
+            origin: None,
+            route: None,
+            admitted: None,
+            outcome: Outcome::Pending,
+            reason: None,
+            failed_servers: SmallVec::new(),
+            attempts: 0,
+            set_cookies: SmallVec::new(),
+            body_bytes: 0,
+            _in_flight: InFlight::enter(in_flight),
+        }
+    }
+
+    /// Whether it was let through to become a WebSocket.
+    pub(super) fn is_websocket(&self) -> bool {
+        self.admitted.as_ref().is_some_and(|admitted| admitted.websocket)
+    }
+
+    /// Remembers why the request was not let through.
+    pub(super) fn refuse(&mut self, reason: Reason) {
+        self.reason = Some(reason);
+        self.outcome = if reason.status() >= 500 { Outcome::Failed } else { Outcome::Refused };
+    }
+}
+
+struct InFlight(IntGauge);
+
+impl InFlight {
+    fn enter(gauge: &IntGauge) -> Self {
+        gauge.inc();
+        Self(gauge.clone())
+    }
+}
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
+}

@@ -1,0 +1,71 @@
+//! The public service: opens the stores in its own runtime, then serves. What must not happen half-way (a port that is
+//! taken, a certificate that cannot be read) ends the process with a message and a code.
+
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use futures_util::FutureExt;
+use pingora::server::{ListenFds, ShutdownWatch};
+use pingora::services::listening::Service;
+use pingora::services::{Service as _, ServiceReadyNotifier, ServiceWithDependents};
+
+use super::front::Front;
+use super::stores::Opener;
+
+/// Exit code when stores cannot be opened (`EX_CONFIG` of sysexits.h).
+const CANNOT_OPEN: i32 = 78;
+/// Exit code when a listener cannot be opened (`EX_OSERR`).
+const CANNOT_LISTEN: i32 = 71;
+
+/// Listeners that share one Pingora service.
+pub(super) struct Public {
+    pub(super) service: Service<Front>,
+    pub(super) opener: Arc<Opener>,
+    /// Runs once in this service's runtime, before the first request.
+    pub(super) prepare: Option<Prepare>,
+}
+
+/// Work to be started in the service's runtime.
+pub(super) type Prepare = Box<dyn Fn() -> futures_util::future::BoxFuture<'static, ()> + Send + Sync>;
+
+#[async_trait]
+impl ServiceWithDependents for Public {
+    #[expect(clippy::exit, reason = "a service that cannot start ends the process; its panics are swallowed else")]
+    async fn start_service(
+        &mut self,
+        fds: Option<ListenFds>,
+        shutdown: ShutdownWatch,
+        listeners_per_fd: usize,
+        ready: ServiceReadyNotifier,
+    ) {
+        if let Err(error) = self.opener.open().await {
+            eprintln!("countersign: {error:#}");
+            std::process::exit(CANNOT_OPEN);
+        }
+        if let Some(prepare) = &self.prepare {
+            prepare().await;
+        }
+        ready.notify_ready();
+        let serve = self.service.start_service(fds, shutdown, listeners_per_fd);
+        if AssertUnwindSafe(serve).catch_unwind().await.is_err() {
+            eprintln!(
+                "countersign: cannot open a listener ({}); is another process using the address?",
+                self.service.listen_addresses().unwrap_or_default().join(", ")
+            );
+            std::process::exit(CANNOT_LISTEN);
+        }
+    }
+
+    fn name(&self) -> &str {
+        self.service.name()
+    }
+
+    fn threads(&self) -> Option<usize> {
+        self.service.threads()
+    }
+
+    fn listen_addresses(&self) -> Option<Vec<String>> {
+        self.service.listen_addresses()
+    }
+}
