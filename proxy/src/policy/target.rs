@@ -83,7 +83,8 @@ fn check_path(path: &str) -> Result<(), Reason> {
     let decoded = if path.contains('%') { decode(path)? } else { Cow::Borrowed(path) };
     // Blanks around a segment are trimmed by some readers; and two blanks before the version arrive here as `%20`
     // at the end, because the HTTP layer mends them so.
-    let ambiguous = |segment: &str| segment.trim() != segment || is_dot_segment(segment);
+    let padded = |segment: &str| segment.split(';').any(|part| part.trim() != part);
+    let ambiguous = |segment: &str| padded(segment) || is_dot_segment(segment);
     if decoded.split('/').any(ambiguous) { Err(Reason::AmbiguousPath) } else { Ok(()) }
 }
 
