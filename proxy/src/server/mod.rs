@@ -182,7 +182,9 @@ impl Assembly {
     }
 }
 
-fn server_conf() -> ServerConf {
+/// The settings that Pingora runs with; the benchmark gives the same ones to its reference.
+#[must_use]
+pub fn server_conf() -> ServerConf {
     let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     ServerConf {
         threads,

@@ -1,0 +1,107 @@
+//! Answers on the admin listener. Health, metrics and public keys need no token; whatever else comes here needs one.
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, header};
+
+use super::{health, jwks};
+use crate::secret::Secret;
+use crate::signing::jwks::Jwks;
+use crate::telemetry::Metrics;
+
+/// What the answers are made from.
+#[derive(Clone, Copy, Debug)]
+pub struct OperatorState<'a> {
+    /// All metrics.
+    pub metrics: &'a Metrics,
+    /// The public keys.
+    pub jwks: &'a Jwks,
+    /// Whether the process is on its way out.
+    pub draining: bool,
+    /// The bearer token; `None` lets everybody in, which is possible on loopback only.
+    pub token: Option<&'a Secret>,
+}
+
+/// Answers one request.
+#[must_use]
+pub fn answer(method: &Method, path: &str, headers: &HeaderMap, state: &OperatorState<'_>) -> Response<Bytes> {
+    let reads = *method == Method::GET || *method == Method::HEAD;
+    match path {
+        "/live" | "/ready" | "/metrics" | "/jwks.json" | "/.well-known/jwks.json" if !reads => {
+            plain(StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD\n")
+        }
+        "/live" => health::live(),
+        "/ready" => health::ready(state.draining),
+        "/metrics" => metrics(state.metrics),
+        "/jwks.json" | "/.well-known/jwks.json" => jwks::answer(state.jwks, headers),
+        _ if !may(headers, state.token) => {
+            let mut refused = plain(StatusCode::UNAUTHORIZED, "the admin token is needed\n");
+            let challenge = HeaderValue::from_static("Bearer realm=\"countersign admin\"");
+            refused.headers_mut().insert(header::WWW_AUTHENTICATE, challenge);
+            refused
+        }
+        _ => plain(StatusCode::NOT_FOUND, "there is nothing here; try /live, /ready, /metrics or /jwks.json\n"),
+    }
+}
+
+/// Whether the request carries the token; compared in constant time (THREATS C7).
+fn may(headers: &HeaderMap, token: Option<&Secret>) -> bool {
+    let Some(token) = token else { return true };
+    let given = headers.get(header::AUTHORIZATION).map(HeaderValue::as_bytes);
+    given.and_then(|value| value.strip_prefix(b"Bearer ")).is_some_and(|value| token.matches(value))
+}
+
+fn metrics(metrics: &Metrics) -> Response<Bytes> {
+    match metrics.render() {
+        Ok(text) => {
+            let mut answer = Response::new(Bytes::from(text));
+            let format = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
+            answer.headers_mut().insert(header::CONTENT_TYPE, format);
+            answer
+        }
+        Err(error) => {
+            tracing::error!(%error, "cannot render metrics");
+            plain(StatusCode::INTERNAL_SERVER_ERROR, "metrics cannot be rendered\n")
+        }
+    }
+}
+
+fn plain(status: StatusCode, text: &'static str) -> Response<Bytes> {
+    let mut answer = Response::new(Bytes::from_static(text.as_bytes()));
+    *answer.status_mut() = status;
+    let headers = answer.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    answer
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::signing::keyring::Keyring;
+
+    fn ask(path: &str, authorization: Option<&'static str>) -> StatusCode {
+        let metrics = Metrics::new();
+        let jwks = Jwks::new(&Keyring::new(&[], &[], &[]).unwrap());
+        let token = Secret::from("operator");
+        let state = OperatorState { metrics: &metrics, jwks: &jwks, draining: true, token: Some(&token) };
+        let mut headers = HeaderMap::new();
+        if let Some(value) = authorization {
+            headers.insert(header::AUTHORIZATION, HeaderValue::from_static(value));
+        }
+        answer(&Method::GET, path, &headers, &state).status()
+    }
+
+    #[test]
+    fn health_and_metrics_need_no_token_and_nothing_else_is_open() {
+        assert_eq!(ask("/live", None), StatusCode::OK);
+        assert_eq!(ask("/metrics", None), StatusCode::OK);
+        assert_eq!(ask("/config", None), StatusCode::UNAUTHORIZED);
+        assert_eq!(ask("/config", Some("Bearer wrong")), StatusCode::UNAUTHORIZED);
+        assert_eq!(ask("/config", Some("Bearer operator")), StatusCode::NOT_FOUND);
+    }
+
+    #[test]
+    fn a_draining_process_is_alive_and_not_ready() {
+        assert_eq!(ask("/ready", None), StatusCode::SERVICE_UNAVAILABLE);
+    }
+}
