@@ -1,4 +1,11 @@
-//! What is accepted at all: the strict gate before anything else looks at a request (THREATS sections 1, 3, 5).
+//! What is accepted at all: the strict gate before anything else looks at a request (THREATS sections 3, 4, 5).
+//! HTTP/1 is judged on the bytes as received, because the HTTP layer has already mended what it read there
+//! (PINGORA 3.5); HTTP/2 on the decoded fields. It refuses; it never mends. No allocation but for the result.
+//! Not refused but never to be forwarded: `Upgrade: h2c` and `HTTP2-Settings` (see `origin`), hop-by-hop fields.
+
+mod http1;
+
+use http::{Method, Version};
 
 use super::Limits;
 use super::host::Authority;
@@ -25,10 +32,143 @@ pub struct Accepted {
     pub authority: Authority,
 }
 
-/// Judges a request head.
+/// Judges a request head. For HTTP/1 without its bytes (tests, generated requests) the parsed fields are judged.
 ///
 /// # Errors
 /// Why it is refused.
-pub fn accept(_head: Head<'_>, _limits: &Limits) -> Result<Accepted, Reason> {
-    todo!()
+pub fn accept(head: Head<'_>, limits: &Limits) -> Result<Accepted, Reason> {
+    let parts = head.parts;
+    check_method(&parts.method)?;
+    let mut fields = Fields::new(parts.version)?;
+    match head.raw_head {
+        Some(raw) if parts.version < Version::HTTP_2 => {
+            http1::check(raw, &head, limits, |name, value| fields.see(name, value))?;
+        }
+        _ => {
+            check_size(parts, limits)?;
+            for (name, value) in &parts.headers {
+                fields.see(name.as_str().as_bytes(), value.as_bytes())?;
+            }
+        }
+    }
+    let (target, named) = Target::parse(head.raw_target, limits.target_bytes)?;
+    if target.path() == "*" && parts.method != Method::OPTIONS {
+        return Err(Reason::MalformedRequest);
+    }
+    let named = named.as_deref().or_else(|| parts.uri.authority().map(http::uri::Authority::as_str));
+    let authority = authority(named.map(str::as_bytes), fields.host, parts.version)?;
+    Ok(Accepted { target, authority })
 }
+
+/// Known methods and any other of upper-case letters and `-` (`PROPFIND`, `M-SEARCH`), as registered methods are
+/// spelled; `get` is not GET (RFC 9110, section 9.1) and serves only to slip past a rule on GET.
+fn check_method(method: &Method) -> Result<(), Reason> {
+    let name = method.as_str().as_bytes();
+    let spelled = name.len() <= 32 && name.iter().all(|b| b.is_ascii_uppercase() || *b == b'-');
+    let echoes_or_tunnels = matches!(*method, Method::TRACE | Method::CONNECT);
+    if spelled && !echoes_or_tunnels { Ok(()) } else { Err(Reason::MethodNotAllowed) }
+}
+
+fn check_size(parts: &http::request::Parts, limits: &Limits) -> Result<(), Reason> {
+    let bytes: usize = parts.headers.iter().map(|(name, value)| name.as_str().len() + value.len()).sum();
+    let fits = bytes <= limits.head_bytes && parts.headers.len() <= limits.head_fields;
+    if fits { Ok(()) } else { Err(Reason::HeadTooLarge) }
+}
+
+/// Exactly one host: in the target and in `Host` it must be the same (RFC 9112, section 3.2; RFC 9113, 8.3.1).
+fn authority(named: Option<&[u8]>, host: Option<&[u8]>, version: Version) -> Result<Authority, Reason> {
+    match (named, host) {
+        (Some(named), Some(host)) => {
+            let named = Authority::parse(named)?;
+            if Authority::parse(host)? == named { Ok(named) } else { Err(Reason::BadHost) }
+        }
+        (None, Some(host)) => Authority::parse(host),
+        // HTTP/2 may leave Host out; HTTP/1 never, also where the target names an authority.
+        (Some(named), None) if version >= Version::HTTP_2 => Authority::parse(named),
+        (_, None) => Err(Reason::BadHost),
+    }
+}
+
+/// What the fields of one head said so far about framing, host and expectation.
+struct Fields<'a> {
+    version: Version,
+    length: bool,
+    chunked: bool,
+    expects: bool,
+    host: Option<&'a [u8]>,
+}
+
+impl<'a> Fields<'a> {
+    fn new(version: Version) -> Result<Self, Reason> {
+        match version {
+            Version::HTTP_10 | Version::HTTP_11 | Version::HTTP_2 => {
+                Ok(Self { version, length: false, chunked: false, expects: false, host: None })
+            }
+            _ => Err(Reason::MalformedRequest),
+        }
+    }
+
+    /// Judges one field. Lengths first: nearly every field is done after one comparison.
+    fn see(&mut self, name: &'a [u8], value: &'a [u8]) -> Result<(), Reason> {
+        match name.len() {
+            4 if name.eq_ignore_ascii_case(b"host") => {
+                if self.host.replace(value).is_some() {
+                    Err(Reason::BadHost)
+                } else {
+                    Ok(())
+                }
+            }
+            6 if name.eq_ignore_ascii_case(b"expect") => {
+                let again = std::mem::replace(&mut self.expects, true);
+                let known = value.eq_ignore_ascii_case(b"100-continue");
+                if again || !known { Err(Reason::UnsupportedExpectation) } else { Ok(()) }
+            }
+            14 if reads_as(name, b"content-length") => self.see_length(name, value),
+            17 if reads_as(name, b"transfer-encoding") => self.see_coding(name, value),
+            2 | 7 | 10 | 16 if self.version == Version::HTTP_2 => check_connection_specific(name, value),
+            _ => Ok(()),
+        }
+    }
+
+    fn see_length(&mut self, name: &[u8], value: &[u8]) -> Result<(), Reason> {
+        let again = std::mem::replace(&mut self.length, true);
+        let fine = name[7] == b'-' && !again && !self.chunked && is_length(value);
+        if fine { Ok(()) } else { Err(Reason::AmbiguousFraming) }
+    }
+
+    fn see_coding(&mut self, name: &[u8], value: &[u8]) -> Result<(), Reason> {
+        let again = std::mem::replace(&mut self.chunked, true);
+        let fine = name[8] == b'-'
+            && !again
+            && !self.length
+            && self.version == Version::HTTP_11
+            && value.eq_ignore_ascii_case(b"chunked");
+        if fine { Ok(()) } else { Err(Reason::AmbiguousFraming) }
+    }
+}
+
+/// Whether an application that folds separators together reads `name` as `wanted` (THREATS F2, F4; same length).
+fn reads_as(name: &[u8], wanted: &[u8]) -> bool {
+    name.iter()
+        .zip(wanted)
+        .all(|(&b, &w)| if w == b'-' { !b.is_ascii_alphanumeric() } else { b.to_ascii_lowercase() == w })
+}
+
+/// Digits alone, as a number is printed: what is forwarded is then what re-serialising would give. 18 digits fit
+/// every signed 64-bit parser behind us.
+fn is_length(value: &[u8]) -> bool {
+    let digits = (1..=18).contains(&value.len()) && value.iter().all(u8::is_ascii_digit);
+    digits && (value.len() == 1 || value[0] != b'0')
+}
+
+/// Fields that have no meaning in HTTP/2 (RFC 9113, section 8.2.2) and would gain one behind us.
+fn check_connection_specific(name: &[u8], value: &[u8]) -> Result<(), Reason> {
+    match name {
+        b"connection" | b"keep-alive" | b"proxy-connection" | b"upgrade" => Err(Reason::MalformedRequest),
+        b"te" if !value.eq_ignore_ascii_case(b"trailers") => Err(Reason::MalformedRequest),
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests;

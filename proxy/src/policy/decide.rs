@@ -1,8 +1,8 @@
 //! Requirement and resolution in, decision out. The only place that lets a request through.
 
-use super::Requirement;
+use super::{Demands, Requirement};
 use crate::clock::Timestamp;
-use crate::context::{Authn, Resolution};
+use crate::context::{Authn, Context, Resolution};
 use crate::reason::Reason;
 
 /// What happens with a request.
@@ -15,6 +15,37 @@ pub enum Decision {
 }
 
 /// Decides. `resolution` is `None` when the requirement did not ask for one.
-pub fn decide(_requirement: &Requirement, _resolution: Option<&Resolution>, _now: Timestamp) -> Decision {
-    todo!()
+pub fn decide(requirement: &Requirement, resolution: Option<&Resolution>, now: Timestamp) -> Decision {
+    match (requirement, resolution) {
+        (Requirement::Nothing, _) => Decision::Forward(Authn::Unchecked),
+        // Somebody forgot to resolve. That is our fault, and nobody gets in by it.
+        (Requirement::Optional | Requirement::Session(_), None) => Decision::Refuse(Reason::Internal),
+        (Requirement::Optional, Some(Resolution::Known(_))) => Decision::Forward(Authn::Session),
+        (Requirement::Optional, Some(Resolution::Unknown(_))) => Decision::Forward(Authn::None),
+        (Requirement::Optional, Some(Resolution::Undetermined(_))) => Decision::Forward(Authn::Undetermined),
+        (Requirement::Session(demands), Some(Resolution::Known(context))) => {
+            unmet(demands, context, now).map_or(Decision::Forward(Authn::Session), Decision::Refuse)
+        }
+        (Requirement::Session(_), Some(Resolution::Unknown(reason) | Resolution::Undetermined(reason))) => {
+            Decision::Refuse(*reason)
+        }
+    }
 }
+
+/// The first demand that is not met. Roles come first: whoever lacks one is not sent to choose a platform or to log
+/// in again in vain. The recent login comes last: it is the most laborious to meet, and its time is running.
+fn unmet(demands: &Demands, context: &Context, now: Timestamp) -> Option<Reason> {
+    let has_role = |role: &String| context.user.roles.contains(role);
+    if !demands.roles.is_empty() && !demands.roles.iter().any(has_role) {
+        return Some(Reason::RoleMissing);
+    }
+    if demands.platform && context.platform.is_none() {
+        let refused = context.platform_refused;
+        return Some(if refused { Reason::PlatformUnavailable } else { Reason::PlatformMissing });
+    }
+    let login_age = now.since(context.session.authenticated);
+    demands.recent_login.filter(|&allowed| login_age > allowed).map(|_| Reason::LoginTooOld)
+}
+
+#[cfg(test)]
+mod tests;
