@@ -1,0 +1,461 @@
+//! Mirror of the configuration file. The comments on its fields are the documentation that operators read: they end
+//! up in config/schema.json and config/reference.md. Nothing here judges; that is `shape` and `validate`.
+
+pub(crate) mod traffic;
+pub(crate) mod values;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use traffic::{Listen, Route, Upstream};
+use values::{Address, Moment, SecretSource, SecretText, Size, Span, SpanOrZero, Switch};
+
+/// Configuration of Countersign.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+#[schemars(title = "Countersign configuration")]
+pub(crate) struct File {
+    /// Further files, relative to this one. Tables are put together key by key, lists of tables end to end; a key that
+    /// is set twice is an error.
+    pub(crate) include: Vec<String>,
+    /// Whether browsers reach this proxy over `http` or `https`. Default: `https` when any listener has TLS, else
+    /// `http`. Set it to `https` where TLS ends before this proxy.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) public_scheme: Option<Scheme>,
+    /// Path under which the proxy's own endpoints live on every host. Routes cannot lie below it.
+    #[schemars(default = "default_reserved_path")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) reserved_path: Option<String>,
+    /// Addresses on which requests are accepted; at least one.
+    #[schemars(required)]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) listen: Vec<Listen>,
+    /// The listener for operators: health, metrics, public keys and the admin API.
+    pub(crate) admin: Admin,
+    /// Where sessions are shared by all proxies and entities are cached.
+    pub(crate) store: Store,
+    /// Where users, platforms and sessions are kept for good.
+    pub(crate) directory: Directory,
+    /// How sessions look and how long they last.
+    pub(crate) session: Session,
+    /// Key material. Each list has the newest key first; the first one is used, all of them are accepted.
+    pub(crate) keys: Keys,
+    /// The applications behind the proxy.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) upstream: Vec<Upstream>,
+    /// What a request matches and what it must bring. The longest path wins; two routes that match the same request
+    /// equally well are an error.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) route: Vec<Route>,
+    /// Limits on what is accepted at all.
+    pub(crate) limits: Limits,
+    /// The context headers that applications receive.
+    pub(crate) context: ContextHeaders,
+    /// How a session is looked up.
+    pub(crate) resolve: Resolve,
+    /// RFC 9421 message signatures.
+    pub(crate) signature: Signature,
+    /// JSON Web Tokens for applications.
+    pub(crate) jwt: Jwt,
+    /// What is logged.
+    pub(crate) log: Log,
+}
+
+/// Where the proxy's own endpoints live by default.
+pub(crate) const DEFAULT_RESERVED_PATH: &str = "/.countersign/";
+
+fn default_reserved_path() -> Option<String> {
+    Some(DEFAULT_RESERVED_PATH.to_owned())
+}
+
+/// A scheme of the web.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Scheme {
+    /// In the clear.
+    Http,
+    /// With TLS.
+    Https,
+}
+
+/// `[admin]`
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Admin {
+    /// Address of the admin listener. Anything but loopback needs a `token`.
+    pub(crate) address: Address,
+    /// Bearer token of the admin API, at least 16 bytes. Live, ready, metrics and public keys need none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) token: Option<SecretSource>,
+}
+
+impl Default for Admin {
+    fn default() -> Self {
+        Self { address: Address(([127, 0, 0, 1], 9901).into()), token: None }
+    }
+}
+
+/// `[store]`
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Store {
+    /// Which kind of store. `embedded` is the memory of this process, in front of the directory: for one proxy alone.
+    pub(crate) kind: StoreKind,
+    /// Redis: `redis://` or `rediss://` URL with user, password and database. Instead of `host` and the keys below it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) url: Option<SecretText>,
+    /// Redis: host. Where it is absent, the environment variable `REDIS_HOST` supplies it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) host: Option<String>,
+    /// Redis: port. Default: `REDIS_PORT`, else 6379.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) port: Option<u16>,
+    /// Redis: number of the database. Default: `REDIS_DB`, else 0.
+    #[schemars(range(min = 0, max = 65535))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) database: Option<i64>,
+    /// Redis: ACL user. Default: the server's default user.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) username: Option<String>,
+    /// Redis: password. Default: `REDIS_PASSWORD`, else none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) password: Option<SecretSource>,
+    /// Redis: TLS, `true` or a table with a certificate authority. Default: what the URL says, or `REDIS_SSL`, else
+    /// `false`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) tls: Option<Switch<StoreTls>>,
+    /// Redis: what every key begins with.
+    pub(crate) prefix: String,
+    /// The longest that one call may take.
+    pub(crate) timeout: Span,
+    /// How long users, platforms and settings stay cached.
+    pub(crate) entity_lifetime: Span,
+    /// How long platform statistics stay cached.
+    pub(crate) stats_lifetime: Span,
+}
+
+impl Default for Store {
+    fn default() -> Self {
+        Self {
+            kind: StoreKind::Embedded,
+            url: None,
+            host: None,
+            port: None,
+            database: None,
+            username: None,
+            password: None,
+            tls: None,
+            prefix: "cs:".to_owned(),
+            timeout: Span::from_millis(100),
+            entity_lifetime: Span::from_secs(3600),
+            stats_lifetime: Span::from_secs(300),
+        }
+    }
+}
+
+/// A kind of store.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum StoreKind {
+    /// A Redis server, shared by all proxies.
+    Redis,
+    /// The memory of this process.
+    Embedded,
+}
+
+/// TLS towards Redis.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct StoreTls {
+    /// PEM file of the certificate authority. Default: the public ones.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) ca: Option<String>,
+}
+
+/// `[directory]`
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Directory {
+    /// Which kind of directory.
+    pub(crate) kind: DirectoryKind,
+    /// Postgres: `postgres://` URL with user, password, host and database.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) url: Option<SecretText>,
+    /// SQLite: the file, made when it is not there. `:memory:` keeps everything in memory until the process ends.
+    #[schemars(default = "default_sqlite_path")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) path: Option<String>,
+    /// The largest number of connections. One of them is kept for writing.
+    #[schemars(range(min = 2, max = 1000))]
+    pub(crate) connections: u32,
+    /// The longest that one query may take.
+    pub(crate) timeout: Span,
+}
+
+/// The SQLite file by default, relative to the configuration file.
+pub(crate) const DEFAULT_SQLITE_PATH: &str = "countersign.sqlite";
+
+fn default_sqlite_path() -> Option<String> {
+    Some(DEFAULT_SQLITE_PATH.to_owned())
+}
+
+impl Default for Directory {
+    fn default() -> Self {
+        Self {
+            kind: DirectoryKind::Sqlite,
+            url: None,
+            path: None,
+            connections: 5,
+            timeout: Span::from_millis(200),
+        }
+    }
+}
+
+/// A kind of directory.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum DirectoryKind {
+    /// A Postgres server.
+    Postgres,
+    /// One SQLite file.
+    Sqlite,
+}
+
+/// `[session]`
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Session {
+    /// Name of the session cookie. Default: `__Host-session` where `secure` holds, else `countersign-session`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) cookie: Option<String>,
+    /// Whether the cookie is marked `Secure`. Default: whether the public side is https.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) secure: Option<bool>,
+    /// A session ends when it was not used for this long.
+    pub(crate) idle_timeout: Span,
+    /// A session ends this long after it began, used or not.
+    pub(crate) absolute_timeout: Span,
+    /// How often the use of one session is written down, at most.
+    pub(crate) touch_interval: Span,
+    /// How long a session stays valid after it was replaced on demand, so that requests under way get through.
+    pub(crate) rotation_grace: SpanOrZero,
+}
+
+impl Default for Session {
+    fn default() -> Self {
+        Self {
+            cookie: None,
+            secure: None,
+            idle_timeout: Span::from_secs(30 * 60),
+            absolute_timeout: Span::from_secs(12 * 3600),
+            touch_interval: Span::from_secs(60),
+            rotation_grace: SpanOrZero(std::time::Duration::from_secs(10)),
+        }
+    }
+}
+
+/// `[keys]`
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Keys {
+    /// Keys that make session tokens self-checking; shared by all proxies. Always needed.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) token: Vec<SymmetricKey>,
+    /// Keys of the anti-forgery tokens of the proxy's own endpoints.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) csrf: Vec<SymmetricKey>,
+    /// Keys that seal platform credentials. Needed when a route has `platform_authorization`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) sealing: Vec<SymmetricKey>,
+    /// Root keys of `hmac-sha256` message signatures; each upstream gets its own, derived. Needed when an upstream is
+    /// signed for in this way, which is the default.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) hmac: Vec<SymmetricKey>,
+    /// Keys that sign JWTs. Needed when an upstream is sent JWTs, which is the default.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) jwt: Vec<JwtKey>,
+    /// Keys of `ed25519` message signatures. Needed when an upstream asks for that algorithm.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) message: Vec<MessageKey>,
+    /// Fernet keys, for reading platform credentials that were sealed with them. Where the list is absent, the
+    /// environment variable `PLATFORM_ENCRYPTION_KEY` supplies one.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) fernet: Vec<SecretSource>,
+}
+
+/// A symmetric key.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct SymmetricKey {
+    /// Name of the key: 1 to 64 letters, digits, `.`, `_` or `-`. Not secret.
+    #[schemars(required)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) id: Option<String>,
+    /// Where the key is found: at least 32 bytes. The bytes are taken as they are; base64 and hexadecimal are not
+    /// decoded. `countersign key new` makes one.
+    #[schemars(required)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) secret: Option<SecretSource>,
+}
+
+/// A key that signs JWTs.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct JwtKey {
+    /// Name of the key: 1 to 64 letters, digits, `.`, `_` or `-`. Not secret.
+    #[schemars(required)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) id: Option<String>,
+    /// The signature algorithm.
+    #[schemars(required)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) algorithm: Option<Algorithm>,
+    /// Where the key is found: PEM of a PKCS#8 private key, or for `HS256` at least 32 bytes, taken as they are.
+    #[schemars(required)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) secret: Option<SecretSource>,
+    /// The key is published at once, but signs only from this moment on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) active_from: Option<Moment>,
+}
+
+/// A key of `ed25519` message signatures.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct MessageKey {
+    /// Name of the key: 1 to 64 letters, digits, `.`, `_` or `-`. Not secret.
+    #[schemars(required)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) id: Option<String>,
+    /// Where the key is found: PEM of a PKCS#8 private key for Ed25519.
+    #[schemars(required)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) secret: Option<SecretSource>,
+    /// The key is published at once, but signs only from this moment on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) active_from: Option<Moment>,
+}
+
+/// A signature algorithm of JWTs.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize, JsonSchema)]
+pub(crate) enum Algorithm {
+    /// Ed25519.
+    #[serde(rename = "EdDSA")]
+    EdDsa,
+    /// ECDSA with P-256.
+    #[serde(rename = "ES256")]
+    Es256,
+    /// HMAC with SHA-256: whoever can verify can also sign.
+    #[serde(rename = "HS256")]
+    Hs256,
+}
+
+/// `[limits]`
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Limits {
+    /// Largest request target (path and query).
+    pub(crate) target_bytes: Size,
+    /// Largest header section.
+    pub(crate) head_bytes: Size,
+    /// Largest number of header fields; the HTTP library beneath ends at 256.
+    #[schemars(range(min = 1, max = 256))]
+    pub(crate) head_fields: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        let crate::policy::Limits { target_bytes, head_bytes, head_fields } = crate::policy::Limits::default();
+        Self { target_bytes: Size(target_bytes as u64), head_bytes: Size(head_bytes as u64), head_fields }
+    }
+}
+
+/// `[context]`
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct ContextHeaders {
+    /// What every context header begins with; lower case, ending in `-`. Whatever clients send under it is removed.
+    pub(crate) prefix: String,
+    /// Largest sum of names and values of all context headers and signatures of one request.
+    pub(crate) budget: Size,
+}
+
+impl Default for ContextHeaders {
+    fn default() -> Self {
+        Self { prefix: "x-context-".to_owned(), budget: Size(8 * 1024) }
+    }
+}
+
+/// `[resolve]`
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Resolve {
+    /// The longest that finding out about one request's session may take; 503 after that.
+    pub(crate) budget: Span,
+}
+
+impl Default for Resolve {
+    fn default() -> Self {
+        Self { budget: Span::from_millis(250) }
+    }
+}
+
+/// `[signature]`
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Signature {
+    /// How long after it was made a message signature expires.
+    pub(crate) lifetime: Span,
+}
+
+impl Default for Signature {
+    fn default() -> Self {
+        Self { lifetime: Span::from_secs(30) }
+    }
+}
+
+/// `[jwt]`
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Jwt {
+    /// How long after it was made a JWT expires.
+    pub(crate) lifetime: Span,
+    /// The issuer (`iss`) that applications expect.
+    pub(crate) issuer: String,
+}
+
+impl Default for Jwt {
+    fn default() -> Self {
+        Self { lifetime: Span::from_secs(60), issuer: "countersign".to_owned() }
+    }
+}
+
+/// `[log]`
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Log {
+    /// The least that is logged. The line of each request is `info`.
+    pub(crate) level: Level,
+}
+
+impl Default for Log {
+    fn default() -> Self {
+        Self { level: Level::Info }
+    }
+}
+
+/// A level of logging.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Level {
+    /// What needs somebody.
+    Error,
+    /// What may need somebody soon.
+    Warn,
+    /// One line a request, and what changes.
+    Info,
+    /// For finding a fault.
+    Debug,
+    /// Everything; slow.
+    Trace,
+}

@@ -1,0 +1,169 @@
+//! The configuration in force: whole, valid, immutable. Each request keeps one from its first byte to its last.
+//! Made only by `config`; nothing here reads files, and no secret in it can be printed.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use ipnet::IpNet;
+
+use super::problem::Problem;
+use crate::keys::{Key, SigningKey};
+use crate::policy::Limits;
+use crate::policy::route::RouteTable;
+use crate::secret::Secret;
+use crate::session::profile::Profile;
+use crate::upstream::Upstream;
+use crate::{directory, headers, resolve, session, store};
+
+/// Everything that a request, or the assembly of the server, may know of the configuration.
+#[derive(Clone, Debug)]
+pub struct Snapshot {
+    /// Where requests are accepted; at least one.
+    pub listeners: Vec<Listener>,
+    /// The listener for operators.
+    pub admin: Admin,
+    /// How to reach the store.
+    pub store: store::Settings,
+    /// How to reach the directory.
+    pub directory: directory::Settings,
+    /// How sessions look and how long they last.
+    pub session: session::Settings,
+    /// How a request's claim to a session is read.
+    pub profile: Profile,
+    /// Which route a request takes.
+    pub routes: RouteTable,
+    /// The applications, in the order of the file. Their names are unique.
+    pub upstreams: Vec<Upstream>,
+    /// Limits on what is accepted at all.
+    pub limits: Limits,
+    /// How context headers look.
+    pub headers: headers::Settings,
+    /// How long resolving may take.
+    pub resolve: resolve::Settings,
+    /// Key material.
+    pub keys: Keys,
+    /// How long after it was made a message signature expires (30 s).
+    pub signature_lifetime: Duration,
+    /// How long after it was made a JWT expires (60 s).
+    pub jwt_lifetime: Duration,
+    /// The issuer of JWTs.
+    pub jwt_issuer: String,
+    /// Path of the proxy's own endpoints; begins and ends with `/`.
+    pub reserved_path: String,
+    /// How browsers reach this proxy.
+    pub public_scheme: Scheme,
+    /// The least that is logged.
+    pub log: LogLevel,
+    /// What is probably not as it was meant, though it can be used.
+    pub warnings: Vec<Problem>,
+    /// Position of each upstream in `upstreams` by name.
+    pub(super) upstream_positions: HashMap<String, usize>,
+}
+
+impl Snapshot {
+    /// The upstream called `name`. Every route's upstream is there.
+    pub fn upstream(&self, name: &str) -> Option<&Upstream> {
+        self.upstreams.get(*self.upstream_positions.get(name)?)
+    }
+}
+
+/// An address on which requests are accepted.
+#[derive(Clone, Debug)]
+pub struct Listener {
+    /// Address and port.
+    pub address: SocketAddr,
+    /// TLS; `None` is in the clear.
+    pub tls: Option<ListenerTls>,
+    /// Whether it speaks cleartext HTTP/2 with prior knowledge, and nothing else.
+    pub h2c: bool,
+    /// Whose `Forwarded` and `X-Forwarded-*` are believed.
+    pub trusted_proxies: Vec<IpNet>,
+}
+
+/// Certificate and key of a listener; both files could be read when the configuration was loaded.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ListenerTls {
+    /// PEM file of the certificate chain.
+    pub certificate: PathBuf,
+    /// PEM file of the private key.
+    pub key: PathBuf,
+}
+
+/// The listener for operators.
+#[derive(Clone, Debug)]
+pub struct Admin {
+    /// Address and port.
+    pub address: SocketAddr,
+    /// Bearer token; `None` only on loopback.
+    pub token: Option<Secret>,
+}
+
+/// Key material, each list newest first.
+#[derive(Clone, Debug, Default)]
+pub struct Keys {
+    /// Make session tokens self-checking; never empty.
+    pub token: Vec<Key>,
+    /// Anti-forgery tokens.
+    pub csrf: Vec<Key>,
+    /// Seal platform credentials.
+    pub sealing: Vec<Key>,
+    /// Root keys of HMAC message signatures; not empty when an upstream is signed for in this way.
+    pub hmac: Vec<Key>,
+    /// Sign JWTs; not empty when an upstream is sent JWTs.
+    pub jwt: Vec<SigningKey>,
+    /// Sign messages with Ed25519; not empty when an upstream asks for it.
+    pub message: Vec<SigningKey>,
+    /// Fernet keys in their usual text form, for reading only.
+    pub fernet: Vec<Secret>,
+}
+
+/// How browsers reach the proxy.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Scheme {
+    /// In the clear.
+    Http,
+    /// With TLS, here or in front.
+    Https,
+}
+
+impl Scheme {
+    /// The scheme as a URL writes it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Http => "http",
+            Self::Https => "https",
+        }
+    }
+}
+
+/// The least that is logged.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum LogLevel {
+    /// What needs somebody.
+    Error,
+    /// What may need somebody soon.
+    Warn,
+    /// One line a request, and what changes.
+    Info,
+    /// For finding a fault.
+    Debug,
+    /// Everything.
+    Trace,
+}
+
+impl LogLevel {
+    /// The level as filters write it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Error => "error",
+            Self::Warn => "warn",
+            Self::Info => "info",
+            Self::Debug => "debug",
+            Self::Trace => "trace",
+        }
+    }
+}

@@ -1,0 +1,261 @@
+//! Judges listeners, the admin listener and upstreams.
+
+use std::net::SocketAddr;
+
+use http::uri::Authority;
+use rustls_pki_types::pem::PemObject;
+use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+
+use super::{Judge, NAME_EXPECTED, is_name};
+use crate::config::problem::shown;
+use crate::config::raw;
+use crate::config::raw::traffic as written;
+use crate::config::raw::traffic::{Http, Sign, SignatureAlgorithm};
+use crate::config::raw::values::Switch;
+use crate::config::snapshot::{Admin, Listener, ListenerTls};
+use crate::signing::MessageAlgorithm;
+use crate::upstream::{HealthCheck, HttpVersion, Upstream, UpstreamTls};
+
+/// The shortest bearer token: 16 bytes cannot be guessed when they are random.
+const SHORTEST_TOKEN: usize = 16;
+
+impl Judge<'_> {
+    pub(super) fn listeners(&mut self, raw: &[written::Listen]) -> Vec<Listener> {
+        if raw.is_empty() {
+            self.tell_missing(
+                self.problem("listen", "there is no listener")
+                    .expected("at least one `[[listen]]` with an `address`"),
+            );
+        }
+        let mut listeners: Vec<Listener> = Vec::with_capacity(raw.len());
+        for (index, listen) in raw.iter().enumerate() {
+            let key = format!("listen[{index}]");
+            let tls = listen.tls.as_ref().and_then(|tls| self.listener_tls(&format!("{key}.tls"), tls));
+            if listen.h2c && listen.tls.is_some() {
+                self.tell(
+                    self.problem(&format!("{key}.h2c"), "a listener with TLS cannot speak cleartext HTTP/2")
+                        .hint("take `h2c` out: with TLS, HTTP/2 is offered anyway"),
+                );
+            }
+            let Some(address) = listen.address.as_ref().map(|address| address.0) else { continue };
+            if listeners.iter().any(|other| collide(other.address, address)) {
+                let problem = self.problem(&format!("{key}.address"), "two listeners have the same address");
+                self.tell(problem.found(shown(&address.to_string())));
+            }
+            let trusted_proxies = listen.trusted_proxies.iter().map(|network| network.0).collect();
+            listeners.push(Listener { address, tls, h2c: listen.h2c, trusted_proxies });
+        }
+        listeners
+    }
+
+    fn listener_tls(&mut self, key: &str, tls: &written::ListenTls) -> Option<ListenerTls> {
+        let (certificate, private_key) = (tls.certificate.as_deref()?, tls.key.as_deref()?);
+        let (certificate_key, private_key_key) = (format!("{key}.certificate"), format!("{key}.key"));
+        self.certificates(&certificate_key, certificate);
+        if let Some(pem) = self.read(&private_key_key, private_key)
+            && PrivateKeyDer::from_pem_slice(&pem).is_err()
+        {
+            self.tell(
+                self.problem(&private_key_key, "the file holds no private key")
+                    .found(shown(private_key))
+                    .expected("a PEM file with a private key"),
+            );
+        }
+        Some(ListenerTls {
+            certificate: self.path(&certificate_key, certificate),
+            key: self.path(&private_key_key, private_key),
+        })
+    }
+
+    /// The content of a PEM file that must hold certificates.
+    pub(super) fn certificates(&mut self, key: &str, file: &str) -> Option<Vec<u8>> {
+        let pem = self.read(key, file)?;
+        let mut found = 0_usize;
+        for certificate in CertificateDer::pem_slice_iter(&pem) {
+            found += 1;
+            if certificate.is_err() {
+                found = 0;
+                break;
+            }
+        }
+        if found == 0 {
+            self.tell(
+                self.problem(key, "the file holds no certificate")
+                    .found(shown(file))
+                    .expected("a PEM file with one or more certificates"),
+            );
+        }
+        Some(pem)
+    }
+
+    pub(super) fn admin(&mut self, raw: &raw::Admin, listeners: &[Listener]) -> Admin {
+        let address = raw.address.0;
+        let token = raw.token.as_ref().and_then(|source| self.secret("admin.token", source));
+        if raw.token.is_none() && !address.ip().is_loopback() {
+            self.tell_missing(
+                self.problem("admin.token", "the admin listener is open to others and has no `token`")
+                    .found(shown(&address.to_string()))
+                    .expected("`token = { file = \"...\" }`, or a loopback address"),
+            );
+        }
+        if let Some(length) = token.as_ref().map(|token| token.expose().len())
+            && length < SHORTEST_TOKEN
+        {
+            self.tell(
+                self.problem("admin.token", "the token of the admin listener is too short")
+                    .found(format!("{length} bytes"))
+                    .expected(format!("at least {SHORTEST_TOKEN} bytes"))
+                    .hint("`countersign key new token` prints something fit"),
+            );
+        }
+        if listeners.iter().any(|listener| collide(listener.address, address)) {
+            let problem = self.problem("admin.address", "the admin listener has the address of another listener");
+            self.tell(problem.found(shown(&address.to_string())).expected("an address of its own"));
+        }
+        Admin { address, token }
+    }
+
+    pub(super) fn upstreams(&mut self, raw: &[written::Upstream]) -> Vec<Upstream> {
+        let mut upstreams: Vec<Upstream> = Vec::with_capacity(raw.len());
+        for (index, upstream) in raw.iter().enumerate() {
+            let key = format!("upstream[{index}]");
+            let judged = self.upstream(&key, upstream);
+            if !judged.name.is_empty() && upstreams.iter().any(|other| other.name == judged.name) {
+                let problem = self.problem(&format!("{key}.name"), "two upstreams have the same name");
+                self.tell(problem.found(shown(&judged.name)).expected("a name of its own"));
+            }
+            upstreams.push(judged);
+        }
+        upstreams
+    }
+
+    fn upstream(&mut self, key: &str, raw: &written::Upstream) -> Upstream {
+        if let Some(name) = raw.name.as_deref().filter(|name| !is_name(name)) {
+            let problem = self.problem(&format!("{key}.name"), "this cannot be the name of an upstream");
+            self.tell(problem.found(shown(name)).expected(NAME_EXPECTED));
+        }
+        self.servers(&format!("{key}.servers"), raw.servers.as_deref());
+        self.upstream_protocol(key, raw);
+        let signs = raw.sign.contains(&Sign::HttpMessageSignature);
+        Upstream {
+            name: raw.name.clone().unwrap_or_default(),
+            servers: raw.servers.clone().unwrap_or_default(),
+            tls: self.upstream_tls(&format!("{key}.tls"), raw.tls.as_ref()),
+            http: match raw.http {
+                Http::One => HttpVersion::Http1,
+                Http::Two => HttpVersion::Http2,
+                Http::Auto => HttpVersion::Auto,
+            },
+            message_signature: signs.then_some(match raw.signature_algorithm {
+                SignatureAlgorithm::HmacSha256 => MessageAlgorithm::HmacSha256,
+                SignatureAlgorithm::Ed25519 => MessageAlgorithm::Ed25519,
+            }),
+            jwt: raw.sign.contains(&Sign::Jwt),
+            host: raw.host.clone(),
+            connect_timeout: raw.connect_timeout.0,
+            read_timeout: raw.read_timeout.0,
+            write_timeout: raw.write_timeout.0,
+            idle_timeout: raw.idle_timeout.0,
+            retries: raw.retries,
+            health: raw.health.as_ref().map(|health| HealthCheck {
+                path: health.path.clone(),
+                interval: health.interval.0,
+                timeout: health.timeout.0,
+            }),
+        }
+    }
+
+    fn servers(&mut self, key: &str, servers: Option<&[String]>) {
+        let Some(servers) = servers else { return };
+        if servers.is_empty() {
+            self.tell_missing(
+                self.problem(key, "an upstream without servers serves nobody")
+                    .found("an empty list")
+                    .expected("`host:port` of at least one server"),
+            );
+        }
+        for (index, server) in servers.iter().enumerate() {
+            let key = format!("{key}[{index}]");
+            if !is_server(server) {
+                let problem = self.problem(&key, "this is not the address of a server");
+                let problem = problem.found(shown(server)).expected("`host:port`, such as \"127.0.0.1:5000\"");
+                self.tell(match server.split_once("://") {
+                    Some(("https", _)) => problem.hint("leave the scheme out; for TLS, set `tls = true`"),
+                    Some(_) => problem.hint("leave the scheme out"),
+                    None => problem,
+                });
+            } else if servers[..index].contains(server) {
+                let problem = self.problem(&key, "this server is named twice").found(shown(server));
+                self.tell(problem.expected("each server once"));
+            }
+        }
+    }
+
+    fn upstream_protocol(&mut self, key: &str, raw: &written::Upstream) {
+        let has_tls = !matches!(raw.tls, None | Some(Switch::Plain(false)));
+        if raw.http == Http::Auto && !has_tls {
+            self.tell(
+                self.problem(&format!("{key}.http"), "without TLS the version of HTTP cannot be negotiated")
+                    .found("\"auto\"")
+                    .expected("\"1\" or \"2\", or `tls = true`"),
+            );
+        }
+        if raw.signature_algorithm == SignatureAlgorithm::Ed25519
+            && !raw.sign.contains(&Sign::HttpMessageSignature)
+        {
+            self.tell(
+                self.problem(&format!("{key}.signature_algorithm"), "no message signature is sent to this upstream")
+                    .hint("add \"http-message-signature\" to `sign`, or take `signature_algorithm` out")
+                    .as_warning(),
+            );
+        }
+        if raw.sign.is_empty() {
+            self.tell(
+                self.problem(&format!("{key}.sign"), "nothing proves to this upstream that the context is ours")
+                    .hint("whoever reaches it without this proxy can claim to be anybody")
+                    .as_warning(),
+            );
+        }
+        if let Some(host) = raw.host.as_deref().filter(|host| !is_host_header(host)) {
+            let problem = self.problem(&format!("{key}.host"), "this cannot be a Host");
+            self.tell(problem.found(shown(host)).expected("a host, perhaps with `:port`"));
+        }
+        let path = raw.health.as_ref().and_then(|health| health.path.as_deref());
+        if let Some(path) = path.filter(|path| !path.starts_with('/') || !path.bytes().all(|b| b.is_ascii_graphic())) {
+            let problem = self.problem(&format!("{key}.health.path"), "this is not a path");
+            self.tell(problem.found(shown(path)).expected("a path that begins with `/`, visible ASCII"));
+        }
+    }
+
+    fn upstream_tls(&mut self, key: &str, tls: Option<&Switch<written::UpstreamTls>>) -> Option<UpstreamTls> {
+        let tls = match tls? {
+            Switch::Plain(on) => return on.then(UpstreamTls::default),
+            Switch::With(tls) => tls,
+        };
+        let server_name = tls.server_name.clone();
+        if let Some(name) = server_name.as_deref().filter(|name| ServerName::try_from(*name).is_err()) {
+            let problem = self.problem(&format!("{key}.server_name"), "this is not the name of a server");
+            self.tell(problem.found(shown(name)).expected("a host name or an address, without port"));
+        }
+        let ca = tls.ca.as_deref().and_then(|file| self.certificates(&format!("{key}.ca"), file));
+        Some(UpstreamTls { server_name, ca })
+    }
+}
+
+/// Whether two listeners would fight for one port.
+fn collide(one: SocketAddr, other: SocketAddr) -> bool {
+    let same_host = one.ip() == other.ip()
+        || one.ip().is_unspecified() && one.is_ipv4() == other.is_ipv4()
+        || other.ip().is_unspecified() && one.is_ipv4() == other.is_ipv4();
+    // Port 0 is another free port for each.
+    one.port() == other.port() && one.port() != 0 && same_host
+}
+
+fn is_server(text: &str) -> bool {
+    let Ok(authority) = text.parse::<Authority>() else { return false };
+    !authority.host().is_empty() && !text.contains('@') && authority.port_u16().is_some_and(|port| port > 0)
+}
+
+fn is_host_header(text: &str) -> bool {
+    text.parse::<Authority>().is_ok_and(|authority| !authority.host().is_empty()) && !text.contains('@')
+}
