@@ -1,0 +1,399 @@
+//! The built binary as a child of the tests: configured from a builder, on free ports, with its output kept.
+
+use std::fmt::Write;
+use std::fs::{self, File};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::Arc;
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::certificate::Certificate;
+use crate::client::{Client, Wire};
+use crate::eventually::{eventually, until};
+use crate::stores::Stores;
+use crate::{environment, fixture, ports};
+
+/// The session cookie's name in all tests.
+pub const COOKIE: &str = "countersign-session";
+
+/// A configuration in the making. What a test does not say has the value of the documented default.
+#[derive(Debug)]
+pub struct Builder {
+    top: String,
+    sections: String,
+    upstreams: String,
+    routes: String,
+    session: String,
+    variables: Vec<(String, String)>,
+    seeded: bool,
+}
+
+impl Builder {
+    /// Adds an upstream with one server; `more` holds further keys, one per line.
+    #[must_use]
+    pub fn upstream(self, name: &str, address: SocketAddr, more: &str) -> Self {
+        self.upstream_with(name, &[address], more)
+    }
+
+    /// Adds an upstream with several servers.
+    #[must_use]
+    pub fn upstream_with(mut self, name: &str, servers: &[SocketAddr], more: &str) -> Self {
+        let servers: Vec<_> = servers.iter().map(ToString::to_string).collect();
+        let _ = writeln!(self.upstreams, "[[upstream]]\nname = \"{name}\"\nservers = {servers:?}\n{more}");
+        self
+    }
+
+    /// Adds a route; `require` is TOML (`"session"` with its quotes), `more` holds further keys, one per line.
+    #[must_use]
+    pub fn route(mut self, path: &str, upstream: &str, require: &str, more: &str) -> Self {
+        let _ = writeln!(
+            self.routes,
+            "[[route]]\npath = \"{path}\"\nupstream = \"{upstream}\"\nrequire = {require}\n{more}"
+        );
+        self
+    }
+
+    /// Adds keys to the section `[session]`.
+    #[must_use]
+    pub fn session(mut self, keys: &str) -> Self {
+        let _ = writeln!(self.session, "{keys}");
+        self
+    }
+
+    /// Adds whole sections, or keys to the top of the file when there is no section in it.
+    #[must_use]
+    pub fn more(mut self, text: &str) -> Self {
+        let part = if text.trim_start().starts_with('[') { &mut self.sections } else { &mut self.top };
+        let _ = writeln!(part, "{text}");
+        self
+    }
+
+    /// Sets an environment variable of the proxy.
+    #[must_use]
+    pub fn variable(mut self, name: &str, value: &str) -> Self {
+        self.variables.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// Starts with a directory that was neither migrated nor filled, perhaps because nobody answers there.
+    #[must_use]
+    pub fn unseeded(mut self) -> Self {
+        self.seeded = false;
+        self
+    }
+
+    /// Writes the file, migrates and fills the directory, starts the binary and waits until it is ready.
+    ///
+    /// # Panics
+    /// When it does not become ready; the message holds its output.
+    pub async fn start(self, stores: &Stores) -> Proxy {
+        let proxy = self.launch(stores).await;
+        proxy.until_ready().await;
+        proxy
+    }
+
+    /// Like [`Self::start`] without waiting.
+    ///
+    /// # Panics
+    /// When the directory cannot be migrated or the binary cannot be started.
+    pub async fn launch(self, stores: &Stores) -> Proxy {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let certificate = Arc::new(Certificate::new());
+        let addresses = Addresses::reserve();
+        let config = directory.path().join("countersign.toml");
+        let text = self.text(stores, directory.path(), &certificate, &addresses);
+        fs::write(&config, text).expect("a writable directory");
+        if self.seeded {
+            migrate(&config, &self.variables);
+            fixture::seed(stores).await;
+        }
+        let child = spawn(&config, directory.path(), &self.variables);
+        Proxy { child, directory, config, certificate, addresses, variables: self.variables }
+    }
+
+    fn text(&self, stores: &Stores, directory: &Path, certificate: &Certificate, at: &Addresses) -> String {
+        let (crt, key) = certificate.write_to(directory);
+        let listeners = format!(
+            "[[listen]]\naddress = \"{}\"\n[[listen]]\naddress = \"{}\"\nhttp2 = true\n\
+             [[listen]]\naddress = \"{}\"\ntls = {{ certificate = \"{}\", key = \"{}\" }}\n",
+            at.http1,
+            at.http2,
+            at.tls,
+            crt.display(),
+            key.display(),
+        );
+        let token = secret_file(directory, "admin-token", &random_text());
+        let admin = format!("[admin]\naddress = \"{}\"\ntoken = {token}\n", at.admin);
+        let session = format!("[session]\ncookie = \"{COOKIE}\"\n{}", self.session);
+        [
+            self.top.as_str(),
+            &listeners,
+            &admin,
+            &stores.configuration(),
+            &session,
+            &keys(directory),
+            &self.sections,
+            &self.upstreams,
+            &self.routes,
+        ]
+        .join("\n")
+    }
+}
+
+/// Where one proxy listens.
+#[derive(Clone, Copy, Debug)]
+pub struct Addresses {
+    /// HTTP/1.1 in the clear.
+    pub http1: SocketAddr,
+    /// HTTP/2 in the clear.
+    pub http2: SocketAddr,
+    /// HTTP/1.1 and HTTP/2 in TLS.
+    pub tls: SocketAddr,
+    /// The admin listener.
+    pub admin: SocketAddr,
+}
+
+impl Addresses {
+    fn reserve() -> Self {
+        let next = || SocketAddr::from(([127, 0, 0, 1], ports::free()));
+        Self { http1: next(), http2: next(), tls: next(), admin: next() }
+    }
+}
+
+/// A running proxy; it is killed with this value.
+#[derive(Debug)]
+pub struct Proxy {
+    child: Child,
+    directory: TempDir,
+    config: PathBuf,
+    certificate: Arc<Certificate>,
+    addresses: Addresses,
+    variables: Vec<(String, String)>,
+}
+
+impl Proxy {
+    /// A configuration without upstreams and routes.
+    #[must_use]
+    pub fn builder() -> Builder {
+        Builder {
+            top: String::new(),
+            sections: String::new(),
+            upstreams: String::new(),
+            routes: String::new(),
+            session: String::new(),
+            variables: Vec::new(),
+            seeded: true,
+        }
+    }
+
+    /// Where it listens.
+    #[must_use]
+    pub fn addresses(&self) -> Addresses {
+        self.addresses
+    }
+
+    /// Its configuration file.
+    #[must_use]
+    pub fn config(&self) -> &Path {
+        &self.config
+    }
+
+    /// The file of a secret, by the name of its section in `[keys]` or `admin-token`.
+    #[must_use]
+    pub fn secret(&self, name: &str) -> String {
+        fs::read_to_string(self.directory.path().join(name)).unwrap_or_default().trim().to_owned()
+    }
+
+    /// A new browser that speaks HTTP/1.1 in the clear.
+    #[must_use]
+    pub fn client(&self) -> Client {
+        Client::new(self.addresses.http1).trusting(&self.certificate)
+    }
+
+    /// A new browser on the listener for this wire.
+    #[must_use]
+    pub fn client_over(&self, wire: Wire) -> Client {
+        let address = match wire {
+            Wire::Http1 => self.addresses.http1,
+            Wire::Http2 => self.addresses.http2,
+            Wire::Tls1 | Wire::Tls2 => self.addresses.tls,
+        };
+        self.client().over(wire, address)
+    }
+
+    /// A client of the admin listener.
+    #[must_use]
+    pub fn admin(&self) -> Client {
+        Client::new(self.addresses.admin).naming(&self.addresses.admin.to_string())
+    }
+
+    /// All metrics as text.
+    pub async fn metrics(&self) -> String {
+        self.admin().get("/metrics").send().await.expect(200).text()
+    }
+
+    /// The value of the first metric line that begins with `name` and contains all of `labels`; 0 when there is none.
+    pub async fn metric(&self, name: &str, labels: &[&str]) -> f64 {
+        let text = self.metrics().await;
+        let line = text
+            .lines()
+            .find(|line| line.starts_with(name) && labels.iter().all(|label| line.contains(label)));
+        line.and_then(|line| line.rsplit(' ').next()?.parse().ok()).unwrap_or(0.0)
+    }
+
+    /// Everything it wrote so far.
+    #[must_use]
+    pub fn output(&self) -> String {
+        let read = |name| fs::read(self.directory.path().join(name)).unwrap_or_default();
+        let bytes = [read("stdout"), read("stderr")].concat();
+        String::from_utf8_lossy(&bytes).into_owned()
+    }
+
+    /// The log lines about requests, oldest first.
+    #[must_use]
+    pub fn request_lines(&self) -> Vec<Value> {
+        let lines: Vec<Value> =
+            self.output().lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
+        lines.into_iter().filter(|line| line.get("outcome").is_some()).collect()
+    }
+
+    /// The log line about the request to `path`, when it is written.
+    pub async fn request_line(&self, path: &str) -> Value {
+        eventually("a log line", async || self.request_lines().into_iter().rfind(|line| line["path"] == path))
+            .await
+    }
+
+    /// Its memory (resident set) in bytes.
+    ///
+    /// # Panics
+    /// When it has ended.
+    #[must_use]
+    pub fn memory(&self) -> u64 {
+        let text = fs::read_to_string(format!("/proc/{}/status", self.child.id())).expect("it runs");
+        let line = text.lines().find(|line| line.starts_with("VmRSS:")).expect("Linux says so");
+        line.split_whitespace().nth(1).and_then(|kilobytes| kilobytes.parse::<u64>().ok()).unwrap_or(0) * 1024
+    }
+
+    /// Waits until the admin listener says that it is ready.
+    ///
+    /// # Panics
+    /// When it does not; the message holds its output.
+    pub async fn until_ready(&self) {
+        let ready = async {
+            until("the proxy is ready", async || {
+                tokio::net::TcpStream::connect(self.addresses.admin).await.is_ok()
+                    && self.admin().get("/ready").send().await.status == 200
+            })
+            .await;
+        };
+        let died = async {
+            let process = PathBuf::from(format!("/proc/{}/stat", self.child.id()));
+            // A child that ended and was not waited for is a zombie: state Z.
+            until("", async || fs::read_to_string(&process).is_ok_and(|stat| stat.contains(") Z "))).await;
+        };
+        tokio::select! {
+            () = ready => {}
+            () = died => panic!("the proxy ended:\n{}", self.output()),
+        }
+    }
+
+    /// Sends a signal.
+    pub fn signal(&self, signal: Signal) {
+        let pid = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw).expect("a process id");
+        let _ = kill_process(pid, signal);
+    }
+
+    /// Asks it to end and waits until it has.
+    ///
+    /// # Panics
+    /// When it cannot be waited for.
+    pub async fn stop(&mut self) -> ExitStatus {
+        self.signal(Signal::TERM);
+        eventually("the proxy ends", async || self.child.try_wait().expect("it is our child")).await
+    }
+
+    /// Starts it again with the same configuration, ports and secrets.
+    pub async fn restart(&mut self) {
+        self.stop().await;
+        self.child = spawn(&self.config, self.directory.path(), &self.variables);
+        self.until_ready().await;
+    }
+}
+
+impl Drop for Proxy {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        if std::thread::panicking() {
+            let output = self.output();
+            let tail: Vec<_> = output.lines().rev().take(40).collect();
+            for line in tail.iter().rev() {
+                eprintln!("proxy: {line}");
+            }
+        }
+    }
+}
+
+/// Runs the binary to its end.
+///
+/// # Panics
+/// When it cannot be started.
+#[must_use]
+pub fn run_to_end(arguments: &[&str]) -> std::process::Output {
+    Command::new(environment::binary()).args(arguments).output().expect("the binary was built")
+}
+
+fn migrate(config: &Path, variables: &[(String, String)]) {
+    let mut command = Command::new(environment::binary());
+    command.args(["migrate", "up"]).arg(config).envs(variables.iter().cloned());
+    let output = command.output().expect("the binary was built");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "migrate up: {said}{}", String::from_utf8_lossy(&output.stdout));
+}
+
+fn spawn(config: &Path, directory: &Path, variables: &[(String, String)]) -> Child {
+    let append = |name| {
+        let file = File::options().create(true).append(true).open(directory.join(name));
+        Stdio::from(file.expect("a writable directory"))
+    };
+    Command::new(environment::binary())
+        .arg("run")
+        .arg(config)
+        .envs(variables.iter().cloned())
+        .stdin(Stdio::null())
+        .stdout(append("stdout"))
+        .stderr(append("stderr"))
+        .spawn()
+        .expect("the binary was built")
+}
+
+/// The section `[keys]`, with secrets in files, made anew.
+fn keys(directory: &Path) -> String {
+    let mut text = String::from("[keys]\n");
+    for name in ["token", "csrf", "sealing", "hmac"] {
+        let secret = secret_file(directory, name, &random_text());
+        let _ = writeln!(text, "{name} = [{{ id = \"{name}-1\", secret = {secret} }}]");
+    }
+    let pair = rcgen::KeyPair::generate_for(&rcgen::PKCS_ED25519).expect("ring knows Ed25519");
+    let secret = secret_file(directory, "jwt", &pair.serialize_pem());
+    let _ = writeln!(text, "jwt = [{{ id = \"jwt-1\", algorithm = \"EdDSA\", secret = {secret} }}]");
+    text
+}
+
+fn secret_file(directory: &Path, name: &str, content: &str) -> String {
+    let path = directory.join(name);
+    fs::write(&path, content).expect("a writable directory");
+    format!("{{ file = \"{}\" }}", path.display())
+}
+
+/// 32 random bytes as text.
+fn random_text() -> String {
+    let pair = rcgen::KeyPair::generate_for(&rcgen::PKCS_ED25519).expect("ring knows Ed25519");
+    URL_SAFE_NO_PAD.encode(pair.public_key_raw())
+}

@@ -1,0 +1,130 @@
+//! Where the sessions and the directory of a test lie: a real Redis and a real Postgres, or the embedded default.
+
+use std::fmt::Write;
+use std::path::{Path, PathBuf};
+
+use tempfile::TempDir;
+
+use crate::postgres::{Postgres, run_sql, shared_database};
+use crate::redis::Redis;
+
+/// The backends of one test. Each value is an installation of its own.
+#[derive(Debug)]
+pub enum Stores {
+    /// Redis and Postgres.
+    Real(Box<Real>),
+    /// One `SQLite` file.
+    Embedded(TempDir),
+}
+
+/// A Redis server of its own, and a database on the Postgres of all tests or on one of its own.
+#[derive(Debug)]
+pub struct Real {
+    /// The Redis server.
+    pub redis: Redis,
+    /// The Postgres server, when the test wants to stop it.
+    pub postgres: Option<Postgres>,
+    /// The URL of the database.
+    pub database: String,
+    /// Where the proxy believes Redis to be, when there is something in between.
+    pub redis_url: Option<String>,
+}
+
+impl Stores {
+    /// A Redis of its own and a database of its own on the Postgres that all tests share.
+    #[must_use]
+    pub fn real() -> Self {
+        let database = shared_database();
+        Self::Real(Box::new(Real { redis: Redis::start(), postgres: None, database, redis_url: None }))
+    }
+
+    /// A Redis and a Postgres that the test may stop.
+    #[must_use]
+    pub fn to_be_stopped() -> Self {
+        let postgres = Postgres::start();
+        let database = postgres.new_database();
+        let postgres = Some(postgres);
+        Self::Real(Box::new(Real { redis: Redis::start(), postgres, database, redis_url: None }))
+    }
+
+    /// The embedded default.
+    ///
+    /// # Panics
+    /// When no directory can be made.
+    #[must_use]
+    pub fn embedded() -> Self {
+        Self::Embedded(tempfile::tempdir().expect("a temporary directory"))
+    }
+
+    /// The Redis server.
+    ///
+    /// # Panics
+    /// When the stores are embedded.
+    pub fn redis(&mut self) -> &mut Redis {
+        &mut self.servers().redis
+    }
+
+    /// The Postgres server.
+    ///
+    /// # Panics
+    /// When the stores are embedded or the server is shared.
+    pub fn postgres(&mut self) -> &mut Postgres {
+        self.servers().postgres.as_mut().expect("stores made with `to_be_stopped`")
+    }
+
+    /// Both servers.
+    ///
+    /// # Panics
+    /// When the stores are embedded.
+    pub fn servers(&mut self) -> &mut Real {
+        match self {
+            Self::Real(real) => real,
+            Self::Embedded(_) => panic!("the stores are embedded"),
+        }
+    }
+
+    /// The sections `[store]` and `[directory]` of the configuration.
+    #[must_use]
+    pub fn configuration(&self) -> String {
+        let mut text = String::new();
+        match self {
+            Self::Real(real) => {
+                let redis = real.redis_url.clone().unwrap_or_else(|| real.redis.url());
+                let _ = writeln!(text, "[store]\nkind = \"redis\"\nurl = \"{redis}\"");
+                let _ = writeln!(text, "[directory]\nkind = \"postgres\"\nurl = \"{}\"", real.database);
+            }
+            Self::Embedded(directory) => {
+                let file = Self::file(directory.path());
+                let _ = writeln!(text, "[store]\nkind = \"embedded\"\nfile = \"{}\"", file.display());
+                let _ = writeln!(text, "[directory]\nkind = \"sqlite\"\nfile = \"{}\"", file.display());
+            }
+        }
+        text
+    }
+
+    /// Runs SQL on the directory, behind the proxy's back.
+    ///
+    /// # Panics
+    /// When a statement fails.
+    pub async fn sql(&self, statements: &str) {
+        match self {
+            Self::Real(real) => {
+                let (url, statements) = (real.database.clone(), statements.to_owned());
+                let done = tokio::task::spawn_blocking(move || run_sql(&url, &statements)).await;
+                let _ = done.expect("psql ran");
+            }
+            Self::Embedded(directory) => {
+                let file = Self::file(directory.path());
+                let url = format!("sqlite://{}", file.display());
+                let pool = sqlx::SqlitePool::connect(&url).await.expect("the file is there");
+                let statements = sqlx::AssertSqlSafe(statements.to_owned());
+                sqlx::raw_sql(statements).execute(&pool).await.expect("valid statements");
+                pool.close().await;
+            }
+        }
+    }
+
+    fn file(directory: &Path) -> PathBuf {
+        directory.join("countersign.db")
+    }
+}
