@@ -63,6 +63,15 @@ pub struct Snapshot {
 }
 
 impl Snapshot {
+    /// The listener behind a local address: the one bound to it, else the one bound to every address of its port.
+    pub fn listener(&self, local: SocketAddr) -> Option<&Listener> {
+        let exact = self.listeners.iter().find(|listener| listener.address == local);
+        let wide = |listener: &&Listener| {
+            listener.address.port() == local.port() && listener.address.ip().is_unspecified()
+        };
+        exact.or_else(|| self.listeners.iter().find(wide))
+    }
+
     /// The upstream called `name`. Every route's upstream is there.
     pub fn upstream(&self, name: &str) -> Option<&Upstream> {
         self.upstreams.get(*self.upstream_positions.get(name)?)

@@ -11,12 +11,9 @@ use crate::headers::response;
 use crate::lifecycle::{Actor, LifecycleError};
 use crate::policy::Requirement;
 use crate::reason::Reason;
-use crate::session::directive::{self, Directive};
+use crate::session::directive::{Directive, HEADER};
 use crate::session::{Settings, cookie};
 use crate::telemetry::Metrics;
-
-/// Name of the header by which a trusted upstream changes sessions.
-pub(super) const DIRECTIVE: &str = "countersign-session";
 
 /// Carries out a session directive, if the answer holds one.
 ///
@@ -29,7 +26,7 @@ pub(super) async fn directive(
     core: &Core,
     metrics: &Metrics,
 ) -> Result<(), Reason> {
-    if !answer.headers.contains_key(DIRECTIVE) {
+    if !answer.headers.contains_key(HEADER) {
         return Ok(());
     }
     if !state.route.as_ref().is_some_and(|route| route.session_authority) {
@@ -63,8 +60,8 @@ async fn carry_out(
     request: &HeaderMap,
     core: &Core,
 ) -> Result<(), LifecycleError> {
-    let directive = directive::parse(&answer.headers, DIRECTIVE)
-        .map_err(|error| LifecycleError::Impossible(error.why()))?;
+    let directive = Directive::parse(&answer.headers).map_err(LifecycleError::from)?;
+    let Some(directive) = directive else { return Ok(()) };
     let by = Actor {
         by: format!("upstream:{}", state.route.as_ref().map_or("", |route| route.upstream.as_str())),
         from: state.origin.as_ref().and_then(|origin| origin.address).map(|address| address.to_string()),
@@ -97,7 +94,7 @@ async fn carry_out(
             core.lifecycle.end_all(&context.user.id, &by).await?;
             clear_cookie(state, request, settings);
         }
-        Directive::Platform { id } => {
+        Directive::Platform(id) => {
             let context = known(current(state, request, core).await?)?;
             core.lifecycle.set_platform(&context.session, id.as_ref(), &by).await?;
         }

@@ -13,6 +13,7 @@ pub mod rules;
 pub mod servers;
 mod state;
 
+use std::cell::Cell;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
@@ -40,6 +41,11 @@ use crate::policy::Requirement;
 use crate::reason::Reason;
 use crate::resolve::Resolver;
 use crate::telemetry::{LogSink, Metrics};
+
+tokio::task_local! {
+    /// Whether the head of the request that this task serves has arrived whole; what the deadline in front looks at.
+    pub static HEAD_ARRIVED: Cell<bool>;
+}
 
 /// What answers questions about sessions; opened once, inside the server's runtime.
 pub struct Core {
@@ -95,7 +101,7 @@ impl Gateway {
         let route = match admit::route(&rules, accepted, &request.method)? {
             Destination::Route(route) => route,
             Destination::Reserved(path) => {
-                return endpoints::public(&path, &request.method, &request.headers, &rules.jwks).map(Some);
+                return endpoints::public(&path, &request.method, &request.headers, rules.public_jwks()).map(Some);
             }
         };
         let route = Arc::clone(state.route.insert(route));
@@ -134,6 +140,8 @@ impl ProxyHttp for Gateway {
     type CTX = RequestState;
 
     fn new_ctx(&self) -> RequestState {
+        // Pingora asks for a context as soon as the head is there. HTTP/2 streams have no deadline to tell.
+        let _ = HEAD_ARRIVED.try_with(|arrived| arrived.set(true));
         let rules = self.rules.load_full();
         RequestState::new(rules, self.request_ids.next(), self.clock.now(), &self.metrics.in_flight)
     }
@@ -257,6 +265,15 @@ impl ProxyHttp for Gateway {
             let _ = answer::write_after_fault(session, answer).await;
         }
         FailToProxy { error_code: reason.status(), can_reuse_downstream: false }
+    }
+
+    fn persist_connection_context(
+        &self,
+        _session: &Session,
+        _state: &RequestState,
+    ) -> Option<Box<dyn std::any::Any + Send + Sync>> {
+        // The mark by which the deadline in front knows a connection that has served a request; it takes no memory.
+        Some(Box::new(()))
     }
 
     fn suppress_error_log(&self, _session: &Session, _state: &RequestState, _error: &Error) -> bool {

@@ -79,6 +79,11 @@ impl Rules {
         Ok(Self { names, upstreams, sealer, jwks, snapshot })
     }
 
+    /// The public keys, where they are served to everybody.
+    pub(super) fn public_jwks(&self) -> Option<&Jwks> {
+        self.snapshot.public_jwks.then_some(&*self.jwks)
+    }
+
     /// The servers of every upstream, by upstream name.
     pub fn servers(&self) -> impl Iterator<Item = (&str, Arc<Servers>)> {
         self.upstreams.iter().map(|(name, rules)| (name.as_str(), Arc::clone(&rules.servers)))

@@ -13,6 +13,7 @@ use pingora::lb::selection::RoundRobin;
 use pingora::lb::{Backend, Backends, LoadBalancer};
 use pingora::{Error, ErrorType};
 
+use crate::telemetry::Metrics;
 use crate::upstream::Upstream;
 
 /// How often names are resolved again.
@@ -62,15 +63,21 @@ impl Servers {
         !self.balancer.backends().get_backend().is_empty()
     }
 
-    /// Resolves names once.
-    pub(crate) async fn resolve(&self) {
+    /// Resolves the names, tells the metric, and answers the task that keeps both up to date for ever.
+    pub(crate) async fn start(self: Arc<Self>, upstream: &str, metrics: &Metrics) -> impl Future<Output = ()> + use<> {
+        self.resolve().await;
+        let gauge = metrics.upstream_healthy.with_label_values(&[upstream]);
+        self.watch(move |healthy| gauge.set(i64::try_from(healthy).unwrap_or(i64::MAX)))
+    }
+
+    async fn resolve(&self) {
         if let Err(error) = self.balancer.update().await {
             tracing::warn!(error = error.etype().as_str(), "cannot resolve the servers of an upstream");
         }
     }
 
     /// Keeps names and health up to date, for ever. `report` is told the number of healthy servers after each round.
-    pub(crate) async fn watch(self: Arc<Self>, report: impl Fn(usize) + Send + Sync) {
+    async fn watch(self: Arc<Self>, report: impl Fn(usize) + Send + Sync) {
         let health = async {
             let Some(interval) = self.health_interval else { return };
             loop {
@@ -89,6 +96,8 @@ impl Servers {
         };
         report(self.healthy());
         tokio::join!(health, names);
+        // Addresses that nobody watches stay as they are.
+        std::future::pending::<()>().await;
     }
 }
 

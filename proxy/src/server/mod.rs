@@ -161,7 +161,8 @@ impl Assembly {
             let (rules, metrics) = (Arc::clone(&rules), Arc::clone(&metrics));
             Box::pin(async move {
                 for (name, servers) in rules.servers() {
-                    servers.start(name, &metrics).await;
+                    let watch = servers.start(name, &metrics).await;
+                    upkeep::spawn("upstream", watch);
                 }
             })
         })
