@@ -15,7 +15,7 @@ use crate::config::snapshot;
 use crate::headers::forwarded::{self, ClientOrigin, Hop, Scheme};
 use crate::policy::accept::{self, Accepted, Head};
 use crate::policy::decide::{self, Decision};
-use crate::policy::origin;
+use crate::policy::origin::{self, Upgrade};
 use crate::policy::route::Found;
 use crate::policy::{Requirement, Route};
 use crate::reason::Reason;
@@ -60,25 +60,36 @@ pub(super) enum Destination {
     Reserved(String),
 }
 
-/// Step 2: host, path and method choose a route.
-pub(super) fn route(rules: &Rules, accepted: &Accepted, method: &Method) -> Result<Destination, Reason> {
-    match rules.snapshot.routes.find(accepted.authority.host(), accepted.target.path(), method) {
+/// Step 2: host, path and method choose a route. A preflight asks for the method it announces, where the route lets it.
+pub(super) fn route(
+    rules: &Rules,
+    accepted: &Accepted,
+    request: &http::request::Parts,
+) -> Result<Destination, Reason> {
+    let find = |method| rules.snapshot.routes.find(accepted.authority.host(), accepted.target.path(), method);
+    match find(&request.method) {
         Found::Route(route) => Ok(Destination::Route(Arc::clone(route))),
         Found::Reserved(rest) => Ok(Destination::Reserved(rest.to_owned())),
-        Found::MethodNotAllowed => Err(Reason::MethodNotAllowed),
+        Found::MethodNotAllowed => match origin::preflight(request).as_ref().map(find) {
+            Some(Found::Route(route)) if origin::preflight_passes(&request.headers, route) => {
+                Ok(Destination::Route(Arc::clone(route)))
+            }
+            _ => Err(Reason::MethodNotAllowed),
+        },
         Found::NoRoute => Err(Reason::NoRoute),
         Found::UnknownHost => Err(Reason::UnknownHost),
     }
 }
 
-/// Step 2, continued: an upgrade is a WebSocket on a route that allows it, or refused. True when it is one.
+/// Step 2, continued: whether the request becomes a WebSocket.
 pub(super) fn websocket(
-    session: &Session,
+    request: &http::request::Parts,
     route: &Route,
     origin: &ClientOrigin,
     accepted: &Accepted,
 ) -> Result<bool, Reason> {
-    origin::websocket(&session.req_header().headers, route, &origin.scheme, &accepted.authority)
+    let upgrade = origin::judge_upgrade(request, route, origin.scheme.as_str(), &accepted.authority)?;
+    Ok(upgrade == Upgrade::WebSocket)
 }
 
 /// Step 2, continued: a body that says it is too large is refused before anything is asked.
@@ -129,13 +140,10 @@ pub(super) fn decide(
 
 /// The requirement in force: a preflight carries no cookies, so a route may let it pass without a session.
 pub(super) fn requirement<'a>(route: &'a Route, request: &http::request::Parts) -> &'a Requirement {
-    let preflight = request.method == Method::OPTIONS
-        && request.headers.contains_key(header::ORIGIN)
-        && request.headers.contains_key(header::ACCESS_CONTROL_REQUEST_METHOD);
-    match &route.cors {
-        Some(cors) if cors.preflight && preflight => &Requirement::Nothing,
-        _ => &route.requirement,
+    if origin::preflight(request).is_some() && origin::preflight_passes(&request.headers, route) {
+        return &Requirement::Nothing;
     }
+    &route.requirement
 }
 
 /// Step 5, continued: the platform's credential, opened for a route that asks for it.

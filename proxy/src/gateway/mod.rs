@@ -98,14 +98,14 @@ impl Gateway {
         let origin = state.origin.insert(origin);
 
         // 2. Route
-        let route = match admit::route(&rules, accepted, &request.method)? {
+        let route = match admit::route(&rules, accepted, request)? {
             Destination::Route(route) => route,
             Destination::Reserved(path) => {
                 return endpoints::public(&path, &request.method, &request.headers, rules.public_jwks()).map(Some);
             }
         };
         let route = Arc::clone(state.route.insert(route));
-        let websocket = admit::websocket(session, &route, origin, accepted)?;
+        let websocket = admit::websocket(request, &route, origin, accepted)?;
         admit::body_fits(&request.headers, &route)?;
 
         // 3. Read the cookie

@@ -1,6 +1,7 @@
 //! Assembly: from a snapshot to running services, and to their end.
 
 mod admin;
+pub mod connect;
 mod front;
 mod public;
 mod shutdown;

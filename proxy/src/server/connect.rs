@@ -1,0 +1,83 @@
+//! Asks every neighbour once: what `countersign check --connect` does beyond reading the file.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::TcpStream;
+use tokio::time::{Instant, sleep, timeout};
+
+use crate::clock::SystemClock;
+use crate::config::Snapshot;
+use crate::gateway::rules::Rules;
+use crate::upstream::Upstream;
+use crate::{directory, store};
+
+/// How long a store may take to be connected.
+const PATIENCE: Duration = Duration::from_secs(3);
+
+/// One neighbour and what it said.
+#[derive(Debug)]
+pub struct Finding {
+    /// Which neighbour: `keys`, `store`, `directory`, `upstream captions (127.0.0.1:5000)`.
+    pub what: String,
+    /// What it answered, or why it could not be asked.
+    pub result: Result<String, String>,
+}
+
+/// Tries keys, store, directory and every server of every upstream.
+pub async fn check(snapshot: &Snapshot) -> Vec<Finding> {
+    let mut findings = vec![keys(snapshot), store(snapshot).await, directory(snapshot).await];
+    for upstream in &snapshot.upstreams {
+        findings.extend(servers(upstream).await);
+    }
+    findings
+}
+
+fn keys(snapshot: &Snapshot) -> Finding {
+    let result = match Rules::build(snapshot.clone()) {
+        Ok(_) => Ok("every key and certificate can be read".to_owned()),
+        Err(error) => Err(error.to_string()),
+    };
+    Finding { what: "keys".to_owned(), result }
+}
+
+async fn store(snapshot: &Snapshot) -> Finding {
+    let asked = async {
+        let store =
+            store::open(&snapshot.store, Arc::new(SystemClock)).map_err(|error| error.to_string())?;
+        until_patience_ends(|| store.ping()).await.map_err(|error| error.to_string())
+    };
+    Finding { what: "store".to_owned(), result: asked.await }
+}
+
+async fn directory(snapshot: &Snapshot) -> Finding {
+    let asked = async {
+        let directory = directory::open(&snapshot.directory).await.map_err(|error| error.to_string())?;
+        until_patience_ends(|| directory.ping()).await.map_err(|error| error.to_string())
+    };
+    Finding { what: "directory".to_owned(), result: asked.await }
+}
+
+/// Connections are made in the background, so the first answers may be refusals.
+async fn until_patience_ends<E, A: Future<Output = Result<String, E>>>(ask: impl Fn() -> A) -> Result<String, E> {
+    let end = Instant::now() + PATIENCE;
+    loop {
+        match ask().await {
+            Err(_) if Instant::now() < end => sleep(Duration::from_millis(50)).await,
+            answer => return answer,
+        }
+    }
+}
+
+async fn servers(upstream: &Upstream) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    for server in &upstream.servers {
+        let result = match timeout(upstream.connect_timeout, TcpStream::connect(server)).await {
+            Ok(Ok(_)) => Ok("accepts connections".to_owned()),
+            Ok(Err(error)) => Err(error.to_string()),
+            Err(_) => Err(format!("no connection within {:?}", upstream.connect_timeout)),
+        };
+        findings.push(Finding { what: format!("upstream {} ({server})", upstream.name), result });
+    }
+    findings
+}
