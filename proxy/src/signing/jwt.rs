@@ -1,1 +1,318 @@
-//! TODO
+//! The context as a short-lived token: claims as in the OAuth Transaction Tokens draft, signed once per session,
+//! platform, audience and key, and reused for at most half of its life. It never outlives the session.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use hmac::{Hmac, KeyInit, Mac};
+use http::HeaderValue;
+use quick_cache::sync::Cache;
+use ring::rand::{SecureRandom, SystemRandom};
+use serde::Serialize;
+use sha2::Sha256;
+
+use super::keyring::{Keyring, Material, ParsedKey, Purpose, derive};
+use crate::clock::Timestamp;
+use crate::context::{Authn, Context, Platform, PlatformId, Session, SessionId, User};
+use crate::keys::JwtAlgorithm;
+use crate::reason::Reason;
+
+/// Makes the tokens of one upstream. Issuer, audience and lifetime are fixed for its whole life, so that its cache
+/// need not tell them apart.
+pub(super) struct TokenMaker {
+    issuer: String,
+    audience: String,
+    lifetime: Duration,
+    keys: Vec<TokenKey>,
+    cache: Cache<CacheKey, Arc<CachedToken>>,
+    random: SystemRandom,
+}
+
+struct TokenKey {
+    active_from: Option<Timestamp>,
+    /// The first part of every token, encoded, with its dot.
+    header: String,
+    material: TokenMaterial,
+}
+
+enum TokenMaterial {
+    Hmac(Box<Hmac<Sha256>>),
+    /// Position in the keyring.
+    KeyPair(usize),
+}
+
+/// Where a token is looked up. Not all that it is made of: [`CachedToken::serves`] compares that.
+#[derive(Clone, PartialEq, Eq, Hash)]
+enum CacheKey {
+    Nobody(&'static str),
+    Somebody(SessionId, Option<PlatformId>),
+}
+
+struct CachedToken {
+    token: HeaderValue,
+    key: usize,
+    made: Timestamp,
+    reuse_until: Timestamp,
+    identity: Option<(Arc<Session>, Arc<User>, Option<Arc<Platform>>)>,
+}
+
+impl CachedToken {
+    /// Whether this is the token for `identity` under `key` at `now`. Invariant: everything that a claim is made of
+    /// is compared here, so two different contexts never share a token.
+    fn serves(&self, identity: Option<&Context>, key: usize, now: Timestamp) -> bool {
+        let same = match (&self.identity, identity) {
+            (None, None) => true,
+            (Some((session, user, platform)), Some(context)) => {
+                equal(session, &context.session)
+                    && equal(user, &context.user)
+                    && match (platform, &context.platform) {
+                        (None, None) => true,
+                        (Some(ours), Some(theirs)) => equal(ours, theirs),
+                        _ => false,
+                    }
+            }
+            _ => false,
+        };
+        // A clock that was set back must not be given tokens from its future (THREATS G10).
+        same && self.key == key && self.made <= now && now < self.reuse_until
+    }
+}
+
+/// Equal by content; a cached context is the same allocation, which is seen at a glance.
+fn equal<T: PartialEq>(one: &Arc<T>, other: &Arc<T>) -> bool {
+    Arc::ptr_eq(one, other) || one == other
+}
+
+impl TokenMaker {
+    /// Tokens for `upstream`; `None` when the keyring is empty. Keeps at most `cached` tokens.
+    pub(super) fn new(
+        keyring: &Keyring,
+        issuer: &str,
+        upstream: &str,
+        lifetime: Duration,
+        cached: usize,
+    ) -> Option<Self> {
+        let keys: Vec<_> = keyring
+            .keys
+            .iter()
+            .enumerate()
+            .map(|(position, key)| TokenKey::new(position, key, upstream))
+            .collect();
+        if keys.is_empty() {
+            return None;
+        }
+        Some(Self {
+            issuer: issuer.to_owned(),
+            audience: upstream.to_owned(),
+            lifetime,
+            keys,
+            cache: Cache::new(cached),
+            random: SystemRandom::new(),
+        })
+    }
+
+    /// A token that says what is known, fresh or from the cache.
+    pub(super) fn token(
+        &self,
+        keyring: &Keyring,
+        authn: Authn,
+        identity: Option<&Context>,
+        now: Timestamp,
+    ) -> Result<HeaderValue, Reason> {
+        let key = self
+            .keys
+            .iter()
+            .position(|key| key.active_from.is_none_or(|from| from <= now))
+            .ok_or(Reason::CannotSign)?;
+        let place = match identity {
+            None => CacheKey::Nobody(authn.as_str()),
+            Some(context) => {
+                let platform = context.platform.as_ref().map(|platform| platform.id.clone());
+                CacheKey::Somebody(context.session.id, platform)
+            }
+        };
+        if let Some(cached) = self.cache.get(&place)
+            && cached.serves(identity, key, now)
+        {
+            return Ok(cached.token.clone());
+        }
+        let made = self.make(keyring, key, authn, identity, now)?;
+        let token = made.token.clone();
+        self.cache.insert(place, Arc::new(made));
+        Ok(token)
+    }
+
+    fn make(
+        &self,
+        keyring: &Keyring,
+        key: usize,
+        authn: Authn,
+        identity: Option<&Context>,
+        now: Timestamp,
+    ) -> Result<CachedToken, Reason> {
+        let mut token_id = [0; 16];
+        self.random.fill(&mut token_id).map_err(|_| Reason::CannotSign)?;
+        let token_id = URL_SAFE_NO_PAD.encode(token_id);
+        let token = self.token_with_id(keyring, key, authn, identity, now, &token_id)?;
+        let mut token = HeaderValue::try_from(token).map_err(|_| Reason::CannotSign)?;
+        token.set_sensitive(true);
+        let life = self.end(identity, now).since(now);
+        Ok(CachedToken {
+            token,
+            key,
+            made: now,
+            reuse_until: now.plus(life / 2),
+            identity: identity
+                .map(|context| (context.session.clone(), context.user.clone(), context.platform.clone())),
+        })
+    }
+
+    fn end(&self, identity: Option<&Context>, now: Timestamp) -> Timestamp {
+        let end = now.plus(self.lifetime);
+        identity.map_or(end, |context| end.min(context.session.expires))
+    }
+
+    /// The token in its compact form (RFC 7515, section 3.1), under a given `jti`.
+    pub(super) fn token_with_id(
+        &self,
+        keyring: &Keyring,
+        key: usize,
+        authn: Authn,
+        identity: Option<&Context>,
+        now: Timestamp,
+        token_id: &str,
+    ) -> Result<String, Reason> {
+        let claims = Claims {
+            issuer: &self.issuer,
+            audience: &self.audience,
+            issued_at: now.as_secs(),
+            expires: self.end(identity, now).as_secs(),
+            token_id,
+            authn: authn.as_str(),
+            identity: identity.map(IdentityClaims::of),
+        };
+        let key = &self.keys[key];
+        let claims = serde_json::to_vec(&claims).map_err(|_| Reason::CannotSign)?;
+        let mut token = String::with_capacity(key.header.len() + claims.len() * 4 / 3 + 96);
+        token.push_str(&key.header);
+        URL_SAFE_NO_PAD.encode_string(claims, &mut token);
+        let signature = self.sign(keyring, key, token.as_bytes())?;
+        token.push('.');
+        URL_SAFE_NO_PAD.encode_string(signature, &mut token);
+        Ok(token)
+    }
+
+    fn sign(&self, keyring: &Keyring, key: &TokenKey, message: &[u8]) -> Result<Vec<u8>, Reason> {
+        let position = match &key.material {
+            TokenMaterial::Hmac(state) => {
+                let mut state = Hmac::clone(state);
+                state.update(message);
+                return Ok(state.finalize().into_bytes().to_vec());
+            }
+            TokenMaterial::KeyPair(position) => *position,
+        };
+        match keyring.keys.get(position).map(|key| &key.material) {
+            Some(Material::Ed25519(pair)) => Ok(pair.sign(message).as_ref().to_vec()),
+            Some(Material::Es256(pair)) => {
+                let signature = pair.sign(&self.random, message).map_err(|_| Reason::CannotSign)?;
+                Ok(signature.as_ref().to_vec())
+            }
+            _ => Err(Reason::CannotSign),
+        }
+    }
+}
+
+impl TokenKey {
+    fn new(position: usize, key: &ParsedKey, upstream: &str) -> Self {
+        let algorithm = match key.algorithm() {
+            JwtAlgorithm::EdDsa => "EdDSA",
+            JwtAlgorithm::Es256 => "ES256",
+            JwtAlgorithm::Hs256 => "HS256",
+        };
+        // Key ids need no escapes: the keyring admits neither quotes nor backslashes nor controls.
+        let header = format!(r#"{{"typ":"txntoken+jwt","alg":"{algorithm}","kid":"{}"}}"#, key.key_id);
+        let material = match &key.material {
+            Material::Hs256(root) => {
+                let derived = derive(root, Purpose::Token, upstream);
+                let state = Hmac::new_from_slice(derived.expose()).expect("HMAC takes keys of every length");
+                TokenMaterial::Hmac(Box::new(state))
+            }
+            Material::Ed25519(_) | Material::Es256(_) => TokenMaterial::KeyPair(position),
+        };
+        Self { active_from: key.active_from, header: URL_SAFE_NO_PAD.encode(header) + ".", material }
+    }
+}
+
+#[derive(Serialize)]
+struct Claims<'a> {
+    #[serde(rename = "iss")]
+    issuer: &'a str,
+    #[serde(rename = "aud")]
+    audience: &'a str,
+    #[serde(rename = "iat")]
+    issued_at: u64,
+    #[serde(rename = "exp")]
+    expires: u64,
+    #[serde(rename = "jti")]
+    token_id: &'a str,
+    authn: &'static str,
+    #[serde(flatten)]
+    identity: Option<IdentityClaims<'a>>,
+}
+
+#[derive(Serialize)]
+struct IdentityClaims<'a> {
+    #[serde(rename = "sub")]
+    subject: &'a str,
+    #[serde(rename = "sid")]
+    session: SessionId,
+    roles: Vec<&'a str>,
+    auth_time: u64,
+    #[serde(rename = "act", skip_serializing_if = "Option::is_none")]
+    actor: Option<ActorClaim<'a>>,
+    #[serde(rename = "tctx", skip_serializing_if = "Option::is_none")]
+    transaction: Option<TransactionContext<'a>>,
+}
+
+/// Who acts for the subject (RFC 8693, section 4.1).
+#[derive(Serialize)]
+struct ActorClaim<'a> {
+    sub: &'a str,
+}
+
+#[derive(Serialize)]
+struct TransactionContext<'a> {
+    platform: PlatformClaim<'a>,
+}
+
+#[derive(Serialize)]
+struct PlatformClaim<'a> {
+    id: &'a str,
+    #[serde(rename = "type")]
+    kind: &'a str,
+    name: &'a str,
+    url: &'a str,
+}
+
+impl<'a> IdentityClaims<'a> {
+    fn of(context: &'a Context) -> Self {
+        let session = &context.session;
+        let platform = context.platform.as_ref().map(|platform| PlatformClaim {
+            id: platform.id.as_str(),
+            kind: &platform.kind,
+            name: &platform.name,
+            url: &platform.url,
+        });
+        Self {
+            subject: context.user.id.as_str(),
+            session: session.id,
+            // An empty role is no role; the header leaves it out as well.
+            roles: context.user.roles.iter().map(String::as_str).filter(|role| !role.is_empty()).collect(),
+            auth_time: session.authenticated.as_secs(),
+            actor: session.actor.as_ref().map(|actor| ActorClaim { sub: actor.as_str() }),
+            transaction: platform.map(|platform| TransactionContext { platform }),
+        }
+    }
+}
