@@ -1,1 +1,192 @@
-//! TODO
+//! The commands, their flags and exit codes. One file per command; no rules of its own.
+
+mod check;
+mod demo;
+mod key;
+mod migrate;
+mod run;
+mod schema;
+
+use std::io::{IsTerminal, Write};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand, ValueEnum};
+
+use crate::config::{self, Problems, Snapshot};
+
+const EXIT_CODES: &str = "\
+Exit codes:
+  0  done
+  1  it failed: wrong usage, or what the message says
+  2  the configuration has problems; all of them were told and nothing was started
+
+Start with `countersign demo`, or `countersign check FILE`.";
+
+/// Session cookies in, signed context headers out: a reverse proxy in front of web applications.
+#[derive(Debug, Parser)]
+#[command(name = "countersign", version, after_help = EXIT_CODES)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Serve, as CONFIG says.
+    Run {
+        /// The configuration file.
+        config: PathBuf,
+    },
+    /// Judge a configuration without serving; shows routes in the order of matching.
+    Check {
+        /// The configuration file.
+        config: PathBuf,
+        /// Also try the store, the directory, the upstreams and the keys.
+        #[arg(long)]
+        connect: bool,
+    },
+    /// Show everything with a small application, nothing installed.
+    Demo {
+        /// Where the proxy listens.
+        #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8080")]
+        listen: SocketAddr,
+        /// Where the admin listener listens.
+        #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:9901")]
+        admin_listen: SocketAddr,
+    },
+    /// Bring the directory's tables to this version, or take them away.
+    Migrate {
+        /// What to do.
+        direction: Direction,
+        /// The configuration file.
+        config: PathBuf,
+    },
+    /// Make or derive keys.
+    #[command(subcommand)]
+    Key(KeyCommand),
+    /// Print the JSON Schema of the configuration file.
+    Schema {
+        /// Print the reference of all keys (Markdown) instead.
+        #[arg(long)]
+        reference: bool,
+    },
+}
+
+/// What `migrate` does.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
+pub(crate) enum Direction {
+    /// Create or bring up to date what this version needs.
+    Up,
+    /// Remove everything of ours. What is in it is lost.
+    Down,
+    /// Say what there is.
+    Status,
+}
+
+/// What is done with keys.
+#[derive(Clone, Debug, Subcommand)]
+enum KeyCommand {
+    /// Print a new key. Put it into a file that only the proxy can read.
+    New {
+        /// What the key is for.
+        kind: key::Kind,
+        /// The algorithm of a jwt key; a message key is always EdDSA.
+        #[arg(long, value_enum, ignore_case = true, default_value = "EdDSA")]
+        algorithm: key::Algorithm,
+    },
+    /// Print the HMAC key with which an application verifies the signatures made for it.
+    Derive {
+        /// Name of the upstream.
+        upstream: String,
+        /// The configuration file.
+        #[arg(long)]
+        config: PathBuf,
+    },
+}
+
+/// Runs the command that the arguments of this process name.
+pub fn main() -> ExitCode {
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) => {
+            // Nobody is left to tell when the terminal is gone.
+            let _ = error.print();
+            return if error.use_stderr() { ExitCode::from(1) } else { ExitCode::SUCCESS };
+        }
+    };
+    match dispatch(arguments.command, &mut std::io::stdout().lock()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => fail(&error),
+    }
+}
+
+fn dispatch(command: Command, out: &mut dyn Write) -> anyhow::Result<()> {
+    match command {
+        Command::Run { config } => {
+            let snapshot = load(&config)?;
+            run::run(&config, snapshot)
+        }
+        Command::Check { config, connect } => check::check(&config, &load(&config)?, connect, out),
+        Command::Demo { listen, admin_listen } => demo::demo(listen, admin_listen),
+        Command::Migrate { direction, config } => migrate::migrate(direction, &load(&config)?, out),
+        Command::Key(KeyCommand::New { kind, algorithm }) => key::new(kind, algorithm, out),
+        Command::Key(KeyCommand::Derive { upstream, config }) => key::derive(&upstream, &load(&config)?, out),
+        Command::Schema { reference } => schema::schema(reference, out),
+    }
+}
+
+/// Loads a configuration and tells its warnings.
+fn load(path: &Path) -> anyhow::Result<Snapshot> {
+    let snapshot = config::load(path, &config::process_environment)?;
+    tell(&Problems::from(snapshot.warnings.clone()).render(colour_is_welcome()));
+    Ok(snapshot)
+}
+
+fn fail(error: &anyhow::Error) -> ExitCode {
+    if let Some(problems) = error.downcast_ref::<Problems>() {
+        let count = problems.iter().filter(|problem| problem.severity == config::Severity::Error).count();
+        let noun = if count == 1 { "error" } else { "errors" };
+        tell(&problems.render(colour_is_welcome()));
+        tell(&format!(
+            "\n{count} {noun} in the configuration; nothing was started.\n\
+             Next: mend the file and run `countersign check FILE`; config/reference.md documents every key.\n"
+        ));
+        return ExitCode::from(2);
+    }
+    // A reader that has seen enough (`| head`) is no failure.
+    let closed_pipe = error
+        .downcast_ref::<std::io::Error>()
+        .is_some_and(|error| error.kind() == std::io::ErrorKind::BrokenPipe);
+    if closed_pipe {
+        return ExitCode::SUCCESS;
+    }
+    tell(&format!("countersign: {error:#}\n"));
+    ExitCode::from(1)
+}
+
+fn tell(text: &str) {
+    // Nobody is left to tell when the terminal is gone.
+    let _ = std::io::stderr().lock().write_all(text.as_bytes());
+}
+
+/// Colour only for a person at a terminal who did not refuse it (`NO_COLOR`).
+fn colour_is_welcome() -> bool {
+    let refused = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+    std::io::stderr().is_terminal() && !refused
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::Arguments;
+
+    #[test]
+    fn the_command_line_is_consistent_and_documents_its_exit_codes() {
+        Arguments::command().debug_assert();
+        let help = Arguments::command().render_long_help().to_string();
+        assert!(help.contains("2  the configuration has problems"));
+    }
+}

@@ -56,9 +56,10 @@ fn finish(mut root: Node, environment: Environment<'_>, mut problems: Problems) 
     let places = Places::of(&root);
     let file = match serde_json::from_value(root.to_json()) {
         Ok(file) => file,
-        Err(error) => {
-            let what = format!("the configuration cannot be read: {error}");
-            problems.push(Problem::error(root.place, "", what));
+        Err(_) => {
+            // serde's own text is left out: it quotes values, and a value may be a secret in the wrong place.
+            let what = "the configuration cannot be read, though it fits its schema: a fault of ours";
+            problems.push_unless_known(Problem::error(root.place, "", what));
             return Err(problems.sorted());
         }
     };

@@ -7,12 +7,12 @@ use http::Method;
 use url::Url;
 
 use super::Judge;
-use crate::config::problem::shown;
+use crate::config::problem::{Problem, shown};
 use crate::config::raw;
 use crate::config::raw::traffic as written;
 use crate::config::raw::traffic::{Require, RequireWord};
 use crate::config::raw::values::Switch;
-use crate::policy::route::{Found, RouteTable};
+use crate::policy::route::{Found, Overlap, RouteTable};
 use crate::policy::target::Target;
 use crate::policy::{Cors, Demands, Requirement, Route};
 
@@ -56,19 +56,30 @@ impl Judge<'_> {
         match RouteTable::build(routes, reserved) {
             Ok(table) => {
                 self.redirects(&table, &origins);
+                for overlap in table.shadowed() {
+                    let problem = self.overlap(overlap, &origins).as_warning();
+                    self.tell(problem);
+                }
                 table
             }
             Err(overlaps) => {
                 for overlap in overlaps {
-                    let origin = |index: usize| origins.get(index).copied().unwrap_or_default();
-                    let (first, second) = (origin(overlap.first), origin(overlap.second));
-                    let other = self.places.find(&format!("route[{first}]"));
-                    let problem = self.problem(&format!("route[{second}].path"), overlap.what);
-                    self.tell(if first == second { problem } else { problem.found(format!("the other route is at {other}")) });
+                    let problem = self.overlap(overlap, &origins);
+                    self.tell(problem);
                 }
                 RouteTable::default()
             }
         }
+    }
+
+    fn overlap(&self, overlap: Overlap, origins: &[usize]) -> Problem {
+        let origin = |index: usize| origins.get(index).copied().unwrap_or_default();
+        let (first, second) = (origin(overlap.first), origin(overlap.second));
+        let problem = self.problem(&format!("route[{second}].path"), overlap.what);
+        if first == second {
+            return problem;
+        }
+        problem.found(format!("the other route is at {}", self.places.find(&format!("route[{first}]"))))
     }
 
     fn upstream_of_route(&mut self, key: &str, raw: &written::Route, upstreams: &[written::Upstream]) {
