@@ -82,6 +82,9 @@ pub struct Metrics {
     pub framework_refusals: IntCounterVec,
     /// Batches of activity written, by layer and result (`written`, `failed`).
     pub activity_batches: IntCounterVec,
+    /// Changes that are durable in the directory but could not be told to the store, by what was to be written
+    /// (`session`, `tombstone`, `entities`).
+    pub store_writes_failed: IntCounterVec,
     /// Panics caught.
     pub panics: IntCounter,
 }
@@ -178,6 +181,12 @@ impl Metrics {
                 "activity_batches_total",
                 "Batches of last-seen times written, by layer and result",
                 &["layer", "result"],
+            ),
+            store_writes_failed: counters(
+                r,
+                "store_writes_failed_total",
+                "Changes durable in the directory that could not be told to the store, by what was to be written",
+                &["what"],
             ),
             panics: register(r, IntCounter::with_opts(opts("panics_total", "Panics caught"))),
             registry,

@@ -1,1 +1,0 @@
-//! How sessions begin, change and end.

@@ -1,0 +1,120 @@
+//! Sessions end: one with its relatives, or all of a user.
+
+use super::{LONGEST_CHAIN, Lifecycle, LifecycleError, Origin};
+use crate::clock::Timestamp;
+use crate::context::{Session, SessionId, User, UserId};
+use crate::directory::{AuditEntry, SessionRow};
+use crate::store::Entity;
+
+impl Lifecycle {
+    /// Ends a session with its predecessor and successor. When this answers `Ok` the end is durable, and the store was
+    /// told unless it could not be reached.
+    ///
+    /// # Errors
+    /// `Undetermined` when the directory could not confirm. The tombstone was tried all the same, so that whoever asks
+    /// the store sees the session ended; but that is not durable, and nothing is claimed. (The shared outbox that
+    /// makes it durable later goes here.)
+    pub async fn end(&self, session: &Session, origin: &Origin) -> Result<(), LifecycleError> {
+        let now = self.clock.now();
+        let ended = match self.end_family(&session.id, now).await {
+            Ok(ended) => ended,
+            Err(error) => {
+                let known: Vec<_> = [Some(session.id), session.predecessor, session.successor]
+                    .into_iter()
+                    .flatten()
+                    .collect();
+                // A failure is counted there; the answer is the same.
+                let _told = self.tell_ended(&known, now).await;
+                return Err(error);
+            }
+        };
+        let _told = self.tell_ended(&ended, now).await;
+        self.count("ended");
+        self.audit("session_ended", session, origin, now).await;
+        Ok(())
+    }
+
+    /// Ends all sessions of a user, those that nobody can enumerate too: whatever began before now is over.
+    ///
+    /// # Errors
+    /// `Impossible` for an unknown user, `Undetermined` when the directory could not confirm; nothing was changed then.
+    pub async fn end_all(&self, user: &UserId, origin: &Origin) -> Result<(), LifecycleError> {
+        let now = self.clock.now();
+        let listed = self.directory.sessions_of(user, now).await?;
+        let Some(stands) = self.directory.end_user_sessions(user, now).await? else {
+            return Err(LifecycleError::Impossible("the user is unknown"));
+        };
+        self.tell_all_ended(stands, &listed, now).await;
+        for _ in &listed {
+            self.count("ended");
+        }
+        let entry = AuditEntry {
+            at: now,
+            event: "sessions_ended",
+            user: Some(user.clone()),
+            session: None,
+            platform: None,
+            by: origin.by.clone(),
+            from: origin.from.clone(),
+            request_id: origin.request_id.clone(),
+        };
+        self.write_audit(&entry).await;
+        Ok(())
+    }
+
+    /// Tombstones for every session anybody knows of, and the user's new moment: an older copy of the user that is
+    /// written back by a proxy which read it just before would bring the listed sessions to life again.
+    async fn tell_all_ended(&self, user: User, listed: &[SessionRow], now: Timestamp) {
+        let mut ids: Vec<_> = listed.iter().map(|row| row.session.id).collect();
+        ids.extend(self.remembered_and_over(&user.id).await);
+        ids.sort_unstable();
+        ids.dedup();
+        let _told = self.tell_ended(&ids, now).await;
+        let told = self.store.put_entities(&[Entity::User(user)]).await;
+        self.note_telling("entities", told);
+        self.flights.forget_all();
+    }
+
+    /// What the store remembers of a user and the directory has ended: sessions that began after the list was read,
+    /// but before the moment. One that began after the moment lives.
+    async fn remembered_and_over(&self, user: &UserId) -> Vec<SessionId> {
+        let Ok(remembered) = self.store.user_sessions(user).await else { return Vec::new() };
+        let Ok(rows) = self.directory.sessions(&remembered).await else { return Vec::new() };
+        rows.into_iter().filter(|row| row.ended.is_some()).map(|row| row.session.id).collect()
+    }
+
+    /// Ends a session and, as far as they live, those before and after it. Answers all that are over now.
+    ///
+    /// Ends first and reads the relatives then: an ended session is not rotated any more, so a rotation that came
+    /// first is seen, and none can follow.
+    pub(super) async fn end_family(
+        &self,
+        id: &SessionId,
+        now: Timestamp,
+    ) -> Result<Vec<SessionId>, LifecycleError> {
+        let mut family = vec![*id];
+        let mut fresh = vec![*id];
+        for _ in 0..LONGEST_CHAIN {
+            self.directory.end_sessions(&fresh, now).await?;
+            let rows = self.directory.sessions(&fresh).await?;
+            fresh.clear();
+            for relative in rows.iter().flat_map(|row| relatives(row, now)) {
+                if !family.contains(&relative) {
+                    family.push(relative);
+                    fresh.push(relative);
+                }
+            }
+            if fresh.is_empty() {
+                break;
+            }
+        }
+        Ok(family)
+    }
+}
+
+/// The successor, and the predecessor unless this session was over before: then the predecessor was as well.
+fn relatives(row: &SessionRow, now: Timestamp) -> impl Iterator<Item = SessionId> {
+    let over_before = row.ended.is_some_and(|ended| ended < now) || row.session.expires <= now;
+    let predecessor = row.session.predecessor.filter(|_| !over_before);
+    [row.session.successor, predecessor].into_iter().flatten()
+}

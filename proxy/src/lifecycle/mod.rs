@@ -1,0 +1,192 @@
+//! How sessions begin, change and end. The directory decides and makes durable, the store is told before the answer is
+//! given. What the directory has not confirmed is never claimed; what the store could not be told is counted and
+//! logged, not failed: the directory is the truth.
+
+mod end;
+mod platform;
+mod rotate;
+mod start;
+
+use std::fmt;
+use std::sync::Arc;
+
+use crate::cache::Resolutions;
+use crate::clock::{Clock, Timestamp};
+use crate::context::{Platform, PlatformId, Session, SessionId, User, UserId};
+use crate::directory::{AuditEntry, Directory, DirectoryError, SessionRow};
+use crate::keys::Key;
+use crate::session::Settings;
+use crate::session::token::SessionToken;
+use crate::store::{PutSession, Store, StoreError};
+use crate::telemetry::Metrics;
+
+pub use start::Start;
+
+/// Attempts at a change of a session that others change as well.
+const ATTEMPTS: usize = 4;
+/// Longest chain of rotations whose graces overlap that is followed.
+const LONGEST_CHAIN: usize = 8;
+const SESSION_OVER: LifecycleError = LifecycleError::Impossible("the session has ended");
+
+/// Changes sessions; one per process.
+pub struct Lifecycle {
+    store: Arc<dyn Store>,
+    directory: Arc<dyn Directory>,
+    clock: Arc<dyn Clock>,
+    keys: Vec<Key>,
+    settings: Settings,
+    flights: Resolutions,
+    metrics: Arc<Metrics>,
+}
+
+/// A session that has just begun, and the only copy of its token.
+#[derive(Debug)]
+pub struct Started {
+    /// Goes into the cookie and nowhere else.
+    pub token: SessionToken,
+    /// The session it opens.
+    pub session: Session,
+}
+
+/// Who changes a session; for the audit log.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Origin {
+    /// `upstream:{name}`, `user`, `admin` or `proxy`.
+    pub by: String,
+    /// The client's address.
+    pub from: Option<String>,
+    /// The request that caused it.
+    pub request_id: Option<String>,
+}
+
+/// Why a change was not made.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum LifecycleError {
+    /// It cannot be made: an unknown or inactive user, a platform of someone else, a session that is over.
+    #[error("{0}")]
+    Impossible(&'static str),
+    /// The directory could not say or confirm; it may be tried again.
+    #[error("the directory could not confirm the change")]
+    Undetermined,
+    /// Others changed the session at the same time, again and again.
+    #[error("the session was changed by others at the same time")]
+    Conflict,
+}
+
+impl From<DirectoryError> for LifecycleError {
+    fn from(error: DirectoryError) -> Self {
+        tracing::warn!(%error, "a session cannot be changed");
+        Self::Undetermined
+    }
+}
+
+impl Lifecycle {
+    /// `keys` are the token keys, newest first; `flights` those of the resolver of this process.
+    #[must_use]
+    pub fn new(
+        store: Arc<dyn Store>,
+        directory: Arc<dyn Directory>,
+        clock: Arc<dyn Clock>,
+        keys: Vec<Key>,
+        settings: Settings,
+        flights: Resolutions,
+        metrics: Arc<Metrics>,
+    ) -> Self {
+        Self { store, directory, clock, keys, settings, flights, metrics }
+    }
+
+    async fn user(&self, id: &UserId) -> Result<Option<User>, LifecycleError> {
+        let users = self.directory.users(std::slice::from_ref(id)).await?;
+        Ok(users.into_iter().find(|user| user.id == *id))
+    }
+
+    async fn row(&self, id: &SessionId) -> Result<Option<SessionRow>, LifecycleError> {
+        let rows = self.directory.sessions(std::slice::from_ref(id)).await?;
+        Ok(rows.into_iter().find(|row| row.session.id == *id))
+    }
+
+    /// A platform that the user may choose.
+    async fn own_platform(&self, user: &UserId, id: &PlatformId) -> Result<Platform, LifecycleError> {
+        let platforms = self.directory.platforms(std::slice::from_ref(id)).await?;
+        platforms
+            .into_iter()
+            .find(|platform| platform.id == *id && platform.user == *user && platform.active)
+            // One text for all three causes, so that nobody learns of other people's platforms.
+            .ok_or(LifecycleError::Impossible("the platform is unknown, inactive or somebody else's"))
+    }
+
+    /// The session as it stands now; if it was rotated, the one that took its place.
+    async fn newest(&self, id: &SessionId, now: Timestamp) -> Result<Session, LifecycleError> {
+        let mut id = *id;
+        for _ in 0..LONGEST_CHAIN {
+            let row = self.row(&id).await?.ok_or(SESSION_OVER)?;
+            if row.ended.is_some() || row.session.expires <= now {
+                return Err(SESSION_OVER);
+            }
+            match row.session.successor {
+                Some(successor) => id = successor,
+                None => return Ok(row.session),
+            }
+        }
+        Err(LifecycleError::Conflict)
+    }
+
+    /// Tells the store of a session that the directory holds, and lets later requests see it.
+    async fn tell_session(&self, session: &Session, now: Timestamp) {
+        let told = self.store.put_session(session, PutSession::IfNewer, now).await;
+        self.note_telling("session", told.map(|_written| ()));
+        self.flights.forget(&session.id);
+    }
+
+    /// Tells the store that sessions have ended. Works for sessions that it does not hold.
+    async fn tell_ended(&self, ids: &[SessionId], now: Timestamp) -> Result<(), StoreError> {
+        // Kept as long as an older copy of any of them could be believed.
+        let until = now.plus(self.settings.absolute_timeout);
+        let tombstones: Vec<_> = ids.iter().map(|id| (*id, until)).collect();
+        let told =
+            if tombstones.is_empty() { Ok(()) } else { self.store.end_sessions(&tombstones, now).await };
+        self.note_telling("tombstone", told);
+        for id in ids {
+            self.flights.forget(id);
+        }
+        told
+    }
+
+    fn note_telling(&self, what: &str, told: Result<(), StoreError>) {
+        if let Err(error) = told {
+            self.metrics.store_writes_failed.with_label_values(&[what]).inc();
+            tracing::warn!(what, %error, "the store could not be told of a change");
+        }
+    }
+
+    fn count(&self, event: &str) {
+        self.metrics.sessions.with_label_values(&[event]).inc();
+    }
+
+    /// Writes the audit log, as well as it goes: what was done is done.
+    async fn audit(&self, event: &'static str, session: &Session, origin: &Origin, at: Timestamp) {
+        let entry = AuditEntry {
+            at,
+            event,
+            user: Some(session.user.clone()),
+            session: Some(session.id),
+            platform: session.platform.clone(),
+            by: origin.by.clone(),
+            from: origin.from.clone(),
+            request_id: origin.request_id.clone(),
+        };
+        self.write_audit(&entry).await;
+    }
+
+    async fn write_audit(&self, entry: &AuditEntry) {
+        if let Err(error) = self.directory.audit(entry).await {
+            tracing::warn!(event = entry.event, %error, "the audit log could not be written");
+        }
+    }
+}
+
+impl fmt::Debug for Lifecycle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Lifecycle").field("settings", &self.settings).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,113 @@
+//! A session gets a new token.
+
+use super::{ATTEMPTS, LONGEST_CHAIN, Lifecycle, LifecycleError, Origin, SESSION_OVER, Started};
+use crate::clock::Timestamp;
+use crate::context::{Session, SessionId};
+use crate::directory::Change;
+use crate::session::lifetime;
+use crate::session::token::SessionToken;
+
+impl Lifecycle {
+    /// Puts a successor under a new token in the place of `current`; if that was rotated already, in the place of the
+    /// one that took over. The absolute end stays: rotating prolongs nothing.
+    ///
+    /// On demand the old token stays valid for `rotation_grace`, so that requests under way do not log anyone out.
+    /// With `authenticated` (login, change of privilege) the login time is renewed and the old token, with any before
+    /// it, ends at once: whoever planted it must not share the new privilege.
+    ///
+    /// # Errors
+    /// `Impossible` when the session is over, `Conflict` when others kept changing it, `Undetermined` when the
+    /// directory could not say. A store that cannot be told is no error.
+    pub async fn rotate(
+        &self,
+        current: &Session,
+        authenticated: bool,
+        origin: &Origin,
+    ) -> Result<Started, LifecycleError> {
+        // Taken before the user is read: whoever logs out everywhere in between ends the successor as well.
+        let now = self.clock.now();
+        let user = self.user(&current.user).await?.ok_or(SESSION_OVER)?;
+        lifetime::check_user(current, &user).map_err(|_| SESSION_OVER)?;
+        let mut old = current.clone();
+        for _ in 0..ATTEMPTS {
+            if old.successor.is_some() {
+                old = self.newest(&old.id, now).await?;
+            }
+            lifetime::check_end(&old, &self.settings, now).map_err(|_| SESSION_OVER)?;
+            let token = SessionToken::mint(&self.keys);
+            let successor = self.successor(&old, token.id(), authenticated, now);
+            let grace = (!authenticated).then(|| old.expires.min(now.plus(self.settings.rotation_grace)));
+            match self.directory.rotate_session(&old.id, old.version, &successor, grace, now).await? {
+                Change::Done(()) => {
+                    self.tell_rotated(&old, &successor, grace, now).await;
+                    self.count("rotated");
+                    self.audit("session_rotated", &successor, origin, now).await;
+                    return Ok(Started { token, session: successor });
+                }
+                Change::Gone => return Err(SESSION_OVER),
+                Change::Conflict => old = self.newest(&old.id, now).await?,
+            }
+        }
+        Err(LifecycleError::Conflict)
+    }
+
+    /// The successor begins now, so that it is not idle before its first use, but ends when the old session would.
+    fn successor(&self, old: &Session, id: SessionId, authenticated: bool, now: Timestamp) -> Session {
+        Session {
+            id,
+            user: old.user.clone(),
+            platform: old.platform.clone(),
+            created: now,
+            authenticated: if authenticated { now } else { old.authenticated },
+            expires: lifetime::absolute_end(old, &self.settings),
+            predecessor: Some(old.id),
+            successor: None,
+            actor: old.actor.clone(),
+            version: 1,
+        }
+    }
+
+    async fn tell_rotated(
+        &self,
+        old: &Session,
+        successor: &Session,
+        grace: Option<Timestamp>,
+        now: Timestamp,
+    ) {
+        if let Some(expires) = grace {
+            let version = old.version + 1;
+            let old = Session { expires, successor: Some(successor.id), version, ..old.clone() };
+            self.tell_session(&old, now).await;
+        } else {
+            let mut ended = vec![old.id];
+            ended.extend(self.end_predecessors(old, now).await);
+            // A failure is counted there.
+            let _told = self.tell_ended(&ended, now).await;
+        }
+        self.tell_session(successor, now).await;
+    }
+
+    /// Ends what lies before `session` and may still be in its grace. Answers what it ended.
+    async fn end_predecessors(&self, session: &Session, now: Timestamp) -> Vec<SessionId> {
+        let mut ended = Vec::new();
+        let mut next = session.predecessor;
+        while let Some(id) = next.filter(|_| ended.len() < LONGEST_CHAIN) {
+            let row = match self.row(&id).await {
+                Ok(Some(row)) if row.ended.is_none() && row.session.expires > now => row,
+                Ok(_) => break,
+                Err(error) => {
+                    tracing::warn!(%error, "the session before a rotated one may live until the end of its grace");
+                    break;
+                }
+            };
+            ended.push(id);
+            next = row.session.predecessor;
+        }
+        if !ended.is_empty()
+            && let Err(error) = self.directory.end_sessions(&ended, now).await
+        {
+            tracing::warn!(%error, "the session before a rotated one may live until the end of its grace");
+        }
+        ended
+    }
+}

@@ -1,0 +1,89 @@
+//! A session begins.
+
+use super::{Lifecycle, LifecycleError, Origin, Started};
+use crate::clock::Timestamp;
+use crate::context::{PlatformId, Session, SessionId, User, UserId};
+use crate::session::token::SessionToken;
+
+/// The session that is to begin.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Start {
+    /// Whose session it will be.
+    pub user: UserId,
+    /// Its platform; the user's default when `None`.
+    pub platform: Option<PlatformId>,
+    /// Who acts for the user, when somebody does.
+    pub actor: Option<UserId>,
+    /// The browser's old session, which ends with this.
+    pub replaces: Option<SessionId>,
+}
+
+impl Lifecycle {
+    /// Begins a session under a new token; an id that a client brought is never adopted (THREATS C9).
+    ///
+    /// Not cancellation safe: when dropped, the session may have begun, but nobody has its token.
+    ///
+    /// # Errors
+    /// `Impossible` for an unknown or inactive user or actor and for a platform that the user may not use,
+    /// `Undetermined` when the directory could not say. A store that cannot be told is no error.
+    pub async fn start(&self, start: &Start, origin: &Origin) -> Result<Started, LifecycleError> {
+        // Taken before the user is read: whoever logs out everywhere in between ends this session as well.
+        let now = self.clock.now();
+        let user = self.check_people(start).await?;
+        let platform = self.first_platform(start).await?;
+        let token = SessionToken::mint(&self.keys);
+        // Never before the moment of a log-out everywhere that a clock ahead of ours has written.
+        let created = user.sessions_valid_after.map_or(now, |moment| moment.max(now));
+        let session = Session {
+            id: token.id(),
+            user: user.id,
+            platform,
+            created,
+            authenticated: now,
+            expires: created.plus(self.settings.absolute_timeout),
+            predecessor: None,
+            successor: None,
+            actor: start.actor.clone(),
+            version: 1,
+        };
+        self.directory.create_session(&session, start.replaces.as_ref(), now).await?;
+        if let Some(replaced) = &start.replaces {
+            self.end_replaced(replaced, now).await;
+        }
+        self.tell_session(&session, now).await;
+        self.count("started");
+        self.audit("session_started", &session, origin, now).await;
+        Ok(Started { token, session })
+    }
+
+    async fn check_people(&self, start: &Start) -> Result<User, LifecycleError> {
+        let mut wanted = vec![start.user.clone()];
+        wanted.extend(start.actor.clone());
+        let people = self.directory.users(&wanted).await?;
+        let active = |id: &UserId| people.iter().find(|user| user.id == *id && user.active);
+        if start.actor.as_ref().is_some_and(|actor| active(actor).is_none()) {
+            return Err(LifecycleError::Impossible("the actor is unknown or inactive"));
+        }
+        active(&start.user).cloned().ok_or(LifecycleError::Impossible("the user is unknown or inactive"))
+    }
+
+    /// The platform that was asked for, or the default: chosen here, so that a cold context needs no further lookup.
+    async fn first_platform(&self, start: &Start) -> Result<Option<PlatformId>, LifecycleError> {
+        if let Some(id) = &start.platform {
+            return self.own_platform(&start.user, id).await.map(|platform| Some(platform.id));
+        }
+        let platforms = self.directory.user_platforms(std::slice::from_ref(&start.user)).await?;
+        let mut own = platforms.into_iter().filter(|platform| platform.user == start.user && platform.active);
+        Ok(own.next().map(|platform| platform.id))
+    }
+
+    /// The replaced session ended with the transaction; its relatives in their grace follow, as well as it goes.
+    async fn end_replaced(&self, replaced: &SessionId, now: Timestamp) {
+        let ended = self.end_family(replaced, now).await.unwrap_or_else(|error| {
+            tracing::warn!(%error, "relatives of a replaced session may live until the end of their grace");
+            vec![*replaced]
+        });
+        // A failure is counted there.
+        let _told = self.tell_ended(&ended, now).await;
+    }
+}
