@@ -1,4 +1,5 @@
-//! Our own answers: request in, response out. Nothing here knows Pingora.
+//! Answers of our own: problems, refusals, redirects, health, public keys. Plain functions from facts to
+//! `http::Response<Bytes>`; nothing here knows Pingora, asks a store or decides whether a request is let through.
 
 pub mod health;
 pub mod jwks;
@@ -8,10 +9,14 @@ pub mod refusal;
 pub mod return_to;
 
 use bytes::Bytes;
-use http::{HeaderMap, Method, Response};
+use http::header::{CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, X_CONTENT_TYPE_OPTIONS};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode};
 
 use crate::reason::Reason;
 use crate::signing::jwks::Jwks;
+
+/// Marks an answer as the proxy's own and says which; the gateway removes it from what applications answer.
+pub const ANSWER: HeaderName = HeaderName::from_static("countersign-answer");
 
 /// Answers a request below the reserved path. `path` is what follows it, without a leading slash.
 ///
@@ -30,4 +35,23 @@ pub fn public(
         ("jwks.json", Some(_)) => Err(Reason::MethodNotAllowed),
         _ => Err(Reason::NoRoute),
     }
+}
+
+/// An answer of ours that no cache keeps and no browser guesses about.
+fn own_answer(
+    status: StatusCode,
+    name: &'static str,
+    content_type: &'static str,
+    body: Bytes,
+) -> Response<Bytes> {
+    let length = HeaderValue::from(body.len());
+    let mut response = Response::new(body);
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+    headers.insert(CONTENT_LENGTH, length);
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    headers.insert(ANSWER, HeaderValue::from_static(name));
+    response
 }
