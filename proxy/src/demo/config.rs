@@ -3,12 +3,9 @@
 
 use std::net::SocketAddr;
 
-use base64::Engine;
-use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
-use ring::rand::{SecureRandom, SystemRandom};
-use ring::signature::Ed25519KeyPair;
-
+use crate::keys::JwtAlgorithm;
 use crate::secret::Secret;
+use crate::signing::keyring;
 
 /// The name of the demo application in its configuration: the audience of its JWTs, and part of its HMAC key.
 pub const UPSTREAM: &str = "demo";
@@ -91,29 +88,21 @@ fn set(
 }
 
 fn make_secrets() -> Result<Vec<(&'static str, Secret)>, DemoConfigError> {
-    let random = SystemRandom::new();
-    let mut secrets = Vec::new();
-    for name in SYMMETRIC {
-        let mut bytes = [0; 32];
-        random.fill(&mut bytes).map_err(|_| DemoConfigError::NoRandomness)?;
-        // As text, because the configuration takes the bytes of a variable as they are.
-        secrets.push((name, Secret::from(URL_SAFE_NO_PAD.encode(bytes).as_str())));
-    }
-    let pair = Ed25519KeyPair::generate_pkcs8(&random).map_err(|_| DemoConfigError::NoRandomness)?;
-    let body = STANDARD.encode(pair.as_ref());
-    let pem = format!("-----BEGIN PRIVATE KEY-----\n{}\n-----END PRIVATE KEY-----\n", wrapped(&body));
-    secrets.push(("COUNTERSIGN_DEMO_JWT", Secret::new(pem.into_bytes())));
-    Ok(secrets)
+    let make = |(name, algorithm)| match keyring::generate(algorithm) {
+        Ok(secret) => Ok((name, secret)),
+        Err(_) => Err(DemoConfigError::NoRandomness),
+    };
+    SECRETS.into_iter().map(make).collect()
 }
 
-const SYMMETRIC: [&str; 4] =
-    ["COUNTERSIGN_DEMO_TOKEN", "COUNTERSIGN_DEMO_CSRF", "COUNTERSIGN_DEMO_SEALING", "COUNTERSIGN_DEMO_HMAC"];
-
-/// Lines of 64 characters (RFC 7468, section 2).
-fn wrapped(base64: &str) -> String {
-    let lines: Vec<_> = base64.as_bytes().chunks(64).map(String::from_utf8_lossy).collect();
-    lines.join("\n")
-}
+/// Every secret that [`FILE`] names, and what it is for; symmetric keys of all purposes are made alike.
+const SECRETS: [(&str, JwtAlgorithm); 5] = [
+    ("COUNTERSIGN_DEMO_TOKEN", JwtAlgorithm::Hs256),
+    ("COUNTERSIGN_DEMO_CSRF", JwtAlgorithm::Hs256),
+    ("COUNTERSIGN_DEMO_SEALING", JwtAlgorithm::Hs256),
+    ("COUNTERSIGN_DEMO_HMAC", JwtAlgorithm::Hs256),
+    ("COUNTERSIGN_DEMO_JWT", JwtAlgorithm::EdDsa),
+];
 
 #[cfg(test)]
 mod tests {
