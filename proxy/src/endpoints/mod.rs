@@ -29,10 +29,7 @@ pub fn public(
     jwks: Option<&Jwks>,
 ) -> Result<Response<Bytes>, Reason> {
     match (path, jwks) {
-        ("jwks.json", Some(keys)) if *method == Method::GET || *method == Method::HEAD => {
-            Ok(jwks::answer(keys, headers))
-        }
-        ("jwks.json", Some(_)) => Err(Reason::MethodNotAllowed),
+        ("jwks.json", Some(keys)) => Ok(jwks::answer(keys, method, headers)),
         _ => Err(Reason::NoRoute),
     }
 }

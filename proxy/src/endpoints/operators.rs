@@ -26,13 +26,13 @@ pub struct OperatorState<'a> {
 pub fn answer(method: &Method, path: &str, headers: &HeaderMap, state: &OperatorState<'_>) -> Response<Bytes> {
     let reads = *method == Method::GET || *method == Method::HEAD;
     match path {
-        "/live" | "/ready" | "/metrics" | "/jwks.json" | "/.well-known/jwks.json" if !reads => {
+        "/jwks.json" | "/.well-known/jwks.json" => jwks::answer(state.jwks, method, headers),
+        "/live" | "/ready" | "/metrics" if !reads => {
             plain(StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD\n")
         }
         "/live" => health::live(),
         "/ready" => health::ready(state.draining),
         "/metrics" => metrics(state.metrics),
-        "/jwks.json" | "/.well-known/jwks.json" => jwks::answer(state.jwks, headers),
         _ if !may(headers, state.token) => {
             let mut refused = plain(StatusCode::UNAUTHORIZED, "the admin token is needed\n");
             let challenge = HeaderValue::from_static("Bearer realm=\"countersign admin\"");
@@ -76,12 +76,14 @@ fn plain(status: StatusCode, text: &'static str) -> Response<Bytes> {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
     use crate::signing::keyring::Keyring;
 
     fn ask(path: &str, authorization: Option<&'static str>) -> StatusCode {
         let metrics = Metrics::new();
-        let jwks = Jwks::new(&Keyring::new(&[], &[], &[]).unwrap());
+        let jwks = Jwks::new(&Keyring::new(&[], &[]).unwrap(), Duration::from_mins(5));
         let token = Secret::from("operator");
         let state = OperatorState { metrics: &metrics, jwks: &jwks, draining: true, token: Some(&token) };
         let mut headers = HeaderMap::new();

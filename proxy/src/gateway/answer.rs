@@ -12,15 +12,20 @@ use crate::reason::Reason;
 /// The answer to a request that is not let through.
 pub(super) fn refused(session: &Session, state: &RequestState, reason: Reason) -> Response<Bytes> {
     let request = session.req_header();
+    let allowed = match (reason, &state.accepted) {
+        (Reason::MethodNotAllowed, Some(accepted)) => {
+            state.rules.snapshot.routes.allowed(accepted.authority.host(), accepted.target.path())
+        }
+        _ => None,
+    };
     refusal::answer(
         reason,
         &RefusalInput {
             method: &request.method,
             headers: &request.headers,
             target: state.accepted.as_ref().map(|accepted| &accepted.target),
-            authority: state.accepted.as_ref().map(|accepted| &accepted.authority),
-            scheme: state.origin.as_ref().map_or("http", |origin| origin.scheme.as_str()),
             route: state.route.as_deref(),
+            allowed: allowed.as_deref(),
             request_id: &state.request_id,
         },
     )
@@ -50,6 +55,9 @@ fn head(parts: &http::response::Parts, length: usize) -> pingora::Result<Respons
     for (name, value) in &parts.headers {
         head.append_header(name.clone(), value.clone())?;
     }
-    head.insert_header(header::CONTENT_LENGTH, length)?;
+    // The answer to HEAD has the length of a body that is not sent.
+    if !parts.headers.contains_key(header::CONTENT_LENGTH) {
+        head.insert_header(header::CONTENT_LENGTH, length)?;
+    }
     Ok(head)
 }

@@ -8,7 +8,7 @@ use super::admit;
 use super::state::RequestState;
 use crate::context::Resolution;
 use crate::headers::response;
-use crate::lifecycle::{Actor, LifecycleError};
+use crate::lifecycle::{LifecycleError, Origin, Start};
 use crate::policy::Requirement;
 use crate::reason::Reason;
 use crate::session::directive::{Directive, HEADER};
@@ -39,14 +39,14 @@ pub(super) async fn directive(
         return Ok(());
     }
     let outcome = carry_out(answer, state, request, core).await;
-    let (result, why) = match &outcome {
-        Ok(()) => ("carried_out", None),
-        Err(LifecycleError::Impossible(why)) => ("refused", Some(*why)),
-        Err(error) => ("undetermined", Some(error.why())),
+    let result = match &outcome {
+        Ok(()) => "carried_out",
+        Err(LifecycleError::Impossible(_)) => "refused",
+        Err(_) => "undetermined",
     };
     metrics.directives.with_label_values(&[result]).inc();
     outcome.map_err(|error| {
-        tracing::error!(request_id = state.request_id, why, "session directive not carried out");
+        tracing::error!(request_id = state.request_id, %error, "session directive not carried out");
         match error {
             LifecycleError::Impossible(_) => Reason::DirectiveRefused,
             _ => Reason::DirectiveUndetermined,
@@ -60,9 +60,9 @@ async fn carry_out(
     request: &HeaderMap,
     core: &Core,
 ) -> Result<(), LifecycleError> {
-    let directive = Directive::parse(&answer.headers).map_err(LifecycleError::from)?;
+    let directive = Directive::parse(&answer.headers).map_err(|error| LifecycleError::Impossible(error.why()))?;
     let Some(directive) = directive else { return Ok(()) };
-    let by = Actor {
+    let by = Origin {
         by: format!("upstream:{}", state.route.as_ref().map_or("", |route| route.upstream.as_str())),
         from: state.origin.as_ref().and_then(|origin| origin.address).map(|address| address.to_string()),
         request_id: Some(state.request_id.clone()),
@@ -75,7 +75,8 @@ async fn carry_out(
                 Resolution::Known(context) => Some(context.session.id),
                 _ => None,
             };
-            let started = core.lifecycle.start(&user, platform.as_ref(), actor.as_ref(), replaces, &by).await?;
+            let start = Start { user, platform, actor, replaces };
+            let started = core.lifecycle.start(&start, &by).await?;
             state.set_cookies.push(cookie::set(settings, &started.token));
         }
         Directive::Rotate { authenticated } => {

@@ -3,6 +3,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use pingora::protocols::tls::CaType;
 
@@ -15,6 +16,9 @@ use crate::signing::jwks::Jwks;
 use crate::signing::keyring::Keyring;
 use crate::signing::{JWT_CACHE, Signer, SignerSettings};
 use crate::upstream::Upstream;
+
+/// How long verifiers may keep the public keys.
+const JWKS_MAX_AGE: Duration = Duration::from_secs(300);
 
 /// A snapshot, made ready.
 pub struct Rules {
@@ -66,7 +70,7 @@ impl Rules {
         let names = Names::of_settings(&snapshot.headers).map_err(|error| RulesError::Key(error.to_string()))?;
         let names = Arc::new(names);
         let keyring = Arc::new(
-            Keyring::new(&snapshot.keys.jwt, &snapshot.keys.message, &snapshot.keys.hmac)
+            Keyring::new(&snapshot.keys.hmac, &[&snapshot.keys.jwt[..], &snapshot.keys.message[..]].concat())
                 .map_err(|error| RulesError::Key(error.to_string()))?,
         );
         let mut upstreams = HashMap::new();
@@ -75,13 +79,13 @@ impl Rules {
             upstreams.insert(settings.name.clone(), Arc::new(rules));
         }
         let sealer = Sealer::new(snapshot.keys.sealing.clone(), snapshot.keys.fernet.clone());
-        let jwks = Arc::new(Jwks::new(&keyring));
+        let jwks = Arc::new(Jwks::new(&keyring, JWKS_MAX_AGE));
         Ok(Self { names, upstreams, sealer, jwks, snapshot })
     }
 
     /// The public keys, where they are served to everybody.
     pub(super) fn public_jwks(&self) -> Option<&Jwks> {
-        self.snapshot.public_jwks.then_some(&*self.jwks)
+        Some(&*self.jwks)
     }
 
     /// The servers of every upstream, by upstream name.

@@ -23,7 +23,7 @@ use tokio::sync::OnceCell;
 
 use self::front::Front;
 use self::public::Public;
-use self::stores::Opener;
+use self::stores::{Farewell, Opener};
 pub use self::stores::Seed;
 use crate::clock::{Clock, SystemClock};
 use crate::config::Snapshot;
@@ -86,6 +86,7 @@ impl Assembly {
             core: Arc::clone(&core),
             clock: Arc::clone(&clock),
             metrics: Arc::clone(&options.metrics),
+            farewell: Arc::new(Farewell::default()),
             seed: options.seed,
         };
         Ok(Self {
@@ -170,16 +171,12 @@ impl Assembly {
     }
 
     fn end_well(&self, server: &Server) {
-        let core = Arc::clone(&self.core);
+        let farewell = Arc::clone(&self.opener.farewell);
         shutdown::end_when_idle(
             server.watch_execution_phase(),
             Arc::clone(&self.metrics),
             self.log.clone(),
-            move || {
-                if let Some(core) = core.get() {
-                    core.activity.finish();
-                }
-            },
+            move || farewell.say(),
         );
     }
 }

@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use futures_util::FutureExt;
 use pingora::server::{ListenFds, ShutdownWatch};
 use pingora::services::listening::Service;
-use pingora::services::{Service as _, ServiceReadyNotifier, ServiceWithDependents};
+use pingora::services::{Service as Start, ServiceReadyNotifier, ServiceWithDependents};
 
 use super::front::Front;
 use super::stores::Opener;
@@ -47,25 +47,25 @@ impl ServiceWithDependents for Public {
             prepare().await;
         }
         ready.notify_ready();
-        let serve = self.service.start_service(fds, shutdown, listeners_per_fd);
+        let serve = Start::start_service(&mut self.service, fds, shutdown, listeners_per_fd);
         if AssertUnwindSafe(serve).catch_unwind().await.is_err() {
             eprintln!(
                 "countersign: cannot open a listener ({}); is another process using the address?",
-                self.service.listen_addresses().unwrap_or_default().join(", ")
+                Start::listen_addresses(&self.service).unwrap_or_default().join(", ")
             );
             std::process::exit(CANNOT_LISTEN);
         }
     }
 
     fn name(&self) -> &str {
-        self.service.name()
+        Start::name(&self.service)
     }
 
     fn threads(&self) -> Option<usize> {
-        self.service.threads()
+        Start::threads(&self.service)
     }
 
     fn listen_addresses(&self) -> Option<Vec<String>> {
-        self.service.listen_addresses()
+        Start::listen_addresses(&self.service)
     }
 }

@@ -2,17 +2,18 @@
 //! because connections belong to the runtime that made them; nothing here waits for a server to be there.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
-use tokio::sync::OnceCell;
+use tokio::sync::{Notify, OnceCell};
 
+use crate::cache::Activity;
 use crate::clock::Clock;
 use crate::config::Snapshot;
 use crate::directory::{self, Directory};
 use crate::gateway::Core;
 use crate::lifecycle::Lifecycle;
-use crate::lifecycle::activity::Activity;
 use crate::resolve::Resolver;
 use crate::store::{self, Store};
 use crate::telemetry::Metrics;
@@ -24,12 +25,17 @@ const PURGE_BATCH: u32 = 500;
 /// How long ended sessions are kept, for questions about what happened.
 const KEEP_ENDED: Duration = Duration::from_secs(7 * 24 * 3600);
 
+/// How long the end of the process waits for last-seen times to be written.
+const LAST_WRITES: Duration = Duration::from_secs(2);
+
 /// Opens the stores once, whichever service comes first.
 pub(super) struct Opener {
     pub(super) snapshot: Arc<Snapshot>,
     pub(super) core: Arc<OnceCell<Core>>,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) metrics: Arc<Metrics>,
+    /// The end of the process.
+    pub(super) farewell: Arc<Farewell>,
     /// Run once the directory is open: the demo puts its people in.
     pub(super) seed: Option<Seed>,
 }
@@ -55,37 +61,57 @@ impl Opener {
         }
         let activity = Arc::new(Activity::new(snapshot.session.touch_interval));
         self.start_upkeep(&activity, &store, &directory);
-        Ok(Core {
-            resolver: Resolver::new(
-                Arc::clone(&store),
-                Arc::clone(&directory),
-                Arc::clone(&self.clock),
-                Arc::clone(&activity),
-                snapshot.session.clone(),
-                snapshot.resolve,
-                Arc::clone(&self.metrics),
-            ),
-            lifecycle: Lifecycle::new(
-                store,
-                directory,
-                Arc::clone(&self.clock),
-                snapshot.session.clone(),
-                snapshot.keys.token.clone(),
-                Arc::clone(&self.metrics),
-            ),
-            activity,
-        })
+        let resolver = Resolver::new(
+            Arc::clone(&store),
+            Arc::clone(&directory),
+            Arc::clone(&self.clock),
+            Arc::clone(&activity),
+            snapshot.session.clone(),
+            snapshot.resolve,
+            Arc::clone(&self.metrics),
+        );
+        let lifecycle = Lifecycle::new(
+            store,
+            directory,
+            Arc::clone(&self.clock),
+            snapshot.keys.token.clone(),
+            snapshot.session.clone(),
+            resolver.flights(),
+            Arc::clone(&self.metrics),
+        );
+        Ok(Core { resolver, lifecycle, activity })
     }
 
     fn start_upkeep(&self, activity: &Arc<Activity>, store: &Arc<dyn Store>, directory: &Arc<dyn Directory>) {
-        let run = Arc::clone(activity).run(
-            Arc::clone(store),
-            Arc::clone(directory),
-            Arc::clone(&self.clock),
-            Arc::clone(&self.metrics),
-        );
-        super::upkeep::spawn("activity", run);
+        let (activity, farewell) = (Arc::clone(activity), Arc::clone(&self.farewell));
+        let (store, directory_of_activity) = (Arc::clone(store), Arc::clone(directory));
+        let (clock, metrics) = (Arc::clone(&self.clock), Arc::clone(&self.metrics));
+        super::upkeep::spawn("activity", async move {
+            let said = Arc::clone(&farewell);
+            let asked = async move { said.asked.notified().await };
+            activity.run(store, directory_of_activity, clock, metrics, asked).await;
+            farewell.done.store(true, Ordering::SeqCst);
+            std::future::pending::<()>().await;
+        });
         super::upkeep::spawn("purge", purge(Arc::clone(directory), Arc::clone(&self.clock)));
+    }
+}
+
+/// How the end of the process asks for what must still be written, and learns that it was.
+#[derive(Debug, Default)]
+pub(super) struct Farewell {
+    asked: Notify,
+    done: AtomicBool,
+}
+
+impl Farewell {
+    /// Asks, and waits a moment. Called outside any runtime.
+    pub(super) fn say(&self) {
+        self.asked.notify_one();
+        let end = Instant::now() + LAST_WRITES;
+        while !self.done.load(Ordering::SeqCst) && Instant::now() < end {
+            std::thread::sleep(Duration::from_millis(5));
+        }
     }
 }
 

@@ -43,25 +43,35 @@ pub enum Directive {
 
 /// Why a directive cannot be read. Never echoes what was sent.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("{}", self.why())]
 pub enum DirectiveError {
     /// There are several directives.
-    #[error("there is more than one directive")]
     Repeated,
     /// It is longer than 1 KiB.
-    #[error("the directive is too long")]
     TooLong,
     /// It is not an Item of RFC 9651, or a parameter is given twice.
-    #[error("the directive is not a well-formed structured field")]
     Malformed,
     /// Its token is none of ours.
-    #[error("the directive is unknown")]
     UnknownDirective,
     /// A parameter does not belong to this directive.
-    #[error("the directive has a parameter that it cannot have")]
     UnknownParameter,
     /// A parameter is missing, has the wrong type, or is no id.
-    #[error("a parameter of the directive is missing or has a wrong value")]
     BadParameter,
+}
+
+impl DirectiveError {
+    /// The same as its display text, as a constant.
+    #[must_use]
+    pub const fn why(self) -> &'static str {
+        match self {
+            Self::Repeated => "there is more than one directive",
+            Self::TooLong => "the directive is too long",
+            Self::Malformed => "the directive is not a well-formed structured field",
+            Self::UnknownDirective => "the directive is unknown",
+            Self::UnknownParameter => "the directive has a parameter that it cannot have",
+            Self::BadParameter => "a parameter of the directive is missing or has a wrong value",
+        }
+    }
 }
 
 impl Directive {
