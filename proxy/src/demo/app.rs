@@ -69,8 +69,9 @@ impl App {
     }
 
     async fn answer(&self, request: Request<Incoming>) -> Answer {
+        let verified = self.trust.verify(&request, self.clock.now());
         let (head, body) = request.into_parts();
-        let shown = match self.trust.verify(&head, self.clock.now()) {
+        let shown = match verified {
             Ok(shown) => shown,
             Err(reason) => return self.refusal(&head, &reason.to_string()),
         };
