@@ -275,6 +275,8 @@ async fn a_form_from_elsewhere_or_beyond_the_limit_does_nothing() {
     assert_eq!(status(&stage.ask(&get("/logout"), None).await), "405");
     let answer = stage.ask(&post("/logout", ""), Some(&stage.context("cho", None))).await;
     assert_eq!((status(&answer), field(&answer, "countersign-session")), ("303", Some("end")));
+    let answer = stage.ask(&post("/logout", ""), None).await;
+    assert_eq!((status(&answer), field(&answer, "countersign-session")), ("303", None), "nobody to log out");
 }
 
 #[tokio::test]
