@@ -69,8 +69,9 @@ impl App {
     }
 
     async fn answer(&self, request: Request<Incoming>) -> Answer {
+        let verified = self.trust.verify(&request, self.clock.now());
         let (head, body) = request.into_parts();
-        let shown = match self.trust.verify(&head, self.clock.now()) {
+        let shown = match verified {
             Ok(shown) => shown,
             Err(reason) => return self.refusal(&head, &reason.to_string()),
         };
@@ -129,7 +130,7 @@ impl App {
         match path {
             "/login" => self.log_in(asked, &form),
             "/switch" => self.switch(asked, &form),
-            _ => Ok(with_directive(see_other("/public"), HeaderValue::from_static("end"))),
+            _ => self.log_out(asked),
         }
     }
 
@@ -142,6 +143,19 @@ impl App {
             return Ok(answer);
         };
         Ok(directed(see_other(return_to), "create", "user", account.user.id.as_str()))
+    }
+
+    fn log_out(&self, asked: &Asked<'_>) -> Result<Answer, PageError> {
+        match asked.shown.authn.as_str() {
+            "session" => Ok(with_directive(see_other("/public"), HeaderValue::from_static("end"))),
+            // "Could not find out" is not "nobody": saying that somebody is logged out now might be wrong.
+            "undetermined" => {
+                let text =
+                    "Your session cannot be checked at the moment, so it was not ended. Please try again.";
+                self.message(asked, StatusCode::SERVICE_UNAVAILABLE, "Not logged out yet", text)
+            }
+            _nobody => Ok(see_other("/public")),
+        }
     }
 
     fn switch(&self, asked: &Asked<'_>, form: &Form) -> Result<Answer, PageError> {

@@ -30,14 +30,15 @@ pub struct DemoConfig {
     /// TOML, as `countersign run` reads it.
     pub text: String,
     /// The values of the environment variables that `text` names; they are in no environment, only here.
-    pub secrets: Vec<(&'static str, Secret)>,
+    secrets: Vec<(String, Secret)>,
 }
 
 impl DemoConfig {
-    /// The secret that `text` calls `{ env = name }`.
+    /// What stands for the environment when `text` is read: the keys of this start, and nothing of the machine's own.
     #[must_use]
-    pub fn secret(&self, name: &str) -> Option<&Secret> {
-        self.secrets.iter().find(|(known, _)| *known == name).map(|(_, secret)| secret)
+    pub fn environment(&self, name: &str) -> Option<String> {
+        let (_, secret) = self.secrets.iter().find(|(known, _)| *known == name)?;
+        secret.expose_text().ok().map(str::to_owned)
     }
 }
 
@@ -60,15 +61,11 @@ pub enum DemoConfigError {
 
 /// The configuration for one start, with new keys.
 pub fn make(addresses: &Addresses) -> Result<DemoConfig, DemoConfigError> {
-    Ok(DemoConfig { text: text(addresses)?, secrets: make_secrets()? })
-}
-
-fn text(addresses: &Addresses) -> Result<String, DemoConfigError> {
     let mut file: toml::Table = FILE.parse()?;
     set(&mut file, "listen", "address", addresses.listen.to_string().into())?;
     set(&mut file, "admin", "address", addresses.admin.to_string().into())?;
     set(&mut file, "upstream", "servers", vec![addresses.application.to_string()].into())?;
-    Ok(toml::to_string(&file)?)
+    Ok(DemoConfig { text: toml::to_string(&file)?, secrets: make_secrets(&file)? })
 }
 
 /// Sets a key in a table, or in the first of a list of tables.
@@ -87,22 +84,24 @@ fn set(
     Ok(())
 }
 
-fn make_secrets() -> Result<Vec<(&'static str, Secret)>, DemoConfigError> {
-    let make = |(name, algorithm)| match keyring::generate(algorithm) {
-        Ok(secret) => Ok((name, secret)),
-        Err(_) => Err(DemoConfigError::NoRandomness),
-    };
-    SECRETS.into_iter().map(make).collect()
+/// A new secret for every entry of `[keys]` that names a variable. Keys without an algorithm are symmetric, and those
+/// of all purposes are made alike.
+fn make_secrets(file: &toml::Table) -> Result<Vec<(String, Secret)>, DemoConfigError> {
+    let lists =
+        file.get("keys").and_then(toml::Value::as_table).ok_or(DemoConfigError::Incomplete("keys"))?;
+    let mut secrets = Vec::new();
+    for key in lists.values().filter_map(toml::Value::as_array).flatten() {
+        let Some(name) = key.get("secret").and_then(|secret| secret.get("env")?.as_str()) else { continue };
+        let algorithm = match key.get("algorithm").and_then(toml::Value::as_str) {
+            Some("EdDSA") => JwtAlgorithm::EdDsa,
+            Some("ES256") => JwtAlgorithm::Es256,
+            _ => JwtAlgorithm::Hs256,
+        };
+        let secret = keyring::generate(algorithm).map_err(|_| DemoConfigError::NoRandomness)?;
+        secrets.push((name.to_owned(), secret));
+    }
+    Ok(secrets)
 }
-
-/// Every secret that [`FILE`] names, and what it is for; symmetric keys of all purposes are made alike.
-const SECRETS: [(&str, JwtAlgorithm); 5] = [
-    ("COUNTERSIGN_DEMO_TOKEN", JwtAlgorithm::Hs256),
-    ("COUNTERSIGN_DEMO_CSRF", JwtAlgorithm::Hs256),
-    ("COUNTERSIGN_DEMO_SEALING", JwtAlgorithm::Hs256),
-    ("COUNTERSIGN_DEMO_HMAC", JwtAlgorithm::Hs256),
-    ("COUNTERSIGN_DEMO_JWT", JwtAlgorithm::EdDsa),
-];
 
 #[cfg(test)]
 mod tests {
@@ -127,11 +126,12 @@ mod tests {
         let (first, second) = (make(&addresses()).unwrap(), make(&addresses()).unwrap());
         let named: Vec<_> =
             FILE.split("env = \"").skip(1).filter_map(|rest| rest.split('"').next()).collect();
-        assert_eq!(named.len(), first.secrets.len());
+        assert_eq!(named.len(), 5);
         for name in named {
-            let secret = first.secret(name).unwrap();
-            assert!(secret.expose().len() >= crate::keys::SHORTEST_KEY, "{name}");
-            assert_ne!(secret.expose(), second.secret(name).unwrap().expose(), "{name}");
+            let secret = first.environment(name).unwrap();
+            assert!(secret.len() >= crate::keys::SHORTEST_KEY, "{name}");
+            assert_ne!(Some(secret), second.environment(name), "{name}");
         }
+        assert_eq!(first.environment("PATH"), None);
     }
 }

@@ -69,7 +69,7 @@ impl Pages {
     }
 
     pub(super) fn home(&self, shown: &Facts, platforms: &[Platform]) -> Result<String, PageError> {
-        let claims = shown.jwt.as_ref().and_then(|claims| serde_json::to_string_pretty(claims).ok());
+        let claims = serde_json::to_string_pretty(&shown.jwt).ok();
         self.fill("home", shown, &json!({ "platforms": platforms, "claims": claims }))
     }
 
