@@ -7,6 +7,7 @@ use std::path::Path;
 use crate::config::Snapshot;
 use crate::directory;
 use crate::policy::{Requirement, Route};
+use crate::server::connect;
 use crate::signing::MessageAlgorithm;
 use crate::store;
 use crate::upstream::{HttpVersion, Upstream};
@@ -28,7 +29,7 @@ pub(super) fn check(
     routes(snapshot, out)?;
     overlaps(snapshot, out)?;
     if connect {
-        check_connections(snapshot)?;
+        connections(snapshot, out)?;
         writeln!(out, "\nEverything it names could be reached.")?;
     } else {
         writeln!(out, "\nNext: `check --connect` also tries store, directory, upstreams and keys.")?;
@@ -36,9 +37,25 @@ pub(super) fn check(
     Ok(())
 }
 
-/// Tries the store, the directory, the upstreams and the keys of `snapshot`.
-fn check_connections(_snapshot: &Snapshot) -> anyhow::Result<()> {
-    anyhow::bail!("not wired yet")
+/// Asks every neighbour once, and fails when one cannot be reached.
+fn connections(snapshot: &Snapshot, out: &mut dyn Write) -> anyhow::Result<()> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
+    let findings = runtime.block_on(connect::check(snapshot));
+    writeln!(out, "\nNeighbours")?;
+    let mut failed = 0;
+    for finding in &findings {
+        match &finding.result {
+            Ok(answer) => writeln!(out, "  ok      {}: {answer}", finding.what)?,
+            Err(why) => {
+                failed += 1;
+                writeln!(out, "  failed  {}: {why}", finding.what)?;
+            }
+        }
+    }
+    if failed > 0 {
+        anyhow::bail!("{failed} of {} neighbours failed; start or correct what is named above", findings.len());
+    }
+    Ok(())
 }
 
 fn neighbours(snapshot: &Snapshot, out: &mut dyn Write) -> std::io::Result<()> {

@@ -55,6 +55,9 @@ enum Command {
         /// Where the admin listener listens.
         #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:9901")]
         admin_listen: SocketAddr,
+        /// Also print one JSON line for every request.
+        #[arg(long)]
+        log: bool,
     },
     /// Bring the directory's tables to this version, or take them away.
     Migrate {
@@ -124,12 +127,9 @@ pub fn main() -> ExitCode {
 
 fn dispatch(command: Command, out: &mut dyn Write) -> anyhow::Result<()> {
     match command {
-        Command::Run { config } => {
-            let snapshot = load(&config)?;
-            run::run(&config, snapshot)
-        }
+        Command::Run { config } => run::run(load(&config)?),
         Command::Check { config, connect } => check::check(&config, &load(&config)?, connect, out),
-        Command::Demo { listen, admin_listen } => demo::demo(listen, admin_listen),
+        Command::Demo { listen, admin_listen, log } => demo::demo(listen, admin_listen, log, out),
         Command::Migrate { direction, config } => migrate::migrate(direction, &load(&config)?, out),
         Command::Key(KeyCommand::New { kind, algorithm }) => key::new(kind, algorithm, out),
         Command::Key(KeyCommand::Derive { upstream, config }) => key::derive(&upstream, &load(&config)?, out),

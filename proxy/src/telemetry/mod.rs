@@ -18,9 +18,9 @@ use tracing_subscriber::util::SubscriberInitExt;
 ///
 /// # Errors
 /// When logging was started before, or the writing thread cannot be started.
-pub fn start_logging(level: tracing::Level, metrics: Arc<Metrics>) -> anyhow::Result<LogSink> {
+pub fn start_logging(level: &str, metrics: Arc<Metrics>) -> anyhow::Result<LogSink> {
     let sink = LogSink::to_stdout()?;
-    let filter = EnvFilter::new(format!("warn,countersign={}", level.as_str().to_lowercase()));
+    let filter = EnvFilter::new(format!("warn,countersign={level}"));
     let lines = tracing_subscriber::fmt::layer()
         .json()
         .flatten_event(true)
