@@ -4,6 +4,7 @@
 mod account;
 mod admit;
 mod answer;
+mod directive;
 mod fault;
 mod incoming;
 mod outgoing;
@@ -60,7 +61,7 @@ pub struct Core {
 /// The proxy as Pingora sees it.
 pub struct Gateway {
     rules: Arc<ArcSwap<Rules>>,
-    core: Arc<OnceCell<Core>>,
+    core: Arc<OnceCell<Arc<Core>>>,
     metrics: Arc<Metrics>,
     clock: Arc<dyn Clock>,
     log: Option<LogSink>,
@@ -74,7 +75,7 @@ impl Gateway {
     /// When the operating system has no randomness to give.
     pub fn new(
         rules: Arc<ArcSwap<Rules>>,
-        core: Arc<OnceCell<Core>>,
+        core: Arc<OnceCell<Arc<Core>>>,
         metrics: Arc<Metrics>,
         clock: Arc<dyn Clock>,
         log: Option<LogSink>,
@@ -224,7 +225,7 @@ impl ProxyHttp for Gateway {
         // 9. Answer
         let core = self.core.get().ok_or_else(|| Error::new(ErrorType::InternalError))?;
         let request = &session.req_header().headers;
-        incoming::directive(answer, state, request, core, &self.metrics)
+        directive::obey(answer, state, request, core, &self.metrics)
             .await
             .map_err(|reason| outgoing::refusal(state, reason))
     }

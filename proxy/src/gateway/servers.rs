@@ -22,7 +22,7 @@ const RESOLVE_EVERY: Duration = Duration::from_secs(10);
 const RESOLVE_RETRY: Duration = Duration::from_millis(500);
 
 /// The servers of one upstream.
-pub(crate) struct Servers {
+pub struct Servers {
     balancer: LoadBalancer<RoundRobin>,
     health_interval: Option<Duration>,
     /// Whether there are names to be resolved at all.
@@ -31,7 +31,7 @@ pub(crate) struct Servers {
 
 impl Servers {
     /// Servers that can be used at once where they are given by address, and after the first `watch` else.
-    pub(crate) fn new(upstream: &Upstream) -> Self {
+    pub fn new(upstream: &Upstream) -> Self {
         let names = upstream.servers.iter().any(|server| server.parse::<SocketAddr>().is_err());
         let discovery = Names { servers: upstream.servers.clone() };
         let mut balancer = LoadBalancer::from_backends(Backends::new(Box::new(discovery)));
@@ -43,7 +43,7 @@ impl Servers {
     }
 
     /// The next server in turn that is healthy and not among `tried`; an unhealthy one when nothing else is left.
-    pub(crate) fn select(&self, tried: &[SocketAddr]) -> Option<SocketAddr> {
+    pub fn select(&self, tried: &[SocketAddr]) -> Option<SocketAddr> {
         let fresh = |backend: &Backend| inet(backend).is_some_and(|address| !tried.contains(&address));
         self.balancer
             .select_with(b"", 64, |backend, healthy| healthy && fresh(backend))
@@ -53,18 +53,18 @@ impl Servers {
     }
 
     /// How many servers are healthy.
-    pub(crate) fn healthy(&self) -> usize {
+    pub fn healthy(&self) -> usize {
         let backends = self.balancer.backends();
         backends.get_backend().iter().filter(|backend| backends.ready(backend)).count()
     }
 
     /// Whether any server is known.
-    pub(crate) fn known(&self) -> bool {
+    pub fn known(&self) -> bool {
         !self.balancer.backends().get_backend().is_empty()
     }
 
     /// Resolves the names, tells the metric, and answers the task that keeps both up to date for ever.
-    pub(crate) async fn start(self: Arc<Self>, upstream: &str, metrics: &Metrics) -> impl Future<Output = ()> + use<> {
+    pub async fn start(self: Arc<Self>, upstream: &str, metrics: &Metrics) -> impl Future<Output = ()> + use<> {
         self.resolve().await;
         let gauge = metrics.upstream_healthy.with_label_values(&[upstream]);
         self.watch(move |healthy| gauge.set(i64::try_from(healthy).unwrap_or(i64::MAX)))

@@ -68,7 +68,7 @@ pub fn run(snapshot: Snapshot, options: Options) -> anyhow::Result<()> {
 
 struct Assembly {
     rules: Arc<ArcSwap<Rules>>,
-    core: Arc<OnceCell<Core>>,
+    core: Arc<OnceCell<Arc<Core>>>,
     metrics: Arc<Metrics>,
     clock: Arc<dyn Clock>,
     log: Option<LogSink>,

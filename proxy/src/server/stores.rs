@@ -31,7 +31,7 @@ const LAST_WRITES: Duration = Duration::from_secs(2);
 /// Opens the stores once, whichever service comes first.
 pub(super) struct Opener {
     pub(super) snapshot: Arc<Snapshot>,
-    pub(super) core: Arc<OnceCell<Core>>,
+    pub(super) core: Arc<OnceCell<Arc<Core>>>,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) metrics: Arc<Metrics>,
     /// The end of the process.
@@ -52,7 +52,7 @@ impl Opener {
         self.core.get_or_try_init(|| self.assemble()).await.map(|_| ())
     }
 
-    async fn assemble(&self) -> anyhow::Result<Core> {
+    async fn assemble(&self) -> anyhow::Result<Arc<Core>> {
         let snapshot = &self.snapshot;
         let directory = directory::open(&snapshot.directory).await.context("opening the directory")?;
         let store = store::open(&snapshot.store, Arc::clone(&self.clock)).context("opening the store")?;
@@ -79,7 +79,7 @@ impl Opener {
             resolver.flights(),
             Arc::clone(&self.metrics),
         );
-        Ok(Core { resolver, lifecycle, activity })
+        Ok(Arc::new(Core { resolver, lifecycle, activity }))
     }
 
     fn start_upkeep(&self, activity: &Arc<Activity>, store: &Arc<dyn Store>, directory: &Arc<dyn Directory>) {
