@@ -159,3 +159,5 @@ impl Signer {
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod vectors;
