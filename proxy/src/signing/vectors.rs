@@ -220,7 +220,7 @@ fn new_keys() -> KeyFile {
     keys.hmac_derived =
         derive_text(&Secret::from(keys.hmac_root.as_str()), Purpose::MessageSignature, &keys.audience);
     keys.hs256_derived = derive_text(&Secret::from(keys.hs256_root.as_str()), Purpose::Token, &keys.audience);
-    let document = jwks::Jwks::new(&keyring(&keys, "EdDSA"), Duration::from_secs(300));
+    let document = jwks::Jwks::new(&keyring(&keys, "EdDSA"), Duration::from_mins(5));
     keys.jwks = serde_json::from_slice(document.body()).unwrap();
     keys
 }
