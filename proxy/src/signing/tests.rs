@@ -412,7 +412,7 @@ proptest! {
             let context = facts.context();
             let headers = bench.signed(&input(Some(&context), "r"), &OUTGOING, NOW).unwrap();
             for (other, token) in &seen {
-                prop_assert!(other == &facts || token != &headers["x-context-jwt"]);
+                prop_assert!(other == &facts || *token != headers["x-context-jwt"]);
             }
             let Outgoing { method, authority, path, query } = OUTGOING;
             let request = client::Request { method, authority, path, query, headers: &headers };
