@@ -40,7 +40,7 @@ impl Bench {
         };
         let hmac = Key { id: "h1".into(), secret: Secret::from(ROOT) };
         let keyring = Arc::new(Keyring::new(&[hmac], &[token.clone(), message_key]).unwrap());
-        let jwks = jwks::Jwks::new(&keyring, Duration::from_secs(300));
+        let jwks = jwks::Jwks::new(&keyring, Duration::from_mins(5));
         let mut keys = client::Keys::default()
             .with_hmac("h1", &derive_text(&Secret::from(ROOT), Purpose::MessageSignature, "captions"))
             .and_then(|keys| keys.with_jwks(std::str::from_utf8(jwks.body()).unwrap()))
@@ -298,7 +298,7 @@ fn a_new_key_takes_over_at_its_moment_and_the_published_set_knows_it_before() {
     };
     let later = NOW.plus(Duration::from_secs(10));
     let keyring = Arc::new(Keyring::new(&[], &[key("new", Some(later)), key("old", None)]).unwrap());
-    let jwks = jwks::Jwks::new(&keyring, Duration::from_secs(300));
+    let jwks = jwks::Jwks::new(&keyring, Duration::from_mins(5));
     let keys = client::Keys::default().with_jwks(std::str::from_utf8(jwks.body()).unwrap()).unwrap();
     let bench = Bench {
         signer: Signer::new(&settings(keyring.clone(), MessageAlgorithm::Ed25519)).unwrap(),
@@ -412,7 +412,7 @@ proptest! {
             let context = facts.context();
             let headers = bench.signed(&input(Some(&context), "r"), &OUTGOING, NOW).unwrap();
             for (other, token) in &seen {
-                prop_assert!(other == &facts || token != &headers["x-context-jwt"]);
+                prop_assert!(other == &facts || *token != headers["x-context-jwt"]);
             }
             let Outgoing { method, authority, path, query } = OUTGOING;
             let request = client::Request { method, authority, path, query, headers: &headers };
