@@ -120,7 +120,7 @@ impl Builder {
     fn text(&self, stores: &Stores, directory: &Path, certificate: &Certificate, at: &Addresses) -> String {
         let (crt, key) = certificate.write_to(directory);
         let listeners = format!(
-            "[[listen]]\naddress = \"{}\"\n[[listen]]\naddress = \"{}\"\nhttp2 = true\n\
+            "[[listen]]\naddress = \"{}\"\n[[listen]]\naddress = \"{}\"\nh2c = true\n\
              [[listen]]\naddress = \"{}\"\ntls = {{ certificate = \"{}\", key = \"{}\" }}\n",
             at.http1,
             at.http2,

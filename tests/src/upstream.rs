@@ -1,7 +1,8 @@
 //! An application that records every request as it arrives and answers as the test says.
 //!
-//! Without instructions it answers `200` and `{"path": ...}`. `/websocket` echoes, `/events` sends what
-//! [`Upstream::events`] is given, `/download/N` sends N bytes, `/trailers` ends with one, `/sleep/MS` takes its time.
+//! Without instructions it answers `200` and `{"path": ...}`. Below any first segment, `/websocket` echoes, `/events`
+//! sends what [`Upstream::events`] is given, `/download/N` sends N bytes, `/trailers` ends with one, `/sleep/MS` takes
+//! its time.
 
 use std::collections::HashMap;
 use std::convert::Infallible;
@@ -263,7 +264,8 @@ async fn answer(mut request: Request<Incoming>, shared: &Shared) -> Response<Any
         return prepared_answer(&prepared);
     }
     let number = |text: &str| text.parse().unwrap_or(0);
-    match path.trim_start_matches('/').split_once('/').unwrap_or((path.trim_start_matches('/'), "")) {
+    let below = path.trim_start_matches('/').split_once('/').map_or("", |(_, rest)| rest);
+    match below.split_once('/').unwrap_or((below, "")) {
         ("websocket", _) => {
             if let (Some(upgrade), Some(key)) = (upgrade, key) {
                 tokio::spawn(echo(upgrade));
