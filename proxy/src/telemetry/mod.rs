@@ -1,5 +1,32 @@
 //! What is counted and told. Everybody may count; nothing here knows HTTP types, stores or Pingora.
 
+pub mod log_bridge;
+pub mod log_sink;
 pub mod metrics;
+pub mod request_line;
 
+use std::sync::Arc;
+
+pub use log_sink::LogSink;
 pub use metrics::Metrics;
+pub use request_line::RequestFacts;
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+
+/// Starts logging: JSON lines on standard output, `level` for our own messages, libraries from `warn`.
+///
+/// # Errors
+/// When logging was started before, or the writing thread cannot be started.
+pub fn start_logging(level: tracing::Level, metrics: Arc<Metrics>) -> anyhow::Result<LogSink> {
+    let sink = LogSink::to_stdout()?;
+    let filter = EnvFilter::new(format!("warn,countersign={}", level.as_str().to_lowercase()));
+    let lines = tracing_subscriber::fmt::layer()
+        .json()
+        .flatten_event(true)
+        .with_current_span(false)
+        .with_writer(sink.clone());
+    tracing_subscriber::registry().with(filter).with(lines).try_init()?;
+    log_bridge::install(metrics)?;
+    Ok(sink)
+}

@@ -1,0 +1,111 @@
+//! Where log lines go: a bounded buffer in memory that one thread writes out. A request never waits for a terminal,
+//! a pipe or a disk; what does not fit is dropped and counted.
+
+use std::io::{self, Write};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use parking_lot::{Condvar, Mutex};
+use tracing_subscriber::fmt::MakeWriter;
+
+/// Most bytes that wait to be written: some ten thousand request lines.
+const LIMIT: usize = 4 * 1024 * 1024;
+/// How much may gather before the writer is woken early.
+const WAKE_AT: usize = 64 * 1024;
+/// How long lines may gather.
+const INTERVAL: Duration = Duration::from_millis(50);
+
+/// A handle to the log; cheap to clone.
+#[derive(Clone, Debug)]
+pub struct LogSink(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    waiting: Mutex<Vec<u8>>,
+    wake: Condvar,
+    writing: Mutex<()>,
+    dropped: AtomicU64,
+}
+
+impl LogSink {
+    /// Starts the thread that writes to standard output.
+    ///
+    /// # Errors
+    /// When the thread cannot be started.
+    pub fn to_stdout() -> io::Result<Self> {
+        let sink = Self(Arc::new(Shared {
+            waiting: Mutex::new(Vec::with_capacity(WAKE_AT)),
+            wake: Condvar::new(),
+            writing: Mutex::new(()),
+            dropped: AtomicU64::new(0),
+        }));
+        let shared = Arc::clone(&sink.0);
+        std::thread::Builder::new().name("log".into()).spawn(move || {
+            loop {
+                let mut waiting = shared.waiting.lock();
+                if waiting.is_empty() {
+                    shared.wake.wait_for(&mut waiting, INTERVAL);
+                }
+                drop(waiting);
+                shared.write_out();
+                std::thread::sleep(INTERVAL / 5);
+            }
+        })?;
+        Ok(sink)
+    }
+
+    /// Takes one or more whole lines, each with its line end.
+    pub fn put(&self, lines: &[u8]) {
+        let mut waiting = self.0.waiting.lock();
+        if waiting.len() + lines.len() > LIMIT {
+            self.0.dropped.fetch_add(1, Ordering::Relaxed);
+            return;
+        }
+        let quiet = waiting.is_empty();
+        waiting.extend_from_slice(lines);
+        if quiet || waiting.len() > WAKE_AT {
+            self.0.wake.notify_one();
+        }
+    }
+
+    /// Writes out what waits; at shutdown.
+    pub fn flush(&self) {
+        self.0.write_out();
+    }
+
+    /// Lines dropped because the reader of the log was too slow.
+    #[must_use]
+    pub fn dropped(&self) -> u64 {
+        self.0.dropped.load(Ordering::Relaxed)
+    }
+}
+
+impl Shared {
+    fn write_out(&self) {
+        let _order = self.writing.lock();
+        let lines = std::mem::replace(&mut *self.waiting.lock(), Vec::with_capacity(WAKE_AT));
+        let mut out = io::stdout().lock();
+        // Whoever reads the log may be gone; the proxy goes on.
+        let _ = out.write_all(&lines).and_then(|()| out.flush());
+    }
+}
+
+impl Write for &LogSink {
+    fn write(&mut self, lines: &[u8]) -> io::Result<usize> {
+        self.put(lines);
+        Ok(lines.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl<'a> MakeWriter<'a> for LogSink {
+    type Writer = &'a Self;
+
+    fn make_writer(&'a self) -> Self::Writer {
+        self
+    }
+}
