@@ -76,7 +76,9 @@ async fn an_answer_of_ours_can_be_read_by_the_origins_that_may() {
     let answer = ask("/api/", "https://friend.test").await.expect(401);
     assert_eq!(answer.header("access-control-allow-origin"), "https://friend.test");
     assert!(answer.header("vary").to_lowercase().contains("origin"));
-    for (path, origin) in [("/api/", "https://stranger.test"), ("/session/", "https://friend.test"), ("/api/", "null")] {
+    for (path, origin) in
+        [("/api/", "https://stranger.test"), ("/session/", "https://friend.test"), ("/api/", "null")]
+    {
         let answer = ask(path, origin).await.expect(401);
         assert!(answer.header("access-control-allow-origin").is_empty(), "{path} {origin}");
     }

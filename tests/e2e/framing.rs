@@ -86,7 +86,11 @@ async fn malformed_chunks_never_become_a_second_request() {
         let exchange = raw::exchange(proxy.addresses().http1, request.as_bytes(), SILENCE).await;
         let arrived = app.take();
         // The head may already be on its way; what counts is that nothing behind it is taken for a request.
-        assert!(raw::count(&arrived, b" HTTP/1.1\r\n") <= 1, "{body:?}: {:?}", String::from_utf8_lossy(&arrived));
+        assert!(
+            raw::count(&arrived, b" HTTP/1.1\r\n") <= 1,
+            "{body:?}: {:?}",
+            String::from_utf8_lossy(&arrived)
+        );
         assert_eq!(raw::count(&arrived, b"GET /smuggled"), 0, "{body:?}");
         assert!(exchange.answers() <= 1 && exchange.closed, "{body:?}: {}", exchange.text());
     }
@@ -116,7 +120,11 @@ async fn a_request_line_that_is_not_one_is_refused() {
     ] {
         let request = format!("{line}\r\nHost: app.test\r\n\r\n");
         let exchange = raw::exchange(proxy.addresses().http1, request.as_bytes(), SILENCE).await;
-        assert!([400, 405, 501, 505].contains(&exchange.status()) || exchange.answer.is_empty(), "{line:?}: {}", exchange.text());
+        assert!(
+            [400, 405, 501, 505].contains(&exchange.status()) || exchange.answer.is_empty(),
+            "{line:?}: {}",
+            exchange.text()
+        );
         assert!(exchange.closed, "{line:?}: the connection was left open");
         assert!(app.take().is_empty(), "{line:?} was forwarded");
     }
@@ -125,7 +133,9 @@ async fn a_request_line_that_is_not_one_is_refused() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn http_1_0_cannot_bring_a_transfer_coding() {
     let (app, proxy) = start().await;
-    let request = format!("POST /public/ HTTP/1.0\r\nHost: app.test\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n{SMUGGLED}");
+    let request = format!(
+        "POST /public/ HTTP/1.0\r\nHost: app.test\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n{SMUGGLED}"
+    );
     let exchange = raw::exchange(proxy.addresses().http1, request.as_bytes(), SILENCE).await;
     assert_eq!(exchange.status(), 400, "{}", exchange.text());
     assert!(exchange.closed && app.take().is_empty());
@@ -134,7 +144,10 @@ async fn http_1_0_cannot_bring_a_transfer_coding() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_body_of_a_refused_request_is_never_read_as_a_request() {
     let (app, proxy) = start().await;
-    for lines in [format!("Content-Length: {}\r\n\r\n{SMUGGLED}", SMUGGLED.len()), format!("Transfer-Encoding: chunked\r\n\r\n{:x}\r\n{SMUGGLED}\r\n0\r\n\r\n", SMUGGLED.len())] {
+    for lines in [
+        format!("Content-Length: {}\r\n\r\n{SMUGGLED}", SMUGGLED.len()),
+        format!("Transfer-Encoding: chunked\r\n\r\n{:x}\r\n{SMUGGLED}\r\n0\r\n\r\n", SMUGGLED.len()),
+    ] {
         let request = format!("POST /session/ HTTP/1.1\r\nHost: app.test\r\n{lines}");
         let exchange = raw::exchange(proxy.addresses().http1, request.as_bytes(), SILENCE).await;
         assert_eq!((exchange.status(), exchange.answers()), (401, 1), "{}", exchange.text());
@@ -154,7 +167,10 @@ async fn bytes_behind_an_upgrade_are_not_tunnelled_before_the_switch() {
         let exchange = raw::exchange(proxy.addresses().http1, request.as_bytes(), SILENCE).await;
         let arrived = String::from_utf8(app.take()).unwrap();
         assert!(!arrived.contains("GET /smuggled"), "{upgrade}: {arrived}");
-        assert!(!arrived.to_lowercase().contains("h2c") && !arrived.to_lowercase().contains("http2-settings"), "{arrived}");
+        assert!(
+            !arrived.to_lowercase().contains("h2c") && !arrived.to_lowercase().contains("http2-settings"),
+            "{arrived}"
+        );
         assert!(exchange.status() < 500, "{upgrade}: {}", exchange.text());
     }
 }
@@ -215,6 +231,7 @@ async fn start() -> (RawUpstream, Proxy) {
 
 async fn proxy_of(app: &RawUpstream) -> Proxy {
     let builder = Proxy::builder().upstream("app", app.address(), "");
-    let builder = builder.route("/public/", "app", "\"nothing\"", "").route("/session/", "app", "\"session\"", "");
+    let builder =
+        builder.route("/public/", "app", "\"nothing\"", "").route("/session/", "app", "\"session\"", "");
     builder.route("/smuggled", "app", "\"nothing\"", "").start(&Stores::embedded()).await
 }

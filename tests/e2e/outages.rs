@@ -152,6 +152,7 @@ async fn undetermined(site: &Site, browser: &Client) {
         assert_eq!(request.context("user-id"), None);
     }
     site.app.direct("/auth/do", "create;user=\"1\"");
-    let answer = site.browser().post("/auth/do", "").send().await.expect_problem(503, "directive_undetermined");
+    let answer =
+        site.browser().post("/auth/do", "").send().await.expect_problem(503, "directive_undetermined");
     assert!(answer.set_cookies().is_empty());
 }

@@ -85,7 +85,9 @@ async fn no_spelling_of_a_path_gets_past_the_requirement_of_its_route() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_policy_matched_is_what_is_forwarded() {
     let (app, proxy) = start().await;
-    for target in ["/public/", "/public/a%20b/%C3%A4?q=%2F..%2F&x=%zz?", "/public/a;b=c/d.e/~f", "/public/?", "/public"] {
+    for target in
+        ["/public/", "/public/a%20b/%C3%A4?q=%2F..%2F&x=%zz?", "/public/a;b=c/d.e/~f", "/public/?", "/public"]
+    {
         let request = format!("GET {target} HTTP/1.1\r\nHost: App.Test:8080\r\n\r\n");
         let exchange = raw::exchange(proxy.addresses().http1, request.as_bytes(), SILENCE).await;
         assert_eq!(exchange.status(), 200, "{target}: {}", exchange.text());
@@ -124,7 +126,9 @@ async fn a_missing_repeated_or_odd_host_is_refused() {
 async fn method_tricks_do_not_change_the_requirement() {
     let (app, proxy) = start().await;
     for method in ["HEAD", "OPTIONS", "get", "PROPFIND", "POST", "FOO"] {
-        let request = format!("{method} /admin/ HTTP/1.1\r\nHost: app.test\r\nX-HTTP-Method-Override: GET\r\nContent-Length: 0\r\n\r\n");
+        let request = format!(
+            "{method} /admin/ HTTP/1.1\r\nHost: app.test\r\nX-HTTP-Method-Override: GET\r\nContent-Length: 0\r\n\r\n"
+        );
         let exchange = raw::exchange(proxy.addresses().http1, request.as_bytes(), SILENCE).await;
         assert!((400..500).contains(&exchange.status()), "{method}: {}", exchange.text());
         assert!(app.take().is_empty(), "{method} was forwarded");

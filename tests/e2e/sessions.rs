@@ -237,13 +237,16 @@ async fn asked(site: &mut Site) -> (u64, u64) {
     let real = site.stores.servers();
     let lines = real.redis.command(&["INFO", "commandstats"]);
     let reads = lines.lines().filter(|line| {
-        ["cmdstat_get:", "cmdstat_mget:", "cmdstat_zscore:", "cmdstat_hget", "cmdstat_eval"].iter().any(|name| line.starts_with(name))
+        ["cmdstat_get:", "cmdstat_mget:", "cmdstat_zscore:", "cmdstat_hget", "cmdstat_eval"]
+            .iter()
+            .any(|name| line.starts_with(name))
     });
     let calls = reads.filter_map(|line| line.split(['=', ',']).nth(1)?.parse::<u64>().ok()).sum();
     let database = real.database.rsplit('/').next().unwrap().to_owned();
     let query = format!("SELECT xact_commit FROM pg_stat_database WHERE datname = '{database}'");
     let server = real.database.replace(&format!("/{database}"), "/postgres");
-    let transactions = tokio::task::spawn_blocking(move || e2e::postgres::run_sql(&server, &query)).await.unwrap();
+    let transactions =
+        tokio::task::spawn_blocking(move || e2e::postgres::run_sql(&server, &query)).await.unwrap();
     (calls, transactions.parse().unwrap())
 }
 

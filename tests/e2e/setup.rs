@@ -9,7 +9,6 @@ use e2e::upstream::{Recorded, Upstream};
 macro_rules! on_every_backend {
     ($($(#[$attribute:meta])* async fn $name:ident($stores:ident) $body:block)+) => {$(
         mod $name {
-            #[allow(unused_imports, clippy::allow_attributes, reason = "not every test needs all of its file")]
             use super::*;
 
             $(#[$attribute])*

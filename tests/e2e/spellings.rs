@@ -89,7 +89,10 @@ async fn upper_case_and_nominated_names_change_nothing_on_the_wire() {
         assert!(arrived.contains("\r\nsignature: countersign=:"), "{arrived}");
         assert!(arrived.contains("\r\nx-kept: yes\r\n"), "{arrived}");
         for line in arrived.lines().filter(|line| line.starts_with("connection:")) {
-            assert!(!line.contains("x-context") && !line.contains("signature") && !line.contains("cookie"), "{line}");
+            assert!(
+                !line.contains("x-context") && !line.contains("signature") && !line.contains("cookie"),
+                "{line}"
+            );
         }
     }
 }

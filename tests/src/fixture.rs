@@ -48,3 +48,20 @@ pub async fn seed(stores: &Stores) {
     }
     stores.sql(&statements).await;
 }
+
+fn user_row(stores: &Stores, id: &str, name: &str, roles: &str, active: bool) -> String {
+    let roles = match stores {
+        Stores::Real(_) => format!("ARRAY(SELECT jsonb_array_elements_text('{roles}'))"),
+        Stores::Embedded(_) => format!("'{roles}'"),
+    };
+    let name = name.replace('\'', "''");
+    format!("INSERT INTO users (id, name, roles, active) VALUES ('{id}', '{name}', {roles}, {active});\n")
+}
+
+fn platform_row(id: &str, user: &str, name: &str, active: bool, default: bool) -> String {
+    let name = name.replace('\'', "''");
+    format!(
+        "INSERT INTO platforms (id, user_id, kind, name, url, active, is_default) \
+         VALUES ('{id}', '{user}', 'mastodon', '{name}', 'https://{id}.example', {active}, {default});\n"
+    )
+}

@@ -234,6 +234,11 @@ impl Upstream {
     pub fn events(&self) -> Option<mpsc::Sender<Frame<Bytes>>> {
         self.shared.listener.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
+
+    /// Lets go of the client that listens to `/events`.
+    pub fn forget_listener(&self) {
+        *self.shared.listener.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
 }
 
 impl Drop for Upstream {
