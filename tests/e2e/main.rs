@@ -1,1 +1,19 @@
-//! End-to-end tests.
+//! End-to-end tests: the built binary between real clients, real stores and a recording application.
+
+#![expect(clippy::unwrap_used, reason = "a test that finds nothing where something must be has failed")]
+
+mod accounting;
+mod answers;
+mod apps;
+mod browser;
+mod config;
+mod framing;
+mod identity;
+mod interop;
+mod outages;
+mod paths;
+mod protocols;
+mod sessions;
+mod setup;
+mod spellings;
+mod upstreams;

@@ -16,3 +16,4 @@ pub mod redis;
 pub mod relay;
 pub mod stores;
 pub mod upstream;
+pub mod verifier;

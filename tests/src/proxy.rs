@@ -22,6 +22,17 @@ use crate::{environment, fixture, ports};
 /// The session cookie's name in all tests.
 pub const COOKIE: &str = "countersign-session";
 
+/// What signs the JWTs.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum KeyKind {
+    /// `EdDSA`.
+    Ed25519,
+    /// `ES256`.
+    P256,
+    /// `HS256`.
+    Hmac,
+}
+
 /// A configuration in the making. What a test does not say has the value of the documented default.
 #[derive(Debug)]
 pub struct Builder {
@@ -31,6 +42,9 @@ pub struct Builder {
     routes: String,
     session: String,
     variables: Vec<(String, String)>,
+    jwt_key: KeyKind,
+    token_key: Option<String>,
+    keys: String,
     seeded: bool,
 }
 
@@ -81,6 +95,27 @@ impl Builder {
         self
     }
 
+    /// Signs JWTs with a key of this kind.
+    #[must_use]
+    pub fn jwt_key(mut self, kind: KeyKind) -> Self {
+        self.jwt_key = kind;
+        self
+    }
+
+    /// Takes over the token key of another proxy, so that its sessions are known here.
+    #[must_use]
+    pub fn token_key(mut self, key: &str) -> Self {
+        self.token_key = Some(key.to_owned());
+        self
+    }
+
+    /// Adds keys to the section `[keys]`.
+    #[must_use]
+    pub fn keys(mut self, keys: &str) -> Self {
+        let _ = writeln!(self.keys, "{keys}");
+        self
+    }
+
     /// Starts with a directory that was neither migrated nor filled, perhaps because nobody answers there.
     #[must_use]
     pub fn unseeded(mut self) -> Self {
@@ -120,7 +155,7 @@ impl Builder {
     fn text(&self, stores: &Stores, directory: &Path, certificate: &Certificate, at: &Addresses) -> String {
         let (crt, key) = certificate.write_to(directory);
         let listeners = format!(
-            "[[listen]]\naddress = \"{}\"\n[[listen]]\naddress = \"{}\"\nhttp2 = true\n\
+            "[[listen]]\naddress = \"{}\"\n[[listen]]\naddress = \"{}\"\nh2c = true\n\
              [[listen]]\naddress = \"{}\"\ntls = {{ certificate = \"{}\", key = \"{}\" }}\n",
             at.http1,
             at.http2,
@@ -137,12 +172,35 @@ impl Builder {
             &admin,
             &stores.configuration(),
             &session,
-            &keys(directory),
+            &self.key_section(directory),
             &self.sections,
             &self.upstreams,
             &self.routes,
         ]
         .join("\n")
+    }
+}
+
+impl Builder {
+    /// The section `[keys]`, with secrets in files, made anew.
+    fn key_section(&self, directory: &Path) -> String {
+        let mut text = String::from("[keys]\n");
+        for name in ["token", "csrf", "sealing", "hmac"] {
+            let taken_over = self.token_key.clone().filter(|_| name == "token");
+            let secret = secret_file(directory, name, &taken_over.unwrap_or_else(random_text));
+            let _ = writeln!(text, "{name} = [{{ id = \"{name}-1\", secret = {secret} }}]");
+        }
+        let (algorithm, key) = match self.jwt_key {
+            KeyKind::Ed25519 => ("EdDSA", private_key(&rcgen::PKCS_ED25519)),
+            KeyKind::P256 => ("ES256", private_key(&rcgen::PKCS_ECDSA_P256_SHA256)),
+            KeyKind::Hmac => ("HS256", random_text()),
+        };
+        let secret = secret_file(directory, "jwt", &key);
+        let _ =
+            writeln!(text, "jwt = [{{ id = \"jwt-1\", algorithm = \"{algorithm}\", secret = {secret} }}]");
+        let secret = secret_file(directory, "message", &private_key(&rcgen::PKCS_ED25519));
+        let _ = writeln!(text, "message = [{{ id = \"message-1\", secret = {secret} }}]");
+        text + &self.keys
     }
 }
 
@@ -188,6 +246,9 @@ impl Proxy {
             routes: String::new(),
             session: String::new(),
             variables: Vec::new(),
+            jwt_key: KeyKind::Ed25519,
+            token_key: None,
+            keys: String::new(),
             seeded: true,
         }
     }
@@ -373,23 +434,15 @@ fn spawn(config: &Path, directory: &Path, variables: &[(String, String)]) -> Chi
         .expect("the binary was built")
 }
 
-/// The section `[keys]`, with secrets in files, made anew.
-fn keys(directory: &Path) -> String {
-    let mut text = String::from("[keys]\n");
-    for name in ["token", "csrf", "sealing", "hmac"] {
-        let secret = secret_file(directory, name, &random_text());
-        let _ = writeln!(text, "{name} = [{{ id = \"{name}-1\", secret = {secret} }}]");
-    }
-    let pair = rcgen::KeyPair::generate_for(&rcgen::PKCS_ED25519).expect("ring knows Ed25519");
-    let secret = secret_file(directory, "jwt", &pair.serialize_pem());
-    let _ = writeln!(text, "jwt = [{{ id = \"jwt-1\", algorithm = \"EdDSA\", secret = {secret} }}]");
-    text
-}
-
 fn secret_file(directory: &Path, name: &str, content: &str) -> String {
     let path = directory.join(name);
     fs::write(&path, content).expect("a writable directory");
     format!("{{ file = \"{}\" }}", path.display())
+}
+
+/// PEM of a new private key.
+fn private_key(algorithm: &'static rcgen::SignatureAlgorithm) -> String {
+    rcgen::KeyPair::generate_for(algorithm).expect("ring knows the algorithm").serialize_pem()
 }
 
 /// 32 random bytes as text.

@@ -95,8 +95,8 @@ impl Stores {
             }
             Self::Embedded(directory) => {
                 let file = Self::file(directory.path());
-                let _ = writeln!(text, "[store]\nkind = \"embedded\"\nfile = \"{}\"", file.display());
-                let _ = writeln!(text, "[directory]\nkind = \"sqlite\"\nfile = \"{}\"", file.display());
+                let _ = writeln!(text, "[store]\nkind = \"embedded\"");
+                let _ = writeln!(text, "[directory]\nkind = \"sqlite\"\npath = \"{}\"", file.display());
             }
         }
         text
@@ -125,6 +125,6 @@ impl Stores {
     }
 
     fn file(directory: &Path) -> PathBuf {
-        directory.join("countersign.db")
+        directory.join("countersign.sqlite")
     }
 }

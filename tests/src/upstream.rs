@@ -1,7 +1,8 @@
 //! An application that records every request as it arrives and answers as the test says.
 //!
-//! Without instructions it answers `200` and `{"path": ...}`. `/websocket` echoes, `/events` sends what
-//! [`Upstream::events`] is given, `/download/N` sends N bytes, `/trailers` ends with one, `/sleep/MS` takes its time.
+//! Without instructions it answers `200` and `{"path": ...}`. Below any first segment, `/websocket` echoes, `/events`
+//! sends what [`Upstream::events`] is given, `/download/N` sends N bytes, `/trailers` ends with one, `/sleep/MS` takes
+//! its time.
 
 use std::collections::HashMap;
 use std::convert::Infallible;
@@ -233,6 +234,11 @@ impl Upstream {
     pub fn events(&self) -> Option<mpsc::Sender<Frame<Bytes>>> {
         self.shared.listener.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
+
+    /// Lets go of the client that listens to `/events`.
+    pub fn forget_listener(&self) {
+        *self.shared.listener.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
 }
 
 impl Drop for Upstream {
@@ -263,7 +269,8 @@ async fn answer(mut request: Request<Incoming>, shared: &Shared) -> Response<Any
         return prepared_answer(&prepared);
     }
     let number = |text: &str| text.parse().unwrap_or(0);
-    match path.trim_start_matches('/').split_once('/').unwrap_or((path.trim_start_matches('/'), "")) {
+    let below = path.trim_start_matches('/').split_once('/').map_or("", |(_, rest)| rest);
+    match below.split_once('/').unwrap_or((below, "")) {
         ("websocket", _) => {
             if let (Some(upgrade), Some(key)) = (upgrade, key) {
                 tokio::spawn(echo(upgrade));
@@ -361,5 +368,61 @@ async fn echo(upgrade: hyper::upgrade::OnUpgrade) {
         if (message.is_text() || message.is_binary()) && socket.send(message).await.is_err() {
             return;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    use super::{Prepared, Upstream};
+    use crate::certificate::Certificate;
+    use crate::client::{Client, Wire};
+    use crate::raw::{self, RawUpstream};
+    use crate::relay::{Mode, Relay};
+
+    #[tokio::test]
+    async fn the_client_and_the_recording_application_understand_each_other_over_every_wire() {
+        let certificate = Arc::new(Certificate::new());
+        let clear = Upstream::start().await;
+        let tls = Upstream::start_with_tls(&certificate, &["h2", "http/1.1"]).await;
+        for (wire, app) in
+            [(Wire::Http1, &clear), (Wire::Http2, &clear), (Wire::Tls1, &tls), (Wire::Tls2, &tls)]
+        {
+            app.prepare("/x", Prepared::status(201).header("set-cookie", "a=b; Path=/").body("prepared"));
+            let client = Client::new(app.address()).over(wire, app.address()).trusting(&certificate);
+            client
+                .post("/x?y", "body")
+                .header("x-twice", "1")
+                .header("x-twice", "2")
+                .send()
+                .await
+                .expect(201);
+            let request = app.last();
+            assert_eq!(
+                (request.target.as_str(), request.authority.as_str()),
+                ("/x?y", "app.test"),
+                "{wire:?}"
+            );
+            assert_eq!((request.body.as_ref(), request.all("x-twice").len()), (&b"body"[..], 2), "{wire:?}");
+            assert_eq!(client.cookie("a").as_deref(), Some("b"), "{wire:?}");
+            let answer = client.get("/x/download/100000").send().await.expect(200);
+            assert_eq!(answer.body.len(), 100_000, "{wire:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn raw_bytes_are_kept_as_they_were_and_a_cut_relay_ends_the_connection() {
+        let app = RawUpstream::start().await;
+        let relay = Relay::to(app.address()).await;
+        let sent = b"GET /a HTTP/1.1\r\nX-Odd:\tb \r\n\r\nGET /b HTTP/1.1\r\n\r\n";
+        let silence = Duration::from_millis(200);
+        let exchange = raw::exchange(relay.address(), sent, silence).await;
+        assert_eq!((exchange.status(), exchange.answers(), exchange.closed), (200, 2, false));
+        assert_eq!(app.take(), sent);
+        relay.set(Mode::Cut);
+        assert!(raw::exchange(relay.address(), sent, silence).await.closed);
+        assert!(app.take().is_empty());
     }
 }
