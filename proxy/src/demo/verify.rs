@@ -85,7 +85,7 @@ pub struct TrustSettings {
 impl TrustSettings {
     /// What the operator of a proxy with these keys hands to the application that it calls `upstream`.
     pub fn for_upstream(upstream: &str, hmac: &Key, keyring: &Keyring, issuer: &str, prefix: &str) -> Self {
-        let jwks = Jwks::new(keyring, Duration::ZERO);
+        let jwks = Jwks::new(&[keyring], Duration::ZERO);
         Self {
             prefix: prefix.to_owned(),
             issuer: issuer.to_owned(),

@@ -46,7 +46,7 @@ mod tests {
     use crate::signing::keyring::Keyring;
 
     fn jwks() -> Jwks {
-        Jwks::new(&Keyring::new(&[], &[]).unwrap(), Duration::from_mins(5))
+        Jwks::new(&[&Keyring::new(&[], &[]).unwrap()], Duration::from_mins(5))
     }
 
     #[test]

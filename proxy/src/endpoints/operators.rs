@@ -83,7 +83,7 @@ mod tests {
 
     fn ask(path: &str, authorization: Option<&'static str>) -> StatusCode {
         let metrics = Metrics::new();
-        let jwks = Jwks::new(&Keyring::new(&[], &[]).unwrap(), Duration::from_mins(5));
+        let jwks = Jwks::new(&[&Keyring::new(&[], &[]).unwrap()], Duration::from_mins(5));
         let token = Secret::from("operator");
         let state = OperatorState { metrics: &metrics, jwks: &jwks, draining: true, token: Some(&token) };
         let mut headers = HeaderMap::new();

@@ -13,7 +13,7 @@ use crate::config::Snapshot;
 use crate::headers::names::Names;
 use crate::sealing::Sealer;
 use crate::signing::jwks::Jwks;
-use crate::signing::keyring::Keyring;
+use crate::signing::keyring::{KeyError, Keyring};
 use crate::signing::{JWT_CACHE, Signer, SignerSettings};
 use crate::upstream::Upstream;
 
@@ -69,17 +69,14 @@ impl Rules {
     pub fn build(snapshot: Snapshot) -> Result<Self, RulesError> {
         let names = Names::of_settings(&snapshot.headers).map_err(|error| RulesError::Key(error.to_string()))?;
         let names = Arc::new(names);
-        let keyring = Arc::new(
-            Keyring::new(&snapshot.keys.hmac, &[&snapshot.keys.jwt[..], &snapshot.keys.message[..]].concat())
-                .map_err(|error| RulesError::Key(error.to_string()))?,
-        );
+        let keys = Keyrings::new(&snapshot).map_err(|error| RulesError::Key(error.to_string()))?;
         let mut upstreams = HashMap::new();
         for (settings, group) in snapshot.upstreams.iter().zip(1..) {
-            let rules = upstream(settings, group, &snapshot, &names, &keyring)?;
+            let rules = upstream(settings, group, &snapshot, &names, &keys)?;
             upstreams.insert(settings.name.clone(), Arc::new(rules));
         }
         let sealer = Sealer::new(snapshot.keys.sealing.clone(), snapshot.keys.fernet.clone());
-        let jwks = Arc::new(Jwks::new(&keyring, JWKS_MAX_AGE));
+        let jwks = Arc::new(Jwks::new(&[&keys.tokens, &keys.messages], JWKS_MAX_AGE));
         Ok(Self { names, upstreams, sealer, jwks, snapshot })
     }
 
@@ -94,12 +91,27 @@ impl Rules {
     }
 }
 
+/// One keyring per purpose: what was signed for one must never pass for another.
+struct Keyrings {
+    tokens: Arc<Keyring>,
+    messages: Arc<Keyring>,
+}
+
+impl Keyrings {
+    fn new(snapshot: &Snapshot) -> Result<Self, KeyError> {
+        let keys = &snapshot.keys;
+        let tokens = Keyring::new(&[], &keys.jwt)?;
+        let messages = Keyring::new(&keys.hmac, &keys.message)?;
+        Ok(Self { tokens: Arc::new(tokens), messages: Arc::new(messages) })
+    }
+}
+
 fn upstream(
     settings: &Upstream,
     group: u64,
     snapshot: &Snapshot,
     names: &Arc<Names>,
-    keyring: &Arc<Keyring>,
+    keys: &Keyrings,
 ) -> Result<UpstreamRules, RulesError> {
     let ca = match settings.tls.as_ref().and_then(|tls| tls.ca.as_ref()) {
         None => None,
@@ -112,7 +124,8 @@ fn upstream(
         upstream: settings.name.clone(),
         issuer: snapshot.jwt_issuer.clone(),
         names: Arc::clone(names),
-        keyring: Arc::clone(keyring),
+        message_keys: Arc::clone(&keys.messages),
+        token_keys: Arc::clone(&keys.tokens),
         message_signature: settings.message_signature,
         jwt: settings.jwt,
         message_lifetime: snapshot.signature_lifetime,

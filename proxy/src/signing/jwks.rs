@@ -24,8 +24,8 @@ impl Jwks {
     /// All published public keys; never a symmetric one. Verifiers may keep the document for `max_age`: a new key
     /// must be published at least that long before it signs (THREATS G8).
     #[must_use]
-    pub fn new(keyring: &Keyring, max_age: Duration) -> Self {
-        let keys: Vec<_> = keyring.public_keys().collect();
+    pub fn new(keyrings: &[&Keyring], max_age: Duration) -> Self {
+        let keys: Vec<_> = keyrings.iter().flat_map(|keyring| keyring.public_keys()).collect();
         let body = serde_json::json!({ "keys": keys }).to_string();
         let etag = format!("\"{}\"", URL_SAFE_NO_PAD.encode(&Sha256::digest(body.as_bytes())[..16]));
         Self { body: body.into(), etag, cache_control: format!("public, max-age={}", max_age.as_secs()) }
@@ -76,7 +76,7 @@ mod tests {
             key("p", JwtAlgorithm::Es256),
             key("secret", JwtAlgorithm::Hs256),
         ];
-        let jwks = Jwks::new(&Keyring::new(&[], &keys).unwrap(), Duration::from_mins(5));
+        let jwks = Jwks::new(&[&Keyring::new(&[], &keys).unwrap()], Duration::from_mins(5));
         let document: serde_json::Value = serde_json::from_slice(jwks.body()).unwrap();
         let listed: Vec<_> =
             document["keys"].as_array().unwrap().iter().map(|key| key["alg"].clone()).collect();
@@ -87,7 +87,7 @@ mod tests {
 
     #[test]
     fn a_verifier_that_knows_the_document_is_told_so() {
-        let jwks = Jwks::new(&Keyring::new(&[], &[]).unwrap(), Duration::from_mins(5));
+        let jwks = Jwks::new(&[&Keyring::new(&[], &[]).unwrap()], Duration::from_mins(5));
         assert!(jwks.is_known_by(jwks.etag().as_bytes()));
         assert!(jwks.is_known_by(format!("\"other\" , W/{}", jwks.etag()).as_bytes()));
         assert!(jwks.is_known_by(b"*"));

@@ -35,8 +35,10 @@ pub struct SignerSettings {
     pub issuer: String,
     /// The context header names in force.
     pub names: Arc<Names>,
-    /// All keys.
-    pub keyring: Arc<Keyring>,
+    /// Keys for message signatures. Never those of tokens: what is signed for one purpose must not pass for another.
+    pub message_keys: Arc<Keyring>,
+    /// Keys for tokens.
+    pub token_keys: Arc<Keyring>,
     /// The message signature to send; `None` sends none.
     pub message_signature: Option<MessageAlgorithm>,
     /// Whether a token is sent.
@@ -75,7 +77,8 @@ pub struct Outgoing<'a> {
 /// Signs the context for one upstream.
 pub struct Signer {
     names: Arc<Names>,
-    keyring: Arc<Keyring>,
+    message_keys: Arc<Keyring>,
+    token_keys: Arc<Keyring>,
     message: Option<message::MessageSigner>,
     tokens: Option<jwt::TokenMaker>,
     budget: usize,
@@ -98,12 +101,11 @@ impl Signer {
             return Err(KeyError::Unsigned(upstream.to_owned()));
         }
         let missing = |wanted| KeyError::Missing { upstream: upstream.to_owned(), wanted };
-        let keyring = settings.keyring.as_ref();
         let message = match settings.message_signature {
             None => None,
             Some(algorithm) => {
-                let signer =
-                    message::MessageSigner::new(keyring, algorithm, upstream, settings.message_lifetime);
+                let (keys, lifetime) = (&settings.message_keys, settings.message_lifetime);
+                let signer = message::MessageSigner::new(keys, algorithm, upstream, lifetime);
                 Some(signer.ok_or(missing(match algorithm {
                     MessageAlgorithm::HmacSha256 => "an `hmac-sha256` message signature",
                     MessageAlgorithm::Ed25519 => "an `ed25519` message signature",
@@ -112,14 +114,16 @@ impl Signer {
         };
         let (lifetime, cached) = (settings.jwt_lifetime, settings.jwt_cache);
         let tokens = if settings.jwt {
-            let maker = jwt::TokenMaker::new(keyring, &settings.issuer, upstream, lifetime, cached);
+            let keys = &settings.token_keys;
+            let maker = jwt::TokenMaker::new(keys, &settings.issuer, upstream, lifetime, cached);
             Some(maker.ok_or(missing("a token"))?)
         } else {
             None
         };
         Ok(Self {
             names: settings.names.clone(),
-            keyring: settings.keyring.clone(),
+            message_keys: settings.message_keys.clone(),
+            token_keys: settings.token_keys.clone(),
             message,
             tokens,
             budget: settings.budget,
@@ -145,11 +149,11 @@ impl Signer {
             return Err(Reason::CannotSign);
         }
         if let Some(tokens) = &self.tokens {
-            let token = tokens.token(&self.keyring, input.authn, identity, now)?;
+            let token = tokens.token(&self.token_keys, input.authn, identity, now)?;
             context_headers.push((self.names.of(ContextHeader::Jwt).clone(), token));
         }
         if let Some(message) = &self.message {
-            let signature = message.sign(&self.keyring, outgoing, context_headers, input.request_id, now)?;
+            let signature = message.sign(&self.message_keys, outgoing, context_headers, input.request_id, now)?;
             context_headers.extend(signature);
         }
         within_budget(context_headers, self.budget)

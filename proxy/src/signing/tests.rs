@@ -40,7 +40,7 @@ impl Bench {
         };
         let hmac = Key { id: "h1".into(), secret: Secret::from(ROOT) };
         let keyring = Arc::new(Keyring::new(&[hmac], &[token.clone(), message_key]).unwrap());
-        let jwks = jwks::Jwks::new(&keyring, Duration::from_mins(5));
+        let jwks = jwks::Jwks::new(&[&*keyring], Duration::from_mins(5));
         let mut keys = client::Keys::default()
             .with_hmac("h1", &derive_text(&Secret::from(ROOT), Purpose::MessageSignature, "captions"))
             .and_then(|keys| keys.with_jwks(std::str::from_utf8(jwks.body()).unwrap()))
@@ -86,7 +86,8 @@ fn settings(keyring: Arc<Keyring>, message: MessageAlgorithm) -> SignerSettings 
         upstream: "captions".into(),
         issuer: "countersign".into(),
         names: Arc::new(Names::new("x-context-").unwrap()),
-        keyring,
+        message_keys: Arc::clone(&keyring),
+        token_keys: keyring,
         message_signature: Some(message),
         jwt: true,
         message_lifetime: MESSAGE_LIFETIME,
@@ -298,7 +299,7 @@ fn a_new_key_takes_over_at_its_moment_and_the_published_set_knows_it_before() {
     };
     let later = NOW.plus(Duration::from_secs(10));
     let keyring = Arc::new(Keyring::new(&[], &[key("new", Some(later)), key("old", None)]).unwrap());
-    let jwks = jwks::Jwks::new(&keyring, Duration::from_mins(5));
+    let jwks = jwks::Jwks::new(&[&*keyring], Duration::from_mins(5));
     let keys = client::Keys::default().with_jwks(std::str::from_utf8(jwks.body()).unwrap()).unwrap();
     let bench = Bench {
         signer: Signer::new(&settings(keyring.clone(), MessageAlgorithm::Ed25519)).unwrap(),
@@ -380,7 +381,7 @@ fn a_token_of_one_context_under_the_signature_of_another_is_a_contradiction() {
     let mut headers = render(&bench.names, &settings, &input(Some(&ours), "r")).unwrap();
     headers.push((HeaderName::from_static("x-context-jwt"), token));
     let message = bench.signer.message.as_ref().unwrap();
-    headers.extend(message.sign(&bench.signer.keyring, &OUTGOING, &headers, "r", NOW).unwrap());
+    headers.extend(message.sign(&bench.signer.message_keys, &OUTGOING, &headers, "r", NOW).unwrap());
     let headers = HeaderMap::from_iter(headers);
     assert_eq!(bench.verify(&OUTGOING, &headers, NOW).unwrap_err(), "contradiction");
 }

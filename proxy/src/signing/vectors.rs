@@ -114,7 +114,8 @@ fn produce(keys: &KeyFile, vector: &Accepted, given: Option<&str>) -> Vec<(Strin
         upstream: keys.audience.clone(),
         issuer: keys.issuer.clone(),
         names: names.clone(),
-        keyring: keyring.clone(),
+        message_keys: Arc::clone(&keyring),
+        token_keys: keyring.clone(),
         message_signature: Some(message_signature),
         jwt: true,
         message_lifetime: MESSAGE_LIFETIME,
@@ -223,7 +224,7 @@ fn new_keys() -> KeyFile {
     keys.hmac_derived =
         derive_text(&Secret::from(keys.hmac_root.as_str()), Purpose::MessageSignature, &keys.audience);
     keys.hs256_derived = derive_text(&Secret::from(keys.hs256_root.as_str()), Purpose::Token, &keys.audience);
-    let document = jwks::Jwks::new(&keyring(&keys, "EdDSA"), Duration::from_mins(5));
+    let document = jwks::Jwks::new(&[&keyring(&keys, "EdDSA")], Duration::from_mins(5));
     keys.jwks = serde_json::from_slice(document.body()).unwrap();
     keys
 }

@@ -229,5 +229,3 @@ pub struct RedisTls {
     /// PEM of the certificate authority; the public roots when `None`.
     pub ca: Option<Vec<u8>>,
 }
-
-pub fn open(_s:&Settings, _c: std::sync::Arc<dyn crate::clock::Clock>) -> anyhow::Result<std::sync::Arc<dyn Store>> { todo!() }
