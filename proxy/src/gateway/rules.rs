@@ -75,7 +75,8 @@ impl Rules {
             let rules = upstream(settings, group, &snapshot, &names, &keys)?;
             upstreams.insert(settings.name.clone(), Arc::new(rules));
         }
-        let sealer = Sealer::new(snapshot.keys.sealing.clone(), snapshot.keys.fernet.clone());
+        let sealer = Sealer::new(snapshot.keys.sealing.clone(), &snapshot.keys.fernet)
+            .map_err(|error| RulesError::Key(error.to_string()))?;
         let jwks = Arc::new(Jwks::new(&[&keys.tokens, &keys.messages], JWKS_MAX_AGE));
         Ok(Self { names, upstreams, sealer, jwks, snapshot })
     }
