@@ -11,6 +11,7 @@ use countersign::headers::names::Names;
 use countersign::headers::render::{RenderInput, render};
 use countersign::headers::{Settings, scrub};
 use countersign::keys::{JwtAlgorithm, Key, SigningKey};
+use countersign::session::cookie;
 use countersign::signing::keyring::{Keyring, generate};
 use countersign::signing::{
     JWT_CACHE, JWT_LIFETIME, MESSAGE_LIFETIME, MessageAlgorithm, Outgoing, Signer, SignerSettings,
@@ -147,6 +148,12 @@ fn headers(criterion: &mut Criterion) {
             let origin = forwarded::origin(&hop, black_box(&inbound));
             (forwarded::family(&inbound), forwarded::rebuilt(&origin))
         });
+    });
+    criterion.bench_function("cookie/find", |bencher| {
+        bencher.iter(|| cookie::find(black_box(&inbound), "__Host-session"));
+    });
+    criterion.bench_function("cookie/without", |bencher| {
+        bencher.iter(|| cookie::without(black_box(&inbound), "__Host-session"));
     });
     criterion.bench_function("headers/render", |bencher| {
         bencher.iter(|| render(&names, &settings, black_box(&input(&context))));

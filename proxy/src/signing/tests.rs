@@ -436,6 +436,25 @@ proptest! {
     }
 }
 
+proptest! {
+    #[test]
+    fn no_bytes_make_the_independent_verifier_panic_or_believe(
+        value in prop_oneof![
+            prop::collection::vec(any::<u8>(), 0..120),
+            r#"countersign=[()";=a-z0-9@ :,.]{0,80}"#.prop_map(String::into_bytes),
+        ],
+    ) {
+        let bench = Bench::new(MessageAlgorithm::HmacSha256, JwtAlgorithm::EdDsa);
+        let headers = bench.signed(&input(None, "r"), &OUTGOING, NOW).unwrap();
+        let Ok(value) = HeaderValue::from_bytes(&value) else { return Ok(()) };
+        for name in ["signature-input", "signature", "x-context-jwt", "x-context-authn"] {
+            let mut forged = headers.clone();
+            forged.insert(name, value.clone());
+            prop_assert!(bench.verify(&OUTGOING, &forged, NOW).is_err());
+        }
+    }
+}
+
 /// Alters one byte of each header value, header name and part of the target in turn; none may be believed.
 fn check_altered(
     bench: &Bench,
