@@ -90,7 +90,9 @@ fn directory_line(settings: &directory::Settings) -> String {
     match &settings.kind {
         directory::Kind::Postgres(_) => format!("postgres, at most {} connections", settings.connections),
         directory::Kind::Sqlite(Some(path)) => format!("sqlite {}", path.display()),
-        directory::Kind::Sqlite(None) => "sqlite in memory: everything is lost when the process ends".to_owned(),
+        directory::Kind::Sqlite(None) => {
+            "sqlite in memory: everything is lost when the process ends".to_owned()
+        }
     }
 }
 

@@ -78,8 +78,7 @@ pub(super) struct Places {
 impl Places {
     /// Notes the places of a tree.
     pub(super) fn of(root: &Node) -> Self {
-        let mut places =
-            Self { by_key: HashMap::new(), root: (root.place.clone(), root.directory.clone()) };
+        let mut places = Self { by_key: HashMap::new(), root: (root.place.clone(), root.directory.clone()) };
         places.note(root, String::new());
         places
     }
@@ -190,20 +189,30 @@ impl Reader<'_> {
     fn read_text(&mut self, text: &str, path: &Path, depth: usize) -> Node {
         let source = Source { text, starts: line_starts(text), path, directory: directory_of(path) };
         let (table, errors) = DeTable::parse_recoverable(text);
+        let mut last_line = 0;
         for error in errors {
             let place = source.place(error.span().map_or(0, |span| span.start));
+            // The parser goes on after a mistake; what it finds further on the same line mostly follows from it.
+            if std::mem::replace(&mut last_line, place.line) == place.line {
+                continue;
+            }
             let what = format!("this is not TOML: {}", error.message().trim_end().replace('\n', "; "));
             self.problems.push(Problem::error(place, "", what));
         }
-        let mut root =
-            Node { place: source.place(0), directory: source.directory.clone(), value: Value::Boolean(false) };
+        let mut root = Node {
+            place: source.place(0),
+            directory: source.directory.clone(),
+            value: Value::Boolean(false),
+        };
         root.value = source.table(table.get_ref(), "", 0, self.problems);
         self.follow_includes(root, path, depth)
     }
 
     fn follow_includes(&mut self, mut root: Node, path: &Path, depth: usize) -> Node {
         // Read without being taken out: the walk along the schema judges its type like that of any other key.
-        let Some(Node { value: Value::Array(names), .. }) = root.entry("include").cloned() else { return root };
+        let Some(Node { value: Value::Array(names), .. }) = root.entry("include").cloned() else {
+            return root;
+        };
         for name in names {
             let Value::String(file) = &name.value else { continue };
             let included = directory_of(path).join(file);
@@ -220,8 +229,7 @@ impl Reader<'_> {
 
 /// Puts `other` into `node`: tables key by key, lists of tables end to end; anything else is set twice.
 fn merge(node: &mut Node, other: Node, key: &str, problems: &mut Problems) {
-    let is_list_of_tables =
-        |nodes: &[Node]| nodes.iter().all(|node| matches!(node.value, Value::Table(_)));
+    let is_list_of_tables = |nodes: &[Node]| nodes.iter().all(|node| matches!(node.value, Value::Table(_)));
     match (&mut node.value, other.value) {
         (Value::Table(entries), Value::Table(others)) => {
             for other in others {

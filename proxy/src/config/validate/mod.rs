@@ -38,11 +38,11 @@ pub(super) fn snapshot(
     let reserved_path = judge.reserved_path(file.reserved_path.as_deref());
     let routes = judge.routes(file, &reserved_path);
     let keys = judge.keys(file);
+    let any_tls = file.listen.iter().any(|listen| listen.tls.is_some());
     let public_scheme = match file.public_scheme {
         Some(raw::Scheme::Https) => Scheme::Https,
-        Some(raw::Scheme::Http) => Scheme::Http,
-        None if file.listen.iter().any(|listen| listen.tls.is_some()) => Scheme::Https,
-        None => Scheme::Http,
+        None if any_tls => Scheme::Https,
+        Some(raw::Scheme::Http) | None => Scheme::Http,
     };
     let session = judge.session(&file.session, public_scheme);
     let upstream_positions =
@@ -102,12 +102,6 @@ impl Judge<'_> {
     /// The variable `name`, if it is set and not empty.
     fn variable(&self, name: &str) -> Option<String> {
         (self.environment)(name).filter(|value| !value.is_empty())
-    }
-
-    /// A problem with the value of an environment variable.
-    fn variable_problem(&self, name: &str, key: &str, what: &str) -> Problem {
-        let place = Place { file: format!("environment variable {name}"), ..Place::default() };
-        Problem::error(place, key, what)
     }
 
     /// The path that `written` means at `key`: relative ones begin at the directory of the file that says them.
@@ -310,6 +304,12 @@ impl Judge<'_> {
         }
         issuer.to_owned()
     }
+}
+
+/// A problem with the value of an environment variable.
+fn variable_problem(name: &str, key: &str, what: &str) -> Problem {
+    let place = Place { file: format!("environment variable {name}"), ..Place::default() };
+    Problem::error(place, key, what)
 }
 
 /// One newline at the end comes from the editor, not from the secret.
