@@ -2,6 +2,8 @@
 //! Knows TOML, nothing of what the keys mean.
 
 use std::collections::HashMap;
+use std::fs::File;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use toml::de::{DeTable, DeValue};
@@ -174,7 +176,7 @@ impl Reader<'_> {
             return None;
         }
         self.files.push(identity);
-        match read_bounded(path) {
+        match read_text(path) {
             Ok(text) => Some(self.read_text(&text, path, depth)),
             Err(error) => {
                 self.problems.push(
@@ -252,11 +254,19 @@ fn merge(node: &mut Node, other: Node, key: &str, problems: &mut Problems) {
     }
 }
 
-fn read_bounded(path: &Path) -> std::io::Result<String> {
-    if std::fs::metadata(path)?.len() > LARGEST_FILE {
-        return Err(std::io::Error::other(format!("it is larger than {LARGEST_FILE} bytes")));
+fn read_text(path: &Path) -> io::Result<String> {
+    String::from_utf8(read_bounded(path, LARGEST_FILE)?).map_err(|_| io::Error::other("it is not UTF-8"))
+}
+
+/// The content of a file that is no larger than `largest` bytes.
+pub(super) fn read_bounded(path: &Path, largest: u64) -> io::Result<Vec<u8>> {
+    let mut content = Vec::new();
+    // One byte more tells a file that is too large; its own word is not asked, a pipe has none.
+    File::open(path)?.take(largest + 1).read_to_end(&mut content)?;
+    if content.len() as u64 > largest {
+        return Err(io::Error::other(format!("it is larger than {largest} bytes")));
     }
-    std::fs::read_to_string(path)
+    Ok(content)
 }
 
 fn line_starts(text: &str) -> Vec<usize> {

@@ -3,6 +3,7 @@
 pub mod accept;
 pub mod decide;
 pub mod host;
+pub mod origin;
 pub mod route;
 pub mod target;
 

@@ -26,6 +26,8 @@ pub struct RouteTable {
     wildcard: Vec<(String, Paths)>,
     /// Routes for every host.
     any: Option<Paths>,
+    /// Whether some route's path is spelled otherwise than its folded form, so that plain requests are folded too.
+    odd: bool,
 }
 
 /// What a request's host, path and method lead to.
@@ -61,8 +63,6 @@ struct Paths {
     places: Vec<Place>,
     /// The paths as the most lenient reader sees them, sorted.
     folded: Vec<Vec<u8>>,
-    /// Whether some path is spelled otherwise than its folded form, so that plain requests must be folded too.
-    odd: bool,
 }
 
 /// What is served at one path.
@@ -86,7 +86,9 @@ impl RouteTable {
         }
         let mut table = Self { reserved: reserved.trim_end_matches('/').to_owned(), ..Self::default() };
         for (index, route) in routes.iter().enumerate() {
-            table.paths_of_host(route.host.as_deref()).insert(index, route);
+            let (path, folded) = (path::of_route(route), Folded::of(route.path.as_bytes()).to_vec());
+            table.odd |= folded != path;
+            table.paths_of_host(route.host.as_deref()).insert(path, folded, index, &route.methods);
         }
         table.exact.sort_by(|(one, _), (other, _)| one.cmp(other));
         table.wildcard.sort_by_key(|(suffix, _)| std::cmp::Reverse(suffix.len()));
@@ -171,15 +173,14 @@ impl RouteTable {
             return Located::Reserved(rest);
         }
         let plain = Plain::of(path);
-        let odd = path::is_odd(path);
-        let folded = odd.then(|| Folded::of(path.as_bytes()));
+        let folded = (self.odd || path::is_odd(path)).then(|| Folded::of(path.as_bytes()));
         if folded.as_ref().is_some_and(|folded| self.reaches_reserved(folded)) {
             return Located::Nothing;
         }
         for paths in tables {
             let place = path::prefixes(&plain).find_map(|prefix| paths.at(prefix));
             let depth = place.map(|place| path::depth(&place.path));
-            let lenient = (odd || paths.odd).then(|| paths.lenient_depth(path, folded.as_ref())).flatten();
+            let lenient = folded.as_ref().and_then(|folded| paths.lenient_depth(folded));
             if lenient > depth {
                 return Located::Nothing;
             }
@@ -210,19 +211,16 @@ enum Located<'a> {
 }
 
 impl Paths {
-    fn insert(&mut self, index: usize, route: &Route) {
-        let path = Plain::of(route.path.trim_end_matches('/')).to_vec();
-        let folded = Folded::of(route.path.as_bytes()).to_vec();
-        self.odd |= folded != path;
+    fn insert(&mut self, path: Vec<u8>, folded: Vec<u8>, index: usize, methods: &[Method]) {
         let at = self.places.binary_search_by(|place| place.path.cmp(&path)).unwrap_or_else(|at| {
             self.places.insert(at, Place { path, choices: Vec::new() });
             at
         });
         let choices = &mut self.places[at].choices;
-        if route.methods.is_empty() {
+        if methods.is_empty() {
             choices.push((None, index));
         }
-        choices.extend(route.methods.iter().map(|method| (Some(method.clone()), index)));
+        choices.extend(methods.iter().map(|method| (Some(method.clone()), index)));
         let at = self.folded.partition_point(|known| *known < folded);
         self.folded.insert(at, folded);
     }
@@ -233,15 +231,7 @@ impl Paths {
     }
 
     /// How many segments the longest path has that a lenient reader finds here.
-    fn lenient_depth(&self, path: &str, folded: Option<&Folded>) -> Option<usize> {
-        let own;
-        let folded = match folded {
-            Some(folded) => folded,
-            None => {
-                own = Folded::of(path.as_bytes());
-                &own
-            }
-        };
+    fn lenient_depth(&self, folded: &Folded) -> Option<usize> {
         let known = |prefix: &[u8]| self.folded.binary_search_by(|path| path.as_slice().cmp(prefix)).is_ok();
         path::prefixes(folded).find(|prefix| known(prefix)).map(path::depth)
     }

@@ -10,7 +10,7 @@ mod traffic;
 use std::path::PathBuf;
 
 use super::Environment;
-use super::document::Places;
+use super::document::{Places, read_bounded};
 use super::problem::{Place, Problem, Problems, shown};
 use super::raw;
 use super::raw::values::SecretSource;
@@ -153,13 +153,7 @@ impl Judge<'_> {
     /// The content of a file that the configuration names.
     fn read(&mut self, key: &str, written: &str) -> Option<Vec<u8>> {
         let path = self.path(key, written);
-        let content = std::fs::metadata(&path).and_then(|about| {
-            if about.len() > LARGEST_FILE {
-                return Err(std::io::Error::other(format!("it is larger than {LARGEST_FILE} bytes")));
-            }
-            std::fs::read(&path)
-        });
-        match content {
+        match read_bounded(&path, LARGEST_FILE) {
             Ok(content) => Some(content),
             Err(error) => {
                 self.tell(

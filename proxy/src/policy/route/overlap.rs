@@ -7,7 +7,7 @@ use std::sync::Arc;
 use http::Method;
 
 use super::Overlap;
-use super::path::{Folded, Plain, depth, prefixes};
+use super::path::{Folded, depth, of_route, prefixes};
 use crate::policy::Route;
 use crate::policy::target::Target;
 
@@ -85,9 +85,9 @@ fn is_tie(one: &Route, other: &Route) -> bool {
 
 /// Whether one request can match both.
 fn meet(one: &Route, other: &Route) -> bool {
-    let (a, b) = (path_of(one), path_of(other));
+    let (a, b) = (of_route(one), of_route(other));
     let nested = prefixes(&a).any(|prefix| *prefix == *b) || prefixes(&b).any(|prefix| *prefix == *a);
-    nested && hosts_meet(&host_key(one), &host_key(other)) && share_methods(one, other)
+    nested && hosts_meet(host_key(one).as_deref(), host_key(other).as_deref()) && share_methods(one, other)
 }
 
 /// The order of the lookup: the greater wins.
@@ -99,7 +99,7 @@ fn precedence(one: &Route, other: &Route) -> Ordering {
             Some(host) if host.starts_with('*') => (1, host.len()),
             Some(_) => (2, 0),
         };
-        (exactness, depth(&path_of(route)), !route.methods.is_empty())
+        (exactness, depth(&of_route(route)), !route.methods.is_empty())
     };
     rank(one).cmp(&rank(other))
 }
@@ -124,12 +124,8 @@ fn host_key(route: &Route) -> Option<String> {
     route.host.as_deref().map(str::to_ascii_lowercase)
 }
 
-fn path_of(route: &Route) -> Vec<u8> {
-    Plain::of(route.path.trim_end_matches('/')).to_vec()
-}
-
 fn same_path(one: &Route, other: &Route) -> bool {
-    path_of(one) == path_of(other)
+    of_route(one) == of_route(other)
 }
 
 fn share_methods(one: &Route, other: &Route) -> bool {
@@ -138,7 +134,7 @@ fn share_methods(one: &Route, other: &Route) -> bool {
         || one.methods.iter().any(|m| other.methods.contains(m))
 }
 
-fn hosts_meet(one: &Option<String>, other: &Option<String>) -> bool {
+fn hosts_meet(one: Option<&str>, other: Option<&str>) -> bool {
     let (Some(one), Some(other)) = (one, other) else { return true };
     let covers = |wide: &str, narrow: &str| {
         wide.strip_prefix('*').is_some_and(|suffix| narrow.trim_start_matches('*').ends_with(suffix))

@@ -6,6 +6,8 @@ use std::ops::Deref;
 use percent_encoding::percent_decode;
 use smallvec::SmallVec;
 
+use crate::policy::Route;
+
 /// Bytes on the stack for usual paths (the median path of a web application is below 50 bytes).
 type Bytes = SmallVec<[u8; 128]>;
 
@@ -37,6 +39,11 @@ impl Deref for Plain<'_> {
             Self::Decoded(path) => path,
         }
     }
+}
+
+/// A configured path as it is looked up: decoded, without its last slash.
+pub(super) fn of_route(route: &Route) -> Vec<u8> {
+    Plain::of(route.path.trim_end_matches('/')).to_vec()
 }
 
 /// A path as the most lenient reader takes it: decoded, lower case, parameters (`;…`) and last dots cut off each
