@@ -31,10 +31,10 @@ impl Scheme {
 
     /// The port that URLs leave out.
     #[must_use]
-    pub const fn default_port(self) -> u16 {
+    pub const fn default_port(self) -> &'static str {
         match self {
-            Self::Http => 80,
-            Self::Https => 443,
+            Self::Http => "80",
+            Self::Https => "443",
         }
     }
 
@@ -102,24 +102,29 @@ pub fn family(headers: &HeaderMap) -> Removals {
 #[must_use]
 pub fn rebuilt(origin: &ClientOrigin) -> Vec<(HeaderName, HeaderValue)> {
     let (scheme, host) = (origin.scheme.as_str(), origin.host.as_str());
-    let node = match origin.address {
-        None => "unknown".to_owned(),
-        Some(IpAddr::V4(address)) => address.to_string(),
-        Some(IpAddr::V6(address)) => format!("\"[{address}]\""),
+    let address = origin.address.map(|address| address.to_string());
+    let element = match (&address, origin.address) {
+        (Some(address), Some(IpAddr::V6(_))) => format!("for=\"[{address}]\";host=\"{host}\";proto={scheme}"),
+        (Some(address), _) => format!("for={address};host=\"{host}\";proto={scheme}"),
+        (None, _) => format!("for=unknown;host=\"{host}\";proto={scheme}"),
     };
-    let port = port_of(host).unwrap_or(origin.scheme.default_port());
-    let mut fields = vec![
-        (FORWARDED, format!("for={node};host=\"{host}\";proto={scheme}")),
-        (HeaderName::from_static(PROTO), scheme.to_owned()),
-        (HeaderName::from_static(HOST), host.to_owned()),
-        (HeaderName::from_static("x-forwarded-port"), port.to_string()),
-    ];
-    if let Some(address) = origin.address {
-        fields.push((HeaderName::from_static("x-forwarded-for"), address.to_string()));
-        fields.push((HeaderName::from_static("x-real-ip"), address.to_string()));
-    }
+    let port = match port_of(host) {
+        Some(port) => HeaderValue::from(port),
+        None => HeaderValue::from_static(origin.scheme.default_port()),
+    };
+    let mut fields = Vec::with_capacity(6);
+    fields.push((HeaderName::from_static(PROTO), HeaderValue::from_static(scheme)));
+    fields.push((HeaderName::from_static("x-forwarded-port"), port));
     // A host that is no header value has not passed the acceptance check; it is left out rather than altered.
-    fields.into_iter().filter_map(|(name, value)| Some((name, HeaderValue::try_from(value).ok()?))).collect()
+    if let (Ok(element), Ok(host)) = (HeaderValue::try_from(element), HeaderValue::from_str(host)) {
+        fields.push((FORWARDED, element));
+        fields.push((HeaderName::from_static(HOST), host));
+    }
+    if let Some(address) = address.and_then(|address| HeaderValue::try_from(address).ok()) {
+        fields.push((HeaderName::from_static("x-forwarded-for"), address.clone()));
+        fields.push((HeaderName::from_static("x-real-ip"), address));
+    }
+    fields
 }
 
 const LEGACY_FOR: [&str; 1] = ["x-forwarded-for"];

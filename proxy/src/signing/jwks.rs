@@ -76,7 +76,7 @@ mod tests {
             key("p", JwtAlgorithm::Es256),
             key("secret", JwtAlgorithm::Hs256),
         ];
-        let jwks = Jwks::new(&Keyring::new(&[], &keys).unwrap(), Duration::from_secs(300));
+        let jwks = Jwks::new(&Keyring::new(&[], &keys).unwrap(), Duration::from_mins(5));
         let document: serde_json::Value = serde_json::from_slice(jwks.body()).unwrap();
         let listed: Vec<_> =
             document["keys"].as_array().unwrap().iter().map(|key| key["alg"].clone()).collect();
@@ -87,7 +87,7 @@ mod tests {
 
     #[test]
     fn a_verifier_that_knows_the_document_is_told_so() {
-        let jwks = Jwks::new(&Keyring::new(&[], &[]).unwrap(), Duration::from_secs(300));
+        let jwks = Jwks::new(&Keyring::new(&[], &[]).unwrap(), Duration::from_mins(5));
         assert!(jwks.is_known_by(jwks.etag().as_bytes()));
         assert!(jwks.is_known_by(format!("\"other\" , W/{}", jwks.etag()).as_bytes()));
         assert!(jwks.is_known_by(b"*"));

@@ -55,34 +55,34 @@ struct CachedToken {
     key: usize,
     made: Timestamp,
     reuse_until: Timestamp,
-    identity: Option<(Arc<Session>, Arc<User>, Option<Arc<Platform>>)>,
+    made_of: Option<Identity>,
+}
+
+/// Everything that the claims of a token with identity are made of. Contexts from a cache are the same allocations,
+/// which `Arc` sees before it compares what is in them.
+#[derive(PartialEq, Eq)]
+struct Identity {
+    session: Arc<Session>,
+    user: Arc<User>,
+    platform: Option<Arc<Platform>>,
 }
 
 impl CachedToken {
     /// Whether this is the token for `identity` under `key` at `now`. Invariant: everything that a claim is made of
     /// is compared here, so two different contexts never share a token.
     fn serves(&self, identity: Option<&Context>, key: usize, now: Timestamp) -> bool {
-        let same = match (&self.identity, identity) {
+        let same = match (&self.made_of, identity) {
             (None, None) => true,
-            (Some((session, user, platform)), Some(context)) => {
-                equal(session, &context.session)
-                    && equal(user, &context.user)
-                    && match (platform, &context.platform) {
-                        (None, None) => true,
-                        (Some(ours), Some(theirs)) => equal(ours, theirs),
-                        _ => false,
-                    }
+            (Some(made_of), Some(context)) => {
+                made_of.session == context.session
+                    && made_of.user == context.user
+                    && made_of.platform == context.platform
             }
             _ => false,
         };
         // A clock that was set back must not be given tokens from its future (THREATS G10).
         same && self.key == key && self.made <= now && now < self.reuse_until
     }
-}
-
-/// Equal by content; a cached context is the same allocation, which is seen at a glance.
-fn equal<T: PartialEq>(one: &Arc<T>, other: &Arc<T>) -> bool {
-    Arc::ptr_eq(one, other) || one == other
 }
 
 impl TokenMaker {
@@ -164,8 +164,11 @@ impl TokenMaker {
             key,
             made: now,
             reuse_until: now.plus(life / 2),
-            identity: identity
-                .map(|context| (context.session.clone(), context.user.clone(), context.platform.clone())),
+            made_of: identity.map(|context| Identity {
+                session: context.session.clone(),
+                user: context.user.clone(),
+                platform: context.platform.clone(),
+            }),
         })
     }
 

@@ -175,7 +175,9 @@ fn signature_base(
         base.push(b'"');
         base.extend_from_slice(name.as_bytes());
         base.extend_from_slice(b"\": ");
-        parts.iter().for_each(|part| base.extend_from_slice(part));
+        for part in parts {
+            base.extend_from_slice(part);
+        }
         base.push(b'\n');
     };
     line("@method", &[outgoing.method.as_bytes()]);

@@ -54,7 +54,7 @@ pub struct SignerSettings {
 /// Default life of a message signature (DESIGN section 8).
 pub const MESSAGE_LIFETIME: Duration = Duration::from_secs(30);
 /// Default life of a token (DESIGN section 8).
-pub const JWT_LIFETIME: Duration = Duration::from_secs(60);
+pub const JWT_LIFETIME: Duration = Duration::from_mins(1);
 /// Default number of tokens kept per upstream; a token and what it was made of take about 1.5 KiB.
 pub const JWT_CACHE: usize = 16_384;
 
@@ -111,12 +111,11 @@ impl Signer {
             }
         };
         let (lifetime, cached) = (settings.jwt_lifetime, settings.jwt_cache);
-        let tokens = match settings.jwt {
-            false => None,
-            true => {
-                let maker = jwt::TokenMaker::new(keyring, &settings.issuer, upstream, lifetime, cached);
-                Some(maker.ok_or(missing("a token"))?)
-            }
+        let tokens = if settings.jwt {
+            let maker = jwt::TokenMaker::new(keyring, &settings.issuer, upstream, lifetime, cached);
+            Some(maker.ok_or(missing("a token"))?)
+        } else {
+            None
         };
         Ok(Self {
             names: settings.names.clone(),
@@ -159,3 +158,5 @@ impl Signer {
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod vectors;

@@ -134,7 +134,8 @@ fn the_family_is_rebuilt_with_one_element() {
     assert_eq!(value("x-forwarded-port"), "8443");
     assert_eq!(fields.len(), 6);
     let local = rebuilt(&ClientOrigin { address: None, host: "app.example".into(), ..origin });
-    assert_eq!(local[0].1, r#"for=unknown;host="app.example";proto=https"#);
+    let element = local.iter().find(|(name, _)| name == FORWARDED).unwrap();
+    assert_eq!(element.1, r#"for=unknown;host="app.example";proto=https"#);
     assert_eq!(local.len(), 4);
 }
 

@@ -1,0 +1,197 @@
+//! What the pure steps of one request cost: scrubbing, rendering, signing, tokens. Run with `cargo bench --bench hot_path`.
+
+use std::hint::black_box;
+use std::sync::Arc;
+use std::time::Duration;
+
+use countersign::clock::Timestamp;
+use countersign::context::{Authn, Context, Layer, Platform, Session, SessionId, User};
+use countersign::headers::forwarded::{self, Hop, Scheme};
+use countersign::headers::names::Names;
+use countersign::headers::render::{RenderInput, render};
+use countersign::headers::{Settings, scrub};
+use countersign::keys::{JwtAlgorithm, Key, SigningKey};
+use countersign::signing::keyring::{Keyring, generate};
+use countersign::signing::{
+    JWT_CACHE, JWT_LIFETIME, MESSAGE_LIFETIME, MessageAlgorithm, Outgoing, Signer, SignerSettings,
+};
+use criterion::{Criterion, criterion_group, criterion_main};
+use http::{HeaderMap, HeaderName, HeaderValue};
+
+const NOW: Timestamp = Timestamp::from_secs(1_800_000_000);
+const OUTGOING: Outgoing<'static> =
+    Outgoing { method: "GET", authority: "app.example", path: "/albums/42", query: Some("page=2") };
+
+/// What a browser sends with a page view.
+fn browser_headers() -> HeaderMap {
+    let fields = [
+        ("host", "app.example"),
+        ("user-agent", "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0"),
+        ("accept", "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"),
+        ("accept-language", "en-GB,en;q=0.7,de;q=0.3"),
+        ("accept-encoding", "gzip, deflate, br, zstd"),
+        ("referer", "https://app.example/"),
+        ("connection", "keep-alive"),
+        ("cookie", "theme=dark; __Host-session=abcdefghijklmnopqrstuvwxyz0123456789_-ABCDE; consent=1"),
+        ("upgrade-insecure-requests", "1"),
+        ("sec-fetch-dest", "document"),
+        ("sec-fetch-mode", "navigate"),
+        ("sec-fetch-site", "same-origin"),
+        ("sec-fetch-user", "?1"),
+        ("priority", "u=0, i"),
+        ("x-forwarded-for", "192.0.2.7"),
+        ("x-forwarded-proto", "https"),
+    ];
+    fields
+        .into_iter()
+        .map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value)))
+        .collect()
+}
+
+fn context(session: u64) -> Context {
+    let user: countersign::context::UserId = "42".parse().expect("a valid id");
+    let platform = Platform {
+        id: "7".parse().expect("a valid id"),
+        user: user.clone(),
+        kind: "mastodon".into(),
+        name: "Photos of Ana".into(),
+        url: "https://social.example/@ana".into(),
+        active: true,
+        default: true,
+        credential: None,
+    };
+    Context {
+        session: Arc::new(Session {
+            id: SessionId::of_token(&session.to_be_bytes()),
+            user: user.clone(),
+            platform: Some(platform.id.clone()),
+            created: NOW.minus(Duration::from_mins(10)),
+            authenticated: NOW.minus(Duration::from_mins(10)),
+            expires: NOW.plus(Duration::from_hours(10)),
+            predecessor: None,
+            successor: None,
+            actor: None,
+            version: 1,
+        }),
+        user: Arc::new(User {
+            id: user,
+            name: "Ana Example".into(),
+            roles: vec!["admin".into(), "reviewer".into()],
+            active: true,
+            sessions_valid_after: None,
+        }),
+        platform: Some(Arc::new(platform)),
+        platform_refused: false,
+        last_seen: NOW,
+        layer: Layer::Process,
+    }
+}
+
+fn signer(message: Option<MessageAlgorithm>, token: Option<JwtAlgorithm>, jwt_cache: usize) -> Signer {
+    let algorithms = [token.unwrap_or(JwtAlgorithm::EdDsa), JwtAlgorithm::EdDsa];
+    let keys: Vec<_> = ["first", "second"]
+        .into_iter()
+        .zip(algorithms)
+        .map(|(id, algorithm)| {
+            let secret = generate(algorithm).expect("the system has randomness");
+            SigningKey { id: id.into(), algorithm, secret, active_from: None }
+        })
+        .collect();
+    let root = generate(JwtAlgorithm::Hs256).expect("the system has randomness");
+    let keyring =
+        Keyring::new(&[Key { id: "h1".into(), secret: root }], &keys).expect("generated keys parse");
+    Signer::new(&SignerSettings {
+        upstream: "captions".into(),
+        issuer: "countersign".into(),
+        names: Arc::new(names()),
+        keyring: Arc::new(keyring),
+        message_signature: message,
+        jwt: token.is_some(),
+        message_lifetime: MESSAGE_LIFETIME,
+        jwt_lifetime: JWT_LIFETIME,
+        jwt_cache,
+        budget: 8192,
+    })
+    .expect("the keys are there")
+}
+
+fn names() -> Names {
+    Names::new("x-context-").expect("the default prefix")
+}
+
+fn settings() -> Settings {
+    Settings { prefix: "x-context-".into(), budget: 8192 }
+}
+
+fn input(context: &Context) -> RenderInput<'_> {
+    RenderInput {
+        authn: Authn::Session,
+        context: Some(context),
+        request_id: "01JD4Q7ZK3W8V5N2M6T9X1Y0AB",
+        platform_authorization: None,
+        settings: None,
+        stats: None,
+    }
+}
+
+fn headers(criterion: &mut Criterion) {
+    let (names, settings, context, inbound) = (names(), settings(), context(1), browser_headers());
+    criterion.bench_function("headers/scrub", |bencher| {
+        bencher.iter(|| scrub::forbidden(black_box(&inbound), &names));
+    });
+    let hop =
+        Hop { peer: "192.0.2.1".parse().ok(), trusted: &[], scheme: Scheme::Https, authority: "app.example" };
+    criterion.bench_function("headers/forwarded", |bencher| {
+        bencher.iter(|| {
+            let origin = forwarded::origin(&hop, black_box(&inbound));
+            (forwarded::family(&inbound), forwarded::rebuilt(&origin))
+        });
+    });
+    criterion.bench_function("headers/render", |bencher| {
+        bencher.iter(|| render(&names, &settings, black_box(&input(&context))));
+    });
+}
+
+fn signing(criterion: &mut Criterion) {
+    let (names, settings, context) = (names(), settings(), context(1));
+    let cases = [
+        ("signing/message hmac-sha256", Some(MessageAlgorithm::HmacSha256), None),
+        ("signing/message ed25519", Some(MessageAlgorithm::Ed25519), None),
+        ("signing/jwt from the cache", None, Some(JwtAlgorithm::EdDsa)),
+        ("signing/both, as by default", Some(MessageAlgorithm::HmacSha256), Some(JwtAlgorithm::EdDsa)),
+    ];
+    let input = input(&context);
+    let rendered = render(&names, &settings, &input).expect("the sample fits its budget");
+    for (name, message, token) in cases {
+        let signer = signer(message, token, JWT_CACHE);
+        criterion.bench_function(name, |bencher| {
+            bencher.iter_batched_ref(
+                || {
+                    let mut headers = rendered.clone();
+                    headers.reserve(3);
+                    headers
+                },
+                |headers| signer.sign(black_box(&OUTGOING), headers, &input, NOW),
+                criterion::BatchSize::SmallInput,
+            );
+        });
+    }
+    for (name, algorithm) in [
+        ("signing/jwt made anew, EdDSA", JwtAlgorithm::EdDsa),
+        ("signing/jwt made anew, ES256", JwtAlgorithm::Es256),
+        ("signing/jwt made anew, HS256", JwtAlgorithm::Hs256),
+    ] {
+        let signer = signer(None, Some(algorithm), JWT_CACHE);
+        // The clock moves by half a token's life each time, so that nothing is reused.
+        let mut now = NOW;
+        criterion.bench_function(name, |bencher| {
+            bencher.iter(|| {
+                now = if now.since(NOW) > Duration::from_hours(8) { NOW } else { now.plus(JWT_LIFETIME / 2) };
+                signer.sign(&OUTGOING, &mut Vec::with_capacity(1), &input, now)
+            });
+        });
+    }
+}
+
+criterion_group!(benches, headers, signing);
+criterion_main!(benches);
