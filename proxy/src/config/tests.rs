@@ -1,3 +1,5 @@
+//! The configuration as a whole: shipped files, defaults, includes, environment, secrets, and bytes of every kind.
+
 use std::collections::HashMap;
 use std::path::Path;
 
