@@ -129,6 +129,76 @@ fn the_shipped_demo_is_accepted_without_a_warning() {
     assert!(matches!(snapshot.directory.kind, directory::Kind::Sqlite(None)));
 }
 
+/// The example of the design, word for word.
+const DESIGN: &str = r#"
+[[listen]]
+address = "0.0.0.0:8443"
+tls = { certificate = "/etc/countersign/tls.crt", key = "/etc/countersign/tls.key" }
+trusted_proxies = ["10.0.0.0/8"]
+
+[admin]
+address = "127.0.0.1:9901"
+token = { file = "/run/secrets/countersign-admin" }
+
+[store]                       # sessions, shared by all proxies
+kind = "redis"                # or "embedded": this process and its SQLite file
+url = { env = "REDIS_URL" }
+
+[directory]                   # users and platforms
+kind = "postgres"             # or "sqlite"
+url = { env = "DATABASE_URL" }
+connections = 5
+
+[session]
+cookie = "__Host-session"
+idle_timeout = "30m"
+absolute_timeout = "12h"
+
+[keys]                        # each a list, newest first
+token = [{ id = "t1", secret = { file = "/run/secrets/countersign-token" } }]
+csrf = [{ id = "c1", secret = { file = "/run/secrets/countersign-csrf" } }]
+sealing = [{ id = "s1", secret = { file = "/run/secrets/countersign-sealing" } }]
+hmac = [{ id = "h1", secret = { file = "/run/secrets/countersign-hmac" } }]
+jwt = [{ id = "2026-11", algorithm = "EdDSA", secret = { file = "/run/secrets/countersign-jwt.pem" } }]
+
+[[upstream]]
+name = "captions"
+servers = ["127.0.0.1:5000"]
+sign = ["http-message-signature", "jwt"]
+
+[[route]]
+path = "/static/"
+upstream = "captions"
+require = "nothing"
+
+[[route]]
+path = "/login"
+upstream = "captions"
+require = "nothing"
+session_authority = true
+
+[[route]]
+path = "/admin/"
+upstream = "captions"
+require = { roles = ["admin"] }
+
+[[route]]
+path = "/"
+upstream = "captions"
+require = "platform"
+login = "/login"
+choose_platform = "/platforms"
+"#;
+
+#[test]
+fn the_example_of_the_design_is_accepted_as_it_stands() {
+    let snapshot = accepted_with_secrets(DESIGN);
+    assert_eq!(snapshot.routes.routes().len(), 4);
+    let warnings: Vec<&str> = snapshot.warnings.iter().map(|warning| warning.key.as_str()).collect();
+    // Its page for choosing a platform falls under "/", which asks for one.
+    assert_eq!(warnings, ["route[3].choose_platform"]);
+}
+
 #[test]
 fn the_shipped_production_file_is_accepted_without_a_warning() {
     let snapshot = production();
@@ -140,17 +210,24 @@ fn the_shipped_production_file_is_accepted_without_a_warning() {
 }
 
 fn production() -> Snapshot {
+    accepted_with_secrets(PRODUCTION)
+}
+
+/// Reads a configuration whose secrets and certificates lie in the usual directories.
+fn accepted_with_secrets(text: &str) -> Snapshot {
     let directory = tempfile::tempdir().unwrap();
     let place = |name: &str, content: &str| std::fs::write(directory.path().join(name), content).unwrap();
     for kind in ["admin", "token", "csrf", "sealing", "hmac"] {
         place(&format!("countersign-{kind}"), &text_of(&generate(JwtAlgorithm::Hs256).unwrap()));
     }
-    for month in ["2026-11", "2026-12"] {
-        place(&format!("countersign-jwt-{month}.pem"), &text_of(&generate(JwtAlgorithm::EdDsa).unwrap()));
+    for name in ["jwt-2026-11", "jwt-2026-12", "jwt"] {
+        place(&format!("countersign-{name}.pem"), &text_of(&generate(JwtAlgorithm::EdDsa).unwrap()));
     }
     place("tls.crt", "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n");
     place("tls.key", &text_of(&generate(JwtAlgorithm::Es256).unwrap()));
-    let text = PRODUCTION.replace("/run/secrets/", &format!("{}/", directory.path().display()));
+    let text = ["/run/secrets/", "/etc/countersign/"].iter().fold(text.to_owned(), |text, usual| {
+        text.replace(usual, &format!("{}/", directory.path().display()))
+    });
     let urls = [
         ("REDIS_URL", "rediss://proxy:s%40crt@redis.internal:6380/3"),
         ("DATABASE_URL", "postgres://proxy:secret@db.internal/app"),

@@ -289,7 +289,9 @@ impl Judge<'_> {
                             shown(route.choose_platform.as_deref().unwrap_or_default()),
                             shown(&target.name)
                         ))
-                        .expected("a path whose route asks for no more than a session"),
+                        .expected("a path whose route asks for no more than a session")
+                        .hint("add a route for it with `require = \"session\"`, or the browser goes round for ever")
+                        .as_warning(),
                 );
             }
         }
