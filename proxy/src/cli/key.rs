@@ -4,15 +4,13 @@
 use std::io::Write;
 
 use anyhow::{Context as _, bail};
-use base64::Engine;
-use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use clap::ValueEnum;
-use ring::rand::{SecureRandom, SystemRandom};
-use ring::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, Ed25519KeyPair};
 
 use crate::config::Snapshot;
-use crate::keys::SHORTEST_KEY;
+use crate::keys::JwtAlgorithm;
+use crate::secret::Secret;
 use crate::signing::MessageAlgorithm;
+use crate::signing::keyring::{self, Purpose};
 
 /// What a key is for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
@@ -47,62 +45,54 @@ pub(super) enum Algorithm {
 
 /// Prints a new key of its kind: 43 characters for a symmetric key, PEM for a private one.
 pub(super) fn new(kind: Kind, algorithm: Algorithm, out: &mut dyn Write) -> anyhow::Result<()> {
-    let text = match kind {
-        Kind::Token | Kind::Csrf | Kind::Sealing | Kind::Hmac => symmetric()?,
-        Kind::Jwt => match algorithm {
-            Algorithm::EdDsa => ed25519()?,
-            Algorithm::Es256 => p256()?,
-            Algorithm::Hs256 => symmetric()?,
-        },
-        Kind::Message if algorithm == Algorithm::EdDsa => ed25519()?,
-        Kind::Message => bail!("a message key is always EdDSA (Ed25519); leave `--algorithm` out"),
+    let algorithm = match (kind, algorithm) {
+        // `Hs256` stands for 32 random bytes as text; the text itself is the key and is not decoded when it is read.
+        (Kind::Token | Kind::Csrf | Kind::Sealing | Kind::Hmac, _) | (Kind::Jwt, Algorithm::Hs256) => {
+            JwtAlgorithm::Hs256
+        }
+        (Kind::Jwt, Algorithm::Es256) => JwtAlgorithm::Es256,
+        (Kind::Jwt | Kind::Message, Algorithm::EdDsa) => JwtAlgorithm::EdDsa,
+        (Kind::Message, _) => bail!("a message key is always EdDSA (Ed25519); leave `--algorithm` out"),
     };
-    out.write_all(text.as_bytes())?;
+    let key = keyring::generate(algorithm).ok().context("this system gives no random bytes")?;
+    out.write_all(key.expose())?;
+    if !key.expose().ends_with(b"\n") {
+        writeln!(out)?;
+    }
     Ok(())
 }
 
-/// Prints the HMAC key of one upstream, as its application needs it.
-pub(super) fn derive(upstream: &str, snapshot: &Snapshot, _out: &mut dyn Write) -> anyhow::Result<()> {
-    let names = || snapshot.upstreams.iter().map(|upstream| upstream.name.as_str()).collect::<Vec<_>>().join(", ");
+/// Prints the keys with which the application behind one upstream verifies, newest first, one a line: for message
+/// signatures, or with `jwt` for HS256 tokens.
+pub(super) fn derive(
+    upstream: &str,
+    jwt: bool,
+    snapshot: &Snapshot,
+    out: &mut dyn Write,
+) -> anyhow::Result<()> {
+    let names =
+        || snapshot.upstreams.iter().map(|upstream| upstream.name.as_str()).collect::<Vec<_>>().join(", ");
     let found = snapshot
         .upstream(upstream)
         .with_context(|| format!("there is no upstream `{upstream}`; the configuration has: {}", names()))?;
-    if found.message_signature != Some(MessageAlgorithm::HmacSha256) {
+    let tokens = snapshot.keys.jwt.iter().filter(|key| key.algorithm == JwtAlgorithm::Hs256);
+    let (roots, purpose): (Vec<&Secret>, _) = if jwt {
+        (tokens.map(|key| &key.secret).collect(), Purpose::Token)
+    } else {
+        (snapshot.keys.hmac.iter().map(|key| &key.secret).collect(), Purpose::MessageSignature)
+    };
+    if jwt && (!found.jwt || roots.is_empty()) {
+        bail!(
+            "`{upstream}` is sent no HS256 tokens, so there is no key to hand out; the JWKS has the public keys"
+        );
+    }
+    if !jwt && found.message_signature != Some(MessageAlgorithm::HmacSha256) {
         bail!("requests to `{upstream}` are not signed with hmac-sha256, so there is no key to hand out");
     }
-    bail!("not wired yet")
-}
-
-/// 32 random bytes as text. The text itself is the key: it is not decoded when it is read.
-fn symmetric() -> anyhow::Result<String> {
-    let mut bytes = [0; SHORTEST_KEY];
-    SystemRandom::new().fill(&mut bytes).ok().context("this system gives no random bytes")?;
-    Ok(format!("{}\n", URL_SAFE_NO_PAD.encode(bytes)))
-}
-
-fn ed25519() -> anyhow::Result<String> {
-    let key = Ed25519KeyPair::generate_pkcs8(&SystemRandom::new());
-    Ok(pem(key.ok().context("this system gives no random bytes")?.as_ref()))
-}
-
-fn p256() -> anyhow::Result<String> {
-    let key = EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &SystemRandom::new());
-    Ok(pem(key.ok().context("this system gives no random bytes")?.as_ref()))
-}
-
-/// The textual form of a private key (RFC 7468, section 10).
-fn pem(der: &[u8]) -> String {
-    let encoded = STANDARD.encode(der);
-    let mut text = String::from("-----BEGIN PRIVATE KEY-----\n");
-    let mut rest = encoded.as_str();
-    while !rest.is_empty() {
-        let (line, more) = rest.split_at(rest.len().min(64));
-        text.push_str(line);
-        text.push('\n');
-        rest = more;
+    for root in roots {
+        writeln!(out, "{}", keyring::derive_text(root, purpose, &found.name))?;
     }
-    text.push_str("-----END PRIVATE KEY-----\n");
-    text
+    Ok(())
 }
 
 #[cfg(test)]

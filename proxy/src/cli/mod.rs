@@ -99,13 +99,16 @@ enum KeyCommand {
         #[arg(long, value_enum, ignore_case = true, default_value = "EdDSA")]
         algorithm: key::Algorithm,
     },
-    /// Print the HMAC key with which an application verifies the signatures made for it.
+    /// Print the key with which an application verifies the HMAC signatures made for it.
     Derive {
         /// Name of the upstream.
         upstream: String,
         /// The configuration file.
         #[arg(long)]
         config: PathBuf,
+        /// Print the key for HS256 tokens instead.
+        #[arg(long)]
+        jwt: bool,
     },
 }
 
@@ -132,7 +135,9 @@ fn dispatch(command: Command, out: &mut dyn Write) -> anyhow::Result<()> {
         Command::Demo { listen, admin_listen, log } => demo::demo(listen, admin_listen, log, out),
         Command::Migrate { direction, config } => migrate::migrate(direction, &load(&config)?, out),
         Command::Key(KeyCommand::New { kind, algorithm }) => key::new(kind, algorithm, out),
-        Command::Key(KeyCommand::Derive { upstream, config }) => key::derive(&upstream, &load(&config)?, out),
+        Command::Key(KeyCommand::Derive { upstream, config, jwt }) => {
+            key::derive(&upstream, jwt, &load(&config)?, out)
+        }
         Command::Schema { reference } => schema::schema(reference, out),
     }
 }

@@ -2,6 +2,8 @@
 //! Knows TOML, nothing of what the keys mean.
 
 use std::collections::HashMap;
+use std::fs::File;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use toml::de::{DeTable, DeValue};
@@ -78,8 +80,7 @@ pub(super) struct Places {
 impl Places {
     /// Notes the places of a tree.
     pub(super) fn of(root: &Node) -> Self {
-        let mut places =
-            Self { by_key: HashMap::new(), root: (root.place.clone(), root.directory.clone()) };
+        let mut places = Self { by_key: HashMap::new(), root: (root.place.clone(), root.directory.clone()) };
         places.note(root, String::new());
         places
     }
@@ -175,7 +176,7 @@ impl Reader<'_> {
             return None;
         }
         self.files.push(identity);
-        match read_bounded(path) {
+        match read_text(path) {
             Ok(text) => Some(self.read_text(&text, path, depth)),
             Err(error) => {
                 self.problems.push(
@@ -190,20 +191,30 @@ impl Reader<'_> {
     fn read_text(&mut self, text: &str, path: &Path, depth: usize) -> Node {
         let source = Source { text, starts: line_starts(text), path, directory: directory_of(path) };
         let (table, errors) = DeTable::parse_recoverable(text);
+        let mut last_line = 0;
         for error in errors {
             let place = source.place(error.span().map_or(0, |span| span.start));
+            // The parser goes on after a mistake; what it finds further on the same line mostly follows from it.
+            if std::mem::replace(&mut last_line, place.line) == place.line {
+                continue;
+            }
             let what = format!("this is not TOML: {}", error.message().trim_end().replace('\n', "; "));
             self.problems.push(Problem::error(place, "", what));
         }
-        let mut root =
-            Node { place: source.place(0), directory: source.directory.clone(), value: Value::Boolean(false) };
+        let mut root = Node {
+            place: source.place(0),
+            directory: source.directory.clone(),
+            value: Value::Boolean(false),
+        };
         root.value = source.table(table.get_ref(), "", 0, self.problems);
         self.follow_includes(root, path, depth)
     }
 
     fn follow_includes(&mut self, mut root: Node, path: &Path, depth: usize) -> Node {
         // Read without being taken out: the walk along the schema judges its type like that of any other key.
-        let Some(Node { value: Value::Array(names), .. }) = root.entry("include").cloned() else { return root };
+        let Some(Node { value: Value::Array(names), .. }) = root.entry("include").cloned() else {
+            return root;
+        };
         for name in names {
             let Value::String(file) = &name.value else { continue };
             let included = directory_of(path).join(file);
@@ -220,8 +231,7 @@ impl Reader<'_> {
 
 /// Puts `other` into `node`: tables key by key, lists of tables end to end; anything else is set twice.
 fn merge(node: &mut Node, other: Node, key: &str, problems: &mut Problems) {
-    let is_list_of_tables =
-        |nodes: &[Node]| nodes.iter().all(|node| matches!(node.value, Value::Table(_)));
+    let is_list_of_tables = |nodes: &[Node]| nodes.iter().all(|node| matches!(node.value, Value::Table(_)));
     match (&mut node.value, other.value) {
         (Value::Table(entries), Value::Table(others)) => {
             for other in others {
@@ -244,11 +254,19 @@ fn merge(node: &mut Node, other: Node, key: &str, problems: &mut Problems) {
     }
 }
 
-fn read_bounded(path: &Path) -> std::io::Result<String> {
-    if std::fs::metadata(path)?.len() > LARGEST_FILE {
-        return Err(std::io::Error::other(format!("it is larger than {LARGEST_FILE} bytes")));
+fn read_text(path: &Path) -> io::Result<String> {
+    String::from_utf8(read_bounded(path, LARGEST_FILE)?).map_err(|_| io::Error::other("it is not UTF-8"))
+}
+
+/// The content of a file that is no larger than `largest` bytes.
+pub(super) fn read_bounded(path: &Path, largest: u64) -> io::Result<Vec<u8>> {
+    let mut content = Vec::new();
+    // One byte more tells a file that is too large; its own word is not asked, a pipe has none.
+    File::open(path)?.take(largest + 1).read_to_end(&mut content)?;
+    if content.len() as u64 > largest {
+        return Err(io::Error::other(format!("it is larger than {largest} bytes")));
     }
-    std::fs::read_to_string(path)
+    Ok(content)
 }
 
 fn line_starts(text: &str) -> Vec<usize> {

@@ -47,21 +47,22 @@ pub fn process_environment(name: &str) -> Option<String> {
     std::env::var(name).ok()
 }
 
-fn finish(mut root: Node, environment: Environment<'_>, mut problems: Problems) -> Result<Snapshot, Problems> {
+fn finish(
+    mut root: Node,
+    environment: Environment<'_>,
+    mut problems: Problems,
+) -> Result<Snapshot, Problems> {
     if problems.has_errors() {
         // A file that is not TOML, or not there, leaves holes; what they lead to would only distract.
         return Err(problems.sorted());
     }
     shape::check(&mut root, &mut problems);
     let places = Places::of(&root);
-    let file = match serde_json::from_value(root.to_json()) {
-        Ok(file) => file,
-        Err(_) => {
-            // serde's own text is left out: it quotes values, and a value may be a secret in the wrong place.
-            let what = "the configuration cannot be read, though it fits its schema: a fault of ours";
-            problems.push_unless_known(Problem::error(root.place, "", what));
-            return Err(problems.sorted());
-        }
+    let Ok(file) = serde_json::from_value(root.to_json()) else {
+        // serde's own text is left out: it quotes values, and a value may be a secret in the wrong place.
+        let what = "the configuration cannot be read, though it fits its schema: a fault of ours";
+        problems.push_unless_known(Problem::error(root.place, "", what));
+        return Err(problems.sorted());
     };
     let mut snapshot = validate::snapshot(&file, &places, environment, &mut problems);
     let problems = problems.sorted();

@@ -169,7 +169,9 @@ impl Problems {
             inner.strip_prefix(outer).is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
         };
         let mut errors = self.0.iter().filter(|problem| problem.severity == Severity::Error);
-        errors.any(|problem| !problem.key.is_empty() && (within(&problem.key, key) || within(key, &problem.key)))
+        errors.any(|problem| {
+            !problem.key.is_empty() && (within(&problem.key, key) || within(key, &problem.key))
+        })
     }
 
     /// Notes a problem that may be a mere consequence of another one at the same key, if it is not.
@@ -180,6 +182,7 @@ impl Problems {
     }
 
     /// The problems, by file and line.
+    #[must_use]
     pub fn sorted(mut self) -> Self {
         self.0.sort_by(|left, right| left.place.cmp(&right.place));
         self
@@ -231,6 +234,5 @@ struct Paint {
 
 impl Paint {
     const PLAIN: Self = Self { bold: "", red: "", yellow: "", reset: "" };
-    const COLOUR: Self =
-        Self { bold: "\x1b[1m", red: "\x1b[1;31m", yellow: "\x1b[1;33m", reset: "\x1b[0m" };
+    const COLOUR: Self = Self { bold: "\x1b[1m", red: "\x1b[1;31m", yellow: "\x1b[1;33m", reset: "\x1b[0m" };
 }

@@ -4,8 +4,8 @@ use std::fmt::Write as _;
 
 use serde_json::Value as Schema;
 
-use super::shape::{SCHEMA, branches, is_type, resolve, words};
 use super::raw::values::Format;
+use super::shape::{SCHEMA, branches, is_type, resolve, words};
 
 /// The JSON Schema of the configuration file, as config/schema.json holds it.
 pub fn schema_text() -> String {
@@ -36,7 +36,8 @@ paths begin at the directory of the file that says them.
 
 fn section(text: &mut String, title: &str, schema: &Schema, path: &str, depth: usize) {
     let _ = write!(text, "\n## {title}\n\n");
-    if let Some(description) = schema.get("description").and_then(Schema::as_str).filter(|_| depth > 0) {
+    let description = schema.get("description").and_then(Schema::as_str).filter(|_| depth > 1);
+    if let Some(description) = description {
         let _ = write!(text, "{}\n\n", flat(description));
     }
     text.push_str("| key | value | default | meaning |\n|---|---|---|---|\n");
@@ -153,7 +154,7 @@ fn meaning(property: &Schema) -> String {
         Some((branch.get("const")?.as_str()?, flat(description)))
     });
     for (word, description) in words {
-        let _ = write!(text, " `{word}`: {}", description);
+        let _ = write!(text, " `{word}`: {description}");
     }
     text.replace('|', "\\|").trim().to_owned()
 }

@@ -116,7 +116,8 @@ fn list(words: &[&str], quote: char) -> String {
 }
 
 fn is_secret(schema: &Schema) -> bool {
-    let names_secret = schema.get("$ref").and_then(Schema::as_str).is_some_and(|name| name.ends_with("/SecretSource"));
+    let names_secret =
+        schema.get("$ref").and_then(Schema::as_str).is_some_and(|name| name.ends_with("/SecretSource"));
     names_secret || resolve(schema).get("x-secret").is_some()
 }
 
@@ -169,7 +170,7 @@ impl Walk<'_> {
                 self.list(fitting[0], nodes, key, secret);
                 true
             }
-            Value::String(text) | Value::Datetime(text) => self.text(&fitting, text, &place, key, secret),
+            Value::String(text) | Value::Datetime(text) => self.text(&fitting, text, &place, key),
             Value::Integer(number) => self.integer(fitting[0], *number, &place, key),
             Value::Number(_) | Value::Boolean(_) => true,
         }
@@ -221,13 +222,11 @@ impl Walk<'_> {
         let before = entries.len();
         entries.retain_mut(|entry| {
             let path = join(key, &entry.name);
-            match known.and_then(|known| known.get(&entry.name)) {
-                Some(schema) => self.node(schema, &mut entry.node, &path, secret || path == "keys"),
-                None => {
-                    self.unknown(schema, entry, key);
-                    false
-                }
-            }
+            let Some(schema_of_entry) = known.and_then(|known| known.get(&entry.name)) else {
+                self.unknown(schema, entry, key);
+                return false;
+            };
+            self.node(schema_of_entry, &mut entry.node, &path, secret || path == "keys")
         });
         if !within && before == entries.len() {
             self.problems.push(
@@ -240,7 +239,8 @@ impl Walk<'_> {
 
     fn missing(&mut self, schema: Option<&Schema>, place: &Place, key: &str, name: &str) {
         let around = if key.is_empty() { "the configuration".to_owned() } else { format!("`{key}`") };
-        let problem = Problem::error(place.clone(), join(key, name), format!("`{name}` is missing in {around}"));
+        let problem =
+            Problem::error(place.clone(), join(key, name), format!("`{name}` is missing in {around}"));
         let expected = schema.map(|schema| wanted(&branches(schema)));
         self.problems.push(match expected {
             Some(expected) => problem.expected(expected),
@@ -277,7 +277,7 @@ impl Walk<'_> {
         });
     }
 
-    fn text(&mut self, fitting: &[&Schema], text: &str, place: &Place, key: &str, secret: bool) -> bool {
+    fn text(&mut self, fitting: &[&Schema], text: &str, place: &Place, key: &str) -> bool {
         let allowed: Vec<&str> = fitting.iter().filter_map(|branch| words(branch)).flatten().collect();
         let fits = fitting.iter().any(|branch| match words(branch) {
             Some(words) => words.contains(&text),
@@ -287,10 +287,10 @@ impl Walk<'_> {
             },
         });
         if !fits {
-            let found = if secret { "a string (not shown)".to_owned() } else { shown(text) };
+            // Only words and texts of a format get here; secrets have neither.
             self.problems.push(
                 Problem::error(place.clone(), key, format!("`{key}` cannot be this"))
-                    .found(found)
+                    .found(shown(text))
                     .expected(wanted(fitting))
                     .did_you_mean(text, allowed),
             );

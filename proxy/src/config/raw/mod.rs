@@ -13,7 +13,7 @@ use values::{Address, Moment, SecretSource, SecretText, Size, Span, SpanOrZero, 
 /// Configuration of Countersign.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
-#[schemars(title = "Countersign configuration")]
+#[schemars(title = "Countersign configuration", extend("required" = ["listen"]))]
 pub(crate) struct File {
     /// Further files, relative to this one. Tables are put together key by key, lists of tables end to end; a key that
     /// is set twice is an error.
@@ -23,11 +23,10 @@ pub(crate) struct File {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) public_scheme: Option<Scheme>,
     /// Path under which the proxy's own endpoints live on every host. Routes cannot lie below it.
-    #[schemars(default = "default_reserved_path")]
+    #[schemars(extend("default" = DEFAULT_RESERVED_PATH))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) reserved_path: Option<String>,
     /// Addresses on which requests are accepted; at least one.
-    #[schemars(required)]
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(crate) listen: Vec<Listen>,
     /// The listener for operators: health, metrics, public keys and the admin API.
@@ -63,10 +62,6 @@ pub(crate) struct File {
 
 /// Where the proxy's own endpoints live by default.
 pub(crate) const DEFAULT_RESERVED_PATH: &str = "/.countersign/";
-
-fn default_reserved_path() -> Option<String> {
-    Some(DEFAULT_RESERVED_PATH.to_owned())
-}
 
 /// A scheme of the web.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize, JsonSchema)]
@@ -182,7 +177,7 @@ pub(crate) struct Directory {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) url: Option<SecretText>,
     /// SQLite: the file, made when it is not there. `:memory:` keeps everything in memory until the process ends.
-    #[schemars(default = "default_sqlite_path")]
+    #[schemars(extend("default" = DEFAULT_SQLITE_PATH))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) path: Option<String>,
     /// The largest number of connections. One of them is kept for writing.
@@ -194,10 +189,6 @@ pub(crate) struct Directory {
 
 /// The SQLite file by default, relative to the configuration file.
 pub(crate) const DEFAULT_SQLITE_PATH: &str = "countersign.sqlite";
-
-fn default_sqlite_path() -> Option<String> {
-    Some(DEFAULT_SQLITE_PATH.to_owned())
-}
 
 impl Default for Directory {
     fn default() -> Self {
@@ -286,14 +277,13 @@ pub(crate) struct Keys {
 /// A symmetric key.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(extend("required" = ["id", "secret"]))]
 pub(crate) struct SymmetricKey {
     /// Name of the key: 1 to 64 letters, digits, `.`, `_` or `-`. Not secret.
-    #[schemars(required)]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) id: Option<String>,
     /// Where the key is found: at least 32 bytes. The bytes are taken as they are; base64 and hexadecimal are not
     /// decoded. `countersign key new` makes one.
-    #[schemars(required)]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) secret: Option<SecretSource>,
 }
@@ -301,17 +291,15 @@ pub(crate) struct SymmetricKey {
 /// A key that signs JWTs.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(extend("required" = ["id", "algorithm", "secret"]))]
 pub(crate) struct JwtKey {
     /// Name of the key: 1 to 64 letters, digits, `.`, `_` or `-`. Not secret.
-    #[schemars(required)]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) id: Option<String>,
     /// The signature algorithm.
-    #[schemars(required)]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) algorithm: Option<Algorithm>,
     /// Where the key is found: PEM of a PKCS#8 private key, or for `HS256` at least 32 bytes, taken as they are.
-    #[schemars(required)]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) secret: Option<SecretSource>,
     /// The key is published at once, but signs only from this moment on.
@@ -322,13 +310,12 @@ pub(crate) struct JwtKey {
 /// A key of `ed25519` message signatures.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(extend("required" = ["id", "secret"]))]
 pub(crate) struct MessageKey {
     /// Name of the key: 1 to 64 letters, digits, `.`, `_` or `-`. Not secret.
-    #[schemars(required)]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) id: Option<String>,
     /// Where the key is found: PEM of a PKCS#8 private key for Ed25519.
-    #[schemars(required)]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) secret: Option<SecretSource>,
     /// The key is published at once, but signs only from this moment on.
@@ -365,7 +352,8 @@ pub(crate) struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        let crate::policy::Limits { target_bytes, head_bytes, head_fields } = crate::policy::Limits::default();
+        let crate::policy::Limits { target_bytes, head_bytes, head_fields } =
+            crate::policy::Limits::default();
         Self { target_bytes: Size(target_bytes as u64), head_bytes: Size(head_bytes as u64), head_fields }
     }
 }

@@ -8,9 +8,9 @@ use super::values::{Address, Cidr, MethodName, OneOrMany, Size, Span, Switch};
 /// `[[listen]]`
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
+#[schemars(extend("required" = ["address"]))]
 pub(crate) struct Listen {
     /// Address and port.
-    #[schemars(required)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) address: Option<Address>,
     /// TLS; HTTP/2 is then offered beside HTTP/1.1. Default: in the clear.
@@ -25,13 +25,12 @@ pub(crate) struct Listen {
 /// TLS of a listener.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
+#[schemars(extend("required" = ["certificate", "key"]))]
 pub(crate) struct ListenTls {
     /// PEM file of the certificate, followed by its intermediates.
-    #[schemars(required)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) certificate: Option<String>,
     /// PEM file of the private key.
-    #[schemars(required)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) key: Option<String>,
 }
@@ -39,14 +38,13 @@ pub(crate) struct ListenTls {
 /// `[[upstream]]`
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
+#[schemars(extend("required" = ["name", "servers"]))]
 pub(crate) struct Upstream {
     /// Name: 1 to 64 letters, digits, `.`, `_` or `-`. It is the audience of this application's JWTs, goes into its
     /// HMAC key, and is a label in metrics.
-    #[schemars(required)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) name: Option<String>,
     /// `host:port` of each server; at least one.
-    #[schemars(required)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) servers: Option<Vec<String>>,
     /// TLS towards the servers: `true`, or a table with particulars. Default: in the clear.
@@ -166,6 +164,7 @@ impl Default for Health {
 /// `[[route]]`
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
+#[schemars(extend("required" = ["path", "upstream"]))]
 pub(crate) struct Route {
     /// Label in logs and metrics. Default: made of methods, host and path.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -174,13 +173,11 @@ pub(crate) struct Route {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) host: Option<OneOrMany>,
     /// Path; whole segments match: `/admin/` covers `/admin` and everything below it.
-    #[schemars(required)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) path: Option<String>,
     /// Methods that are served. Default: all but TRACE and CONNECT.
     pub(crate) methods: Vec<MethodName>,
     /// Name of the upstream.
-    #[schemars(required)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) upstream: Option<String>,
     /// What a request must bring: one word, or a table with several demands.
@@ -282,9 +279,9 @@ pub(crate) struct Websocket {
 /// Cross-origin answers.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
+#[schemars(extend("required" = ["origins"]))]
 pub(crate) struct Cors {
     /// Origins, such as `https://app.example.org`; at least one.
-    #[schemars(required)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) origins: Option<Vec<String>>,
     /// Whether a preflight request passes to the application although it brings no session.

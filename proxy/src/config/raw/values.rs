@@ -31,15 +31,8 @@ pub(crate) enum Format {
 }
 
 impl Format {
-    const ALL: [Self; 7] = [
-        Self::Span,
-        Self::SpanOrZero,
-        Self::Size,
-        Self::Cidr,
-        Self::Address,
-        Self::Moment,
-        Self::Method,
-    ];
+    const ALL: [Self; 7] =
+        [Self::Span, Self::SpanOrZero, Self::Size, Self::Cidr, Self::Address, Self::Moment, Self::Method];
 
     /// The format that a schema calls `name`.
     pub(crate) fn called(name: &str) -> Option<Self> {
@@ -91,7 +84,7 @@ impl Format {
 }
 
 /// A century: far beyond any use, far from where adding to a moment could overflow.
-const LONGEST_SPAN: Duration = Duration::from_secs(100 * 366 * 24 * 3600);
+const LONGEST_SPAN: Duration = Duration::from_hours(100 * 366 * 24);
 
 fn parse_span(text: &str) -> Option<Duration> {
     humantime::parse_duration(text).ok().filter(|span| *span <= LONGEST_SPAN)

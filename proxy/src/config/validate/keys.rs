@@ -1,9 +1,6 @@
 //! Judges `[keys]`: that what is needed is there, long enough, readable, and used for one purpose only.
 
-use rustls_pki_types::PrivatePkcs8KeyDer;
-use rustls_pki_types::pem::PemObject;
-
-use super::{Judge, NAME_EXPECTED, is_name};
+use super::{Judge, NAME_EXPECTED, is_name, variable_problem};
 use crate::config::problem::shown;
 use crate::config::raw;
 use crate::config::raw::traffic::{Sign, SignatureAlgorithm};
@@ -11,6 +8,7 @@ use crate::config::raw::values::SecretSource;
 use crate::config::snapshot::Keys;
 use crate::keys::{JwtAlgorithm, Key, SHORTEST_KEY, SigningKey};
 use crate::secret::Secret;
+use crate::signing::keyring::Keyring;
 
 impl Judge<'_> {
     pub(super) fn keys(&mut self, file: &raw::File) -> Keys {
@@ -21,7 +19,7 @@ impl Judge<'_> {
             sealing: self.symmetric("keys.sealing", &raw.sealing),
             hmac: self.symmetric("keys.hmac", &raw.hmac),
             jwt: self.jwt_keys(&raw.jwt),
-            message: self.message_keys(&raw.message),
+            message: self.message_keys(&raw.message, &raw.jwt),
             fernet: self.fernet(&raw.fernet),
         };
         self.one_purpose_each(&keys);
@@ -30,7 +28,7 @@ impl Judge<'_> {
     }
 
     fn symmetric(&mut self, list: &str, raw: &[raw::SymmetricKey]) -> Vec<Key> {
-        self.unique_ids(list, raw.iter().map(|key| key.id.as_deref()));
+        self.unique_ids(list, &[], raw.iter().map(|key| key.id.as_deref()));
         let mut keys = Vec::with_capacity(raw.len());
         for (index, key) in raw.iter().enumerate() {
             let at = format!("{list}[{index}].secret");
@@ -42,7 +40,7 @@ impl Judge<'_> {
     }
 
     fn jwt_keys(&mut self, raw: &[raw::JwtKey]) -> Vec<SigningKey> {
-        self.unique_ids("keys.jwt", raw.iter().map(|key| key.id.as_deref()));
+        self.unique_ids("keys.jwt", &[], raw.iter().map(|key| key.id.as_deref()));
         let mut keys = Vec::with_capacity(raw.len());
         for (index, key) in raw.iter().enumerate() {
             let at = format!("keys.jwt[{index}].secret");
@@ -53,23 +51,29 @@ impl Judge<'_> {
                 Some(raw::Algorithm::Hs256) => JwtAlgorithm::Hs256,
                 None => continue,
             };
-            self.fits_algorithm(&at, &secret, algorithm);
             let id = key.id.clone().unwrap_or_default();
-            keys.push(SigningKey { id, algorithm, secret, active_from: key.active_from.as_ref().map(|m| m.0) });
+            let key =
+                SigningKey { id, algorithm, secret, active_from: key.active_from.as_ref().map(|m| m.0) };
+            self.fits_algorithm(&at, &key);
+            keys.push(key);
         }
         keys
     }
 
-    fn message_keys(&mut self, raw: &[raw::MessageKey]) -> Vec<SigningKey> {
-        self.unique_ids("keys.message", raw.iter().map(|key| key.id.as_deref()));
+    fn message_keys(&mut self, raw: &[raw::MessageKey], jwt: &[raw::JwtKey]) -> Vec<SigningKey> {
+        // Both kinds are published in one JWKS.
+        let others: Vec<&str> = jwt.iter().filter_map(|key| key.id.as_deref()).collect();
+        self.unique_ids("keys.message", &others, raw.iter().map(|key| key.id.as_deref()));
         let mut keys = Vec::with_capacity(raw.len());
         for (index, key) in raw.iter().enumerate() {
             let at = format!("keys.message[{index}].secret");
             let Some(secret) = self.secret_if_given(&at, key.secret.as_ref()) else { continue };
             let algorithm = JwtAlgorithm::EdDsa;
-            self.fits_algorithm(&at, &secret, algorithm);
             let id = key.id.clone().unwrap_or_default();
-            keys.push(SigningKey { id, algorithm, secret, active_from: key.active_from.as_ref().map(|m| m.0) });
+            let key =
+                SigningKey { id, algorithm, secret, active_from: key.active_from.as_ref().map(|m| m.0) };
+            self.fits_algorithm(&at, &key);
+            keys.push(key);
         }
         keys
     }
@@ -90,7 +94,7 @@ impl Judge<'_> {
             let secret = Secret::from(value.trim_end());
             if !is_fernet_key(&secret) {
                 self.tell(
-                    self.variable_problem(VARIABLE, "keys.fernet", "this is not a Fernet key").expected(EXPECTED),
+                    variable_problem(VARIABLE, "keys.fernet", "this is not a Fernet key").expected(EXPECTED),
                 );
             }
             keys.push(secret);
@@ -102,8 +106,8 @@ impl Judge<'_> {
         source.and_then(|source| self.secret(key, source))
     }
 
-    fn unique_ids<'i>(&mut self, list: &str, ids: impl Iterator<Item = Option<&'i str>>) {
-        let mut seen: Vec<&str> = Vec::new();
+    fn unique_ids<'i>(&mut self, list: &str, others: &[&'i str], ids: impl Iterator<Item = Option<&'i str>>) {
+        let mut seen: Vec<&str> = others.to_vec();
         for (index, id) in ids.enumerate() {
             let Some(id) = id else { continue };
             let key = format!("{list}[{index}].id");
@@ -111,8 +115,8 @@ impl Judge<'_> {
                 let problem = self.problem(&key, "this cannot be the id of a key");
                 self.tell(problem.found(shown(id)).expected(NAME_EXPECTED));
             } else if seen.contains(&id) {
-                let problem = self.problem(&key, format!("`{list}` has two keys of the same id"));
-                self.tell(problem.found(shown(id)).expected("an id of its own for each key of a list"));
+                let problem = self.problem(&key, "two keys have the same id");
+                self.tell(problem.found(shown(id)).expected("an id of its own for each key"));
             }
             seen.push(id);
         }
@@ -130,19 +134,23 @@ impl Judge<'_> {
         }
     }
 
-    fn fits_algorithm(&mut self, key: &str, secret: &Secret, algorithm: JwtAlgorithm) {
-        if algorithm == JwtAlgorithm::Hs256 {
-            return self.long_enough(key, secret);
+    fn fits_algorithm(&mut self, at: &str, key: &SigningKey) {
+        if key.algorithm == JwtAlgorithm::Hs256 {
+            return self.long_enough(at, &key.secret);
         }
-        if !is_private_key(secret, algorithm) {
-            let (curve, name) = match algorithm {
+        // The id has been judged; under another one only the secret can be at fault.
+        let key = SigningKey { id: "key".to_owned(), ..key.clone() };
+        if Keyring::new(&[], std::slice::from_ref(&key)).is_err() {
+            let (curve, name) = match key.algorithm {
                 JwtAlgorithm::Es256 => ("P-256", "ES256"),
                 JwtAlgorithm::EdDsa | JwtAlgorithm::Hs256 => ("Ed25519", "EdDSA"),
             };
             self.tell(
-                self.problem(key, format!("the secret of `{key}` is not a private key for {name}"))
+                self.problem(at, format!("the secret of `{at}` is not a private key for {name}"))
                     .found("something else (not shown)")
-                    .expected(format!("PEM of a PKCS#8 private key on {curve} (\"-----BEGIN PRIVATE KEY-----\")"))
+                    .expected(format!(
+                        "PEM of a PKCS#8 private key on {curve} (\"-----BEGIN PRIVATE KEY-----\")"
+                    ))
                     .hint(format!("`countersign key new jwt --algorithm {name}` makes one")),
             );
         }
@@ -170,7 +178,11 @@ impl Judge<'_> {
                 } else {
                     self.problem(list, format!("`{list}` and `{other}` share a secret"))
                 };
-                self.tell(problem.expected("a secret of its own for each key").hint("`countersign key new` makes one"));
+                self.tell(
+                    problem
+                        .expected("a secret of its own for each key")
+                        .hint("`countersign key new` makes one"),
+                );
             }
         }
     }
@@ -188,7 +200,12 @@ impl Judge<'_> {
         let message = Sign::HttpMessageSignature;
         let asking = [
             ("hmac", "hmac", file.keys.hmac.is_empty(), wants(message, Some(SignatureAlgorithm::HmacSha256))),
-            ("message", "message", file.keys.message.is_empty(), wants(message, Some(SignatureAlgorithm::Ed25519))),
+            (
+                "message",
+                "message",
+                file.keys.message.is_empty(),
+                wants(message, Some(SignatureAlgorithm::Ed25519)),
+            ),
             ("jwt", "jwt", file.keys.jwt.is_empty(), wants(Sign::Jwt, None)),
         ];
         for (name, kind, absent, upstream) in asking {
@@ -199,7 +216,11 @@ impl Judge<'_> {
         }
         let opens = file.route.iter().position(|route| route.platform_authorization);
         if let Some(index) = opens.filter(|_| file.keys.sealing.is_empty() && no_fernet) {
-            self.needed("sealing", &format!("`route[{index}].platform_authorization` opens credentials with it"), "sealing");
+            self.needed(
+                "sealing",
+                &format!("`route[{index}].platform_authorization` opens credentials with it"),
+                "sealing",
+            );
         }
     }
 
@@ -216,19 +237,4 @@ impl Judge<'_> {
 fn is_fernet_key(secret: &Secret) -> bool {
     use base64::Engine;
     base64::engine::general_purpose::URL_SAFE.decode(secret.expose()).is_ok_and(|key| key.len() == 32)
-}
-
-fn is_private_key(secret: &Secret, algorithm: JwtAlgorithm) -> bool {
-    use ring::rand::SystemRandom;
-    use ring::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, Ed25519KeyPair};
-    let Ok(der) = PrivatePkcs8KeyDer::from_pem_slice(secret.expose()) else { return false };
-    let der = der.secret_pkcs8_der();
-    match algorithm {
-        // Other tools write the key without its public half, which version 1 of PKCS#8 does not have.
-        JwtAlgorithm::EdDsa => Ed25519KeyPair::from_pkcs8_maybe_unchecked(der).is_ok(),
-        JwtAlgorithm::Es256 => {
-            EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, der, &SystemRandom::new()).is_ok()
-        }
-        JwtAlgorithm::Hs256 => false,
-    }
 }

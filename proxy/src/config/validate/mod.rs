@@ -10,7 +10,7 @@ mod traffic;
 use std::path::PathBuf;
 
 use super::Environment;
-use super::document::Places;
+use super::document::{Places, read_bounded};
 use super::problem::{Place, Problem, Problems, shown};
 use super::raw;
 use super::raw::values::SecretSource;
@@ -38,11 +38,11 @@ pub(super) fn snapshot(
     let reserved_path = judge.reserved_path(file.reserved_path.as_deref());
     let routes = judge.routes(file, &reserved_path);
     let keys = judge.keys(file);
+    let any_tls = file.listen.iter().any(|listen| listen.tls.is_some());
     let public_scheme = match file.public_scheme {
         Some(raw::Scheme::Https) => Scheme::Https,
-        Some(raw::Scheme::Http) => Scheme::Http,
-        None if file.listen.iter().any(|listen| listen.tls.is_some()) => Scheme::Https,
-        None => Scheme::Http,
+        None if any_tls => Scheme::Https,
+        Some(raw::Scheme::Http) | None => Scheme::Http,
     };
     let session = judge.session(&file.session, public_scheme);
     let upstream_positions =
@@ -104,12 +104,6 @@ impl Judge<'_> {
         (self.environment)(name).filter(|value| !value.is_empty())
     }
 
-    /// A problem with the value of an environment variable.
-    fn variable_problem(&self, name: &str, key: &str, what: &str) -> Problem {
-        let place = Place { file: format!("environment variable {name}"), ..Place::default() };
-        Problem::error(place, key, what)
-    }
-
     /// The path that `written` means at `key`: relative ones begin at the directory of the file that says them.
     fn path(&self, key: &str, written: &str) -> PathBuf {
         self.places.directory(key).join(written)
@@ -159,13 +153,7 @@ impl Judge<'_> {
     /// The content of a file that the configuration names.
     fn read(&mut self, key: &str, written: &str) -> Option<Vec<u8>> {
         let path = self.path(key, written);
-        let content = std::fs::metadata(&path).and_then(|about| {
-            if about.len() > LARGEST_FILE {
-                return Err(std::io::Error::other(format!("it is larger than {LARGEST_FILE} bytes")));
-            }
-            std::fs::read(&path)
-        });
-        match content {
+        match read_bounded(&path, LARGEST_FILE) {
             Ok(content) => Some(content),
             Err(error) => {
                 self.tell(
@@ -310,6 +298,12 @@ impl Judge<'_> {
         }
         issuer.to_owned()
     }
+}
+
+/// A problem with the value of an environment variable.
+fn variable_problem(name: &str, key: &str, what: &str) -> Problem {
+    let place = Place { file: format!("environment variable {name}"), ..Place::default() };
+    Problem::error(place, key, what)
 }
 
 /// One newline at the end comes from the editor, not from the secret.

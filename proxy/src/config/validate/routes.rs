@@ -11,12 +11,13 @@ use crate::config::problem::{Problem, shown};
 use crate::config::raw;
 use crate::config::raw::traffic as written;
 use crate::config::raw::traffic::{Require, RequireWord};
-use crate::config::raw::values::Switch;
+use crate::config::raw::values::{OneOrMany, Switch};
 use crate::policy::route::{Found, Overlap, RouteTable};
 use crate::policy::target::Target;
 use crate::policy::{Cors, Demands, Requirement, Route};
 
-const ORIGIN_EXPECTED: &str = "scheme and host, such as \"https://app.example.org\", without path and in lower case";
+const ORIGIN_EXPECTED: &str =
+    "scheme and host, such as \"https://app.example.org\", without path and in lower case";
 const PATH_EXPECTED: &str = "a path that begins with `/`, without `?`, `#`, `%`-escapes that mean a plain character, \
                              `//`, `.` or `..`";
 
@@ -40,15 +41,9 @@ impl Judge<'_> {
         for (index, raw) in file.route.iter().enumerate() {
             let key = format!("route[{index}]");
             self.upstream_of_route(&key, raw, &file.upstream);
+            let hosts = self.hosts(&key, raw);
             let Some(route) = self.route(&key, raw, reserved) else { continue };
-            let hosts = raw.host.as_ref().map(|hosts| hosts.as_slice());
-            match hosts {
-                None => routes.push(route),
-                Some(hosts) => {
-                    let hosts = hosts.iter().map(|host| Some(host.to_lowercase()));
-                    routes.extend(hosts.map(|host| Route { host, ..route.clone() }));
-                }
-            }
+            routes.extend(hosts.into_iter().map(|host| Route { host, ..route.clone() }));
             origins.resize(routes.len(), index);
         }
         self.unique_names(file, &routes, &origins);
@@ -98,10 +93,10 @@ impl Judge<'_> {
     }
 
     fn route(&mut self, key: &str, raw: &written::Route, reserved: &str) -> Option<Route> {
-        self.hosts(key, raw);
         for (name, path) in [("login", &raw.login), ("choose_platform", &raw.choose_platform)] {
             if let Some(path) = path.as_deref().filter(|path| !is_canonical_path(path)) {
-                let problem = self.problem(&format!("{key}.{name}"), format!("`{name}` is not a path of this site"));
+                let problem =
+                    self.problem(&format!("{key}.{name}"), format!("`{name}` is not a path of this site"));
                 self.tell(problem.found(shown(path)).expected(PATH_EXPECTED));
             }
         }
@@ -151,31 +146,42 @@ impl Judge<'_> {
         let below_reserved = path.starts_with(reserved) || path == reserved.trim_end_matches('/');
         if below_reserved {
             self.tell(
-                self.problem(key, "this path is reserved for the proxy's own endpoints, so the route is never reached")
-                    .found(shown(path))
-                    .expected(format!("a path outside {}", shown(reserved)))
-                    .hint("`reserved_path` moves the proxy's own endpoints"),
+                self.problem(
+                    key,
+                    "this path is reserved for the proxy's own endpoints, so the route is never reached",
+                )
+                .found(shown(path))
+                .expected(format!("a path outside {}", shown(reserved)))
+                .hint("`reserved_path` moves the proxy's own endpoints"),
             );
         }
         !below_reserved
     }
 
-    fn hosts(&mut self, key: &str, raw: &written::Route) {
-        let Some(hosts) = raw.host.as_ref().map(|hosts| hosts.as_slice()) else { return };
+    /// The hosts of a route, lower case; `None` alone is every host.
+    fn hosts(&mut self, key: &str, raw: &written::Route) -> Vec<Option<String>> {
+        let Some(hosts) = raw.host.as_ref().map(OneOrMany::as_slice) else { return vec![None] };
         if hosts.is_empty() {
             let problem = self.problem(&format!("{key}.host"), "a route for no host is never reached");
             self.tell(problem.found("an empty list").expected("a host, or no `host` for every host"));
         }
-        for (index, host) in hosts.iter().enumerate() {
+        let mut fit = Vec::with_capacity(hosts.len());
+        for (index, written) in hosts.iter().enumerate() {
             let key = if hosts.len() == 1 { format!("{key}.host") } else { format!("{key}.host[{index}]") };
-            if !is_host_pattern(&host.to_lowercase()) {
-                let problem = self.problem(&key, "this is not a host").found(shown(host));
-                self.tell(problem.expected("a host without port, such as \"app.example.org\" or \"*.example.org\""));
-            } else if hosts[..index].iter().any(|other| other.eq_ignore_ascii_case(host)) {
-                let problem = self.problem(&key, "this host is named twice").found(shown(host));
+            let host = Some(written.to_lowercase());
+            if !host.as_deref().is_some_and(is_host_pattern) {
+                let problem = self.problem(&key, "this is not a host").found(shown(written));
+                self.tell(
+                    problem.expected("a host without port, such as \"app.example.org\" or \"*.example.org\""),
+                );
+            } else if fit.contains(&host) {
+                let problem = self.problem(&key, "this host is named twice").found(shown(written));
                 self.tell(problem.expected("each host once"));
+            } else {
+                fit.push(host);
             }
         }
+        fit
     }
 
     fn requirement(&mut self, key: &str, require: &Require) -> Requirement {
@@ -212,7 +218,8 @@ impl Judge<'_> {
                 matches!(url.scheme(), "http" | "https") && url.origin().ascii_serialization() == *origin
             });
             if !is_origin {
-                let problem = self.problem(&format!("{key}[{index}]"), "this is not an origin").found(shown(origin));
+                let problem =
+                    self.problem(&format!("{key}[{index}]"), "this is not an origin").found(shown(origin));
                 self.tell(problem.expected(ORIGIN_EXPECTED));
             }
         }
@@ -220,7 +227,10 @@ impl Judge<'_> {
 
     fn unique_names(&mut self, file: &raw::File, routes: &[Route], origins: &[usize]) {
         let mut seen: HashMap<&str, usize> = HashMap::new();
-        for (route, origin) in routes.iter().zip(origins) {
+        for (index, (route, origin)) in routes.iter().zip(origins).enumerate() {
+            if index > 0 && origins[index - 1] == *origin {
+                continue;
+            }
             let first = *seen.entry(&route.name).or_insert(*origin);
             // Names that were made from equal hosts and paths are told as an overlap.
             let is_written = file.route.get(*origin).is_some_and(|raw| raw.name.is_some());
@@ -229,10 +239,15 @@ impl Judge<'_> {
                 let problem = self.problem(&format!("route[{origin}].name"), "two routes have the same name");
                 self.tell(problem.found(format!("{}, also at {other}", shown(&route.name))));
             }
-            let is_label = !route.name.is_empty() && route.name.len() <= 200 && !route.name.chars().any(char::is_control);
+            let is_label = !route.name.is_empty()
+                && route.name.len() <= 200
+                && !route.name.chars().any(char::is_control);
             if is_written && !is_label {
-                let problem = self.problem(&format!("route[{origin}].name"), "this cannot be the name of a route");
-                self.tell(problem.found(shown(&route.name)).expected("1 to 200 bytes without control characters"));
+                let problem =
+                    self.problem(&format!("route[{origin}].name"), "this cannot be the name of a route");
+                self.tell(
+                    problem.found(shown(&route.name)).expected("1 to 200 bytes without control characters"),
+                );
             }
         }
     }
@@ -249,10 +264,15 @@ impl Judge<'_> {
                 _ => None,
             };
             if let Some((target, _)) = route.login.as_deref().and_then(demands) {
-                let problem = self.problem(&format!("route[{origin}].login"), "the login page itself asks for a session");
+                let problem = self
+                    .problem(&format!("route[{origin}].login"), "the login page itself asks for a session");
                 self.tell(
                     problem
-                        .found(format!("{}, served by the route {}", shown(route.login.as_deref().unwrap_or_default()), shown(&target.name)))
+                        .found(format!(
+                            "{}, served by the route {}",
+                            shown(route.login.as_deref().unwrap_or_default()),
+                            shown(&target.name)
+                        ))
                         .expected("a path whose route has `require = \"nothing\"` or \"optional\""),
                 );
             }
@@ -264,8 +284,14 @@ impl Judge<'_> {
                 );
                 self.tell(
                     problem
-                        .found(format!("{}, served by the route {}", shown(route.choose_platform.as_deref().unwrap_or_default()), shown(&target.name)))
-                        .expected("a path whose route asks for no more than a session"),
+                        .found(format!(
+                            "{}, served by the route {}",
+                            shown(route.choose_platform.as_deref().unwrap_or_default()),
+                            shown(&target.name)
+                        ))
+                        .expected("a path whose route asks for no more than a session")
+                        .hint("add a route for it with `require = \"session\"`, or the browser goes round for ever")
+                        .as_warning(),
                 );
             }
         }
@@ -274,16 +300,18 @@ impl Judge<'_> {
     fn what_seems_forgotten(&mut self, file: &raw::File) {
         if file.route.is_empty() {
             let problem = self.problem("route", "there is no route: every request is answered with 404");
-            self.tell(problem.hint("add a `[[route]]`").as_warning());
+            self.tell_missing(problem.hint("add a `[[route]]`").as_warning());
         } else if !file.route.iter().any(|route| route.session_authority) {
             let problem = self.problem("route", "no route is a `session_authority`: nobody can log in");
-            self.tell(problem.hint("set `session_authority = true` on the route of the login page").as_warning());
+            self.tell_missing(
+                problem.hint("set `session_authority = true` on the route of the login page").as_warning(),
+            );
         }
         for (index, upstream) in file.upstream.iter().enumerate() {
             let Some(name) = upstream.name.as_deref() else { continue };
             if !file.route.iter().any(|route| route.upstream.as_deref() == Some(name)) {
                 let problem = self.problem(&format!("upstream[{index}]"), "no route leads to this upstream");
-                self.tell(problem.found(shown(name)).as_warning());
+                self.tell_missing(problem.found(shown(name)).as_warning());
             }
         }
     }
@@ -312,7 +340,8 @@ fn is_host_pattern(host: &str) -> bool {
     }
     let name = host.strip_prefix("*.").unwrap_or(host);
     let is_label = |label: &str| {
-        (1..=63).contains(&label.len()) && label.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
+        (1..=63).contains(&label.len())
+            && label.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
     };
     name.len() <= 253 && name.split('.').all(is_label)
 }

@@ -2,7 +2,7 @@
 
 use url::Url;
 
-use super::Judge;
+use super::{Judge, variable_problem};
 use crate::config::problem::shown;
 use crate::config::raw;
 use crate::config::raw::values::{SecretText, Switch};
@@ -56,9 +56,11 @@ impl Judge<'_> {
 
     fn redis_by_url(&mut self, raw: &raw::Store, url: &SecretText) -> RedisSettings {
         let mut settings = empty_redis();
-        for (name, _) in REDIS_KEYS.iter().zip(given_redis_keys(raw)).filter(|(name, given)| {
-            *given && !matches!(**name, "url" | "tls")
-        }) {
+        for (name, _) in REDIS_KEYS
+            .iter()
+            .zip(given_redis_keys(raw))
+            .filter(|(name, given)| *given && !matches!(**name, "url" | "tls"))
+        {
             let key = format!("store.{name}");
             let problem = self.problem(&key, format!("`{key}` is set beside `store.url`"));
             self.tell(problem.expected("either the URL or its parts"));
@@ -96,9 +98,8 @@ impl Judge<'_> {
         }
         settings.host = host.unwrap_or_default();
         settings.port = raw.port.or_else(|| self.number_variable("REDIS_PORT", "store.port")).unwrap_or(6379);
-        let database = raw.database.or_else(|| {
-            self.number_variable::<u16>("REDIS_DB", "store.database").map(i64::from)
-        });
+        let database =
+            raw.database.or_else(|| self.number_variable::<u16>("REDIS_DB", "store.database").map(i64::from));
         settings.database = database.unwrap_or(0);
         settings.username.clone_from(&raw.username);
         settings.password = match &raw.password {
@@ -118,7 +119,7 @@ impl Judge<'_> {
         let value = self.variable(name)?;
         let number = value.trim().parse().ok();
         if number.is_none() {
-            let problem = self.variable_problem(name, key, "this is not a number that fits here");
+            let problem = variable_problem(name, key, "this is not a number that fits here");
             self.tell(problem.found(shown(&value)).expected("an integer from 0 to 65535"));
         }
         number
@@ -130,7 +131,7 @@ impl Judge<'_> {
             "true" | "1" | "yes" | "on" => true,
             "false" | "0" | "no" | "off" => false,
             _ => {
-                let problem = self.variable_problem(name, key, "this is neither true nor false");
+                let problem = variable_problem(name, key, "this is neither true nor false");
                 self.tell(problem.found(shown(&value)).expected("`true` or `false`"));
                 false
             }
@@ -159,7 +160,8 @@ impl Judge<'_> {
 
     fn postgres(&mut self, raw: &raw::Directory) -> directory::Kind {
         if raw.path.is_some() {
-            let problem = self.problem("directory.path", "`directory.path` means nothing to a postgres directory");
+            let problem =
+                self.problem("directory.path", "`directory.path` means nothing to a postgres directory");
             self.tell(problem.hint("set `kind = \"sqlite\"`, or take the key out"));
         }
         let Some(url) = &raw.url else {
@@ -169,7 +171,9 @@ impl Judge<'_> {
             );
             return directory::Kind::Sqlite(None);
         };
-        let Some(secret) = self.secret_text("directory.url", url) else { return directory::Kind::Sqlite(None) };
+        let Some(secret) = self.secret_text("directory.url", url) else {
+            return directory::Kind::Sqlite(None);
+        };
         let parsed = secret.expose_text().ok().and_then(|text| Url::parse(text.trim()).ok());
         if !parsed.is_some_and(|url| matches!(url.scheme(), "postgres" | "postgresql")) {
             self.tell(
@@ -183,7 +187,8 @@ impl Judge<'_> {
 
     fn sqlite(&mut self, raw: &raw::Directory) -> directory::Kind {
         if raw.url.is_some() {
-            let problem = self.problem("directory.url", "`directory.url` means nothing to a sqlite directory");
+            let problem =
+                self.problem("directory.url", "`directory.url` means nothing to a sqlite directory");
             self.tell(problem.hint("set `kind = \"postgres\"`, or write `path`"));
         }
         match raw.path.as_deref().unwrap_or(raw::DEFAULT_SQLITE_PATH) {
@@ -205,7 +210,9 @@ impl Judge<'_> {
                     self.tell(
                         self.problem(key, "a password is written in the configuration")
                             .found("not shown")
-                            .expected("`{ env = \"NAME\" }` or `{ file = \"PATH\" }` for a URL with a password")
+                            .expected(
+                                "`{ env = \"NAME\" }` or `{ file = \"PATH\" }` for a URL with a password",
+                            )
                             .as_warning(),
                     );
                 }
@@ -253,7 +260,7 @@ fn parse_redis_url(secret: &Secret) -> Result<RedisSettings, &'static str> {
     let host = url.host_str().filter(|host| !host.is_empty()).ok_or("it names no host")?;
     let decoded = |text: &str| {
         let bytes = percent_encoding::percent_decode_str(text);
-        bytes.decode_utf8().map(|text| text.into_owned()).map_err(|_| "user or password is not UTF-8")
+        bytes.decode_utf8().map(std::borrow::Cow::into_owned).map_err(|_| "user or password is not UTF-8")
     };
     let database = match url.path().trim_start_matches('/') {
         "" => 0,

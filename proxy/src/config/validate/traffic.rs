@@ -109,7 +109,8 @@ impl Judge<'_> {
             );
         }
         if listeners.iter().any(|listener| collide(listener.address, address)) {
-            let problem = self.problem("admin.address", "the admin listener has the address of another listener");
+            let problem =
+                self.problem("admin.address", "the admin listener has the address of another listener");
             self.tell(problem.found(shown(&address.to_string())).expected("an address of its own"));
         }
         Admin { address, token }
@@ -178,7 +179,8 @@ impl Judge<'_> {
             let key = format!("{key}[{index}]");
             if !is_server(server) {
                 let problem = self.problem(&key, "this is not the address of a server");
-                let problem = problem.found(shown(server)).expected("`host:port`, such as \"127.0.0.1:5000\"");
+                let problem =
+                    problem.found(shown(server)).expected("`host:port`, such as \"127.0.0.1:5000\"");
                 self.tell(match server.split_once("://") {
                     Some(("https", _)) => problem.hint("leave the scheme out; for TLS, set `tls = true`"),
                     Some(_) => problem.hint("leave the scheme out"),
@@ -204,16 +206,22 @@ impl Judge<'_> {
             && !raw.sign.contains(&Sign::HttpMessageSignature)
         {
             self.tell(
-                self.problem(&format!("{key}.signature_algorithm"), "no message signature is sent to this upstream")
-                    .hint("add \"http-message-signature\" to `sign`, or take `signature_algorithm` out")
-                    .as_warning(),
+                self.problem(
+                    &format!("{key}.signature_algorithm"),
+                    "no message signature is sent to this upstream",
+                )
+                .hint("add \"http-message-signature\" to `sign`, or take `signature_algorithm` out")
+                .as_warning(),
             );
         }
         if raw.sign.is_empty() {
             self.tell(
-                self.problem(&format!("{key}.sign"), "nothing proves to this upstream that the context is ours")
-                    .hint("whoever reaches it without this proxy can claim to be anybody")
-                    .as_warning(),
+                self.problem(
+                    &format!("{key}.sign"),
+                    "nothing would prove to this upstream that the context is ours",
+                )
+                .found("an empty list")
+                .expected("\"http-message-signature\", \"jwt\" or both; nothing is forwarded unsigned"),
             );
         }
         if let Some(host) = raw.host.as_deref().filter(|host| !is_host_header(host)) {
@@ -221,7 +229,9 @@ impl Judge<'_> {
             self.tell(problem.found(shown(host)).expected("a host, perhaps with `:port`"));
         }
         let path = raw.health.as_ref().and_then(|health| health.path.as_deref());
-        if let Some(path) = path.filter(|path| !path.starts_with('/') || !path.bytes().all(|b| b.is_ascii_graphic())) {
+        if let Some(path) =
+            path.filter(|path| !path.starts_with('/') || !path.bytes().all(|b| b.is_ascii_graphic()))
+        {
             let problem = self.problem(&format!("{key}.health.path"), "this is not a path");
             self.tell(problem.found(shown(path)).expected("a path that begins with `/`, visible ASCII"));
         }
