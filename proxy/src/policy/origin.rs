@@ -1,8 +1,10 @@
 //! Which origins may do what: open a WebSocket with somebody's session (THREATS C11), ask before a cross-origin
 //! request, read our own answers. An origin that is missing, repeated or opaque (`null`) is never an allowed one.
 
-use http::header::{ACCESS_CONTROL_REQUEST_METHOD, CONTENT_LENGTH, ORIGIN, TRANSFER_ENCODING, UPGRADE};
-use http::{HeaderMap, HeaderName, Method, Version};
+use http::header::{
+    ACCESS_CONTROL_REQUEST_METHOD, CONNECTION, CONTENT_LENGTH, ORIGIN, TRANSFER_ENCODING, UPGRADE,
+};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Version};
 
 use super::host::Authority;
 use super::{Cors, Requirement, Route};
@@ -35,21 +37,17 @@ pub fn judge_upgrade(
     if parts.version != Version::HTTP_11 || asked().next().is_none() {
         return Ok(Upgrade::None);
     }
-    let names_websocket = |value: &http::HeaderValue| {
-        value
-            .as_bytes()
-            .split(|&b| b == b',')
-            .any(|name| name.trim_ascii().eq_ignore_ascii_case(b"websocket"))
-    };
-    if !asked().any(names_websocket) {
+    if !asked().any(|value| names(value, b"websocket")) {
         return Ok(Upgrade::Dropped);
     }
-    // One upgrade, on GET, without a body: whatever else is asked for, somebody hopes that two of us differ.
+    // One upgrade, on GET, without a body, and nominated: whatever else is asked for, somebody hopes that two of us
+    // differ. (Pingora adds a missing `Connection: Upgrade` by itself.)
     let alone =
         asked().count() == 1 && asked().all(|value| value.as_bytes().eq_ignore_ascii_case(b"websocket"));
     let has_body = parts.headers.contains_key(TRANSFER_ENCODING)
         || parts.headers.get(CONTENT_LENGTH).is_some_and(|length| length.as_bytes() != b"0");
-    if !route.websocket || !alone || parts.method != Method::GET || has_body {
+    let nominated = parts.headers.get_all(CONNECTION).iter().any(|value| names(value, b"upgrade"));
+    if !route.websocket || !alone || !nominated || parts.method != Method::GET || has_body {
         return Err(Reason::UpgradeRefused);
     }
     let anonymous = route.requirement == Requirement::Nothing;
@@ -58,6 +56,11 @@ pub fn judge_upgrade(
     } else {
         Err(Reason::ForeignOrigin)
     }
+}
+
+/// Whether a list of tokens holds this one.
+fn names(list: &HeaderValue, token: &[u8]) -> bool {
+    list.as_bytes().split(|&b| b == b',').any(|name| name.trim_ascii().eq_ignore_ascii_case(token))
 }
 
 fn may_open_websocket(headers: &HeaderMap, route: &Route, scheme: &str, authority: &Authority) -> bool {
@@ -138,7 +141,9 @@ mod tests {
 
     fn judge(method: &str, fields: &[(&str, &str)], route: &Route) -> Result<Upgrade, Reason> {
         let authority = Authority::parse(b"example.org").unwrap();
-        judge_upgrade(&parts(method, fields), route, "https", &authority)
+        let mut parts = parts(method, fields);
+        parts.headers.append(CONNECTION, HeaderValue::from_static("keep-alive, Upgrade"));
+        judge_upgrade(&parts, route, "https", &authority)
     }
 
     #[test]
@@ -186,6 +191,9 @@ mod tests {
         ] {
             assert_eq!(judge(method, fields, &open), Err(Reason::UpgradeRefused), "{method} {fields:?}");
         }
+        let authority = Authority::parse(b"example.org").unwrap();
+        let not_nominated = parts("GET", &[("upgrade", "websocket"), ("connection", "close")]);
+        assert_eq!(judge_upgrade(&not_nominated, &open, "https", &authority), Err(Reason::UpgradeRefused));
         let closed = route(false, Requirement::Nothing);
         assert_eq!(judge("GET", &[("upgrade", "websocket")], &closed), Err(Reason::UpgradeRefused));
     }

@@ -9,6 +9,7 @@ use http::Method;
 use super::Overlap;
 use super::path::{Folded, depth, of_route, prefixes};
 use crate::policy::Route;
+use crate::policy::host::Authority;
 use crate::policy::target::Target;
 
 /// Ties, routes under the reserved path, and routes whose path no accepted request can have.
@@ -60,6 +61,12 @@ pub(super) fn report(routes: &[Arc<Route>]) -> Vec<Overlap> {
 
 fn unreachable(route: &Route, reserved: &str) -> Option<String> {
     let name = &route.name;
+    if let Some(host) = route.host.as_deref().filter(|host| !is_host(host)) {
+        let host = host.escape_debug();
+        return Some(format!(
+            "route `{name}`: no accepted request can have the host `{host}` (no port, at most `*.` in front)"
+        ));
+    }
     let path = percent_encoding::utf8_percent_encode(&route.path, percent_encoding::CONTROLS).to_string();
     let reachable =
         path.starts_with('/') && !path.contains('?') && Target::parse(path.as_bytes(), usize::MAX).is_ok();
@@ -74,6 +81,13 @@ fn unreachable(route: &Route, reserved: &str) -> Option<String> {
     inside.then(|| {
         format!("route `{name}`: its path lies under the reserved path `{reserved}`, which comes first")
     })
+}
+
+/// A host as requests have it, in its one spelling but for case, or `*.` and the end of one.
+fn is_host(host: &str) -> bool {
+    let end = host.strip_prefix("*.").unwrap_or(host);
+    Authority::parse(end.as_bytes())
+        .is_ok_and(|authority| authority.as_str().eq_ignore_ascii_case(end) && authority.port().is_none())
 }
 
 fn is_tie(one: &Route, other: &Route) -> bool {

@@ -213,6 +213,9 @@ fn ties_and_unreachable_routes_are_refused_with_their_indices() {
         build(&["/a/../b", "/a//b", "/a?b", "/a%2fb", "/a%zz"]),
         [(0, 0), (1, 1), (2, 2), (3, 3), (4, 4)]
     );
+    let whole = [(0, 0), (1, 1), (2, 2), (3, 3), (4, 4)];
+    assert_eq!(build(&["*example.org/", "a:80/", "a.*/", "*/", "a../"]), whole);
+    assert_eq!(build(&["[::1]/", "127.0.0.1/", "*.Example.org/", "x_y/"]), []);
 }
 
 #[test]
