@@ -54,7 +54,7 @@ fn all_problems_are_told_at_once_and_nothing_listens() {
             "twelve hours",
             "A_VARIABLE_THAT_IS_NOT_SET",
             "servers",
-            "`ap`",
+            "\"ap\"",
             "no-slash",
             "sesion",
             "broken.toml:",

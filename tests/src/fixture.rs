@@ -61,7 +61,7 @@ fn user_row(stores: &Stores, id: &str, name: &str, roles: &str, active: bool) ->
 fn platform_row(id: &str, user: &str, name: &str, active: bool, default: bool) -> String {
     let name = name.replace('\'', "''");
     format!(
-        "INSERT INTO platforms (id, user_id, kind, name, url, active, is_default) \
+        "INSERT INTO platforms (id, user_id, type, name, url, active, is_default) \
          VALUES ('{id}', '{user}', 'mastodon', '{name}', 'https://{id}.example', {active}, {default});\n"
     )
 }
