@@ -99,14 +99,15 @@ fn signer(message: Option<MessageAlgorithm>, token: Option<JwtAlgorithm>, jwt_ca
         })
         .collect();
     let root = generate(JwtAlgorithm::Hs256).expect("the system has randomness");
-    let keyring =
-        Keyring::new(&[Key { id: "h1".into(), secret: root }], &keys).expect("generated keys parse");
+    let keyring = Arc::new(
+        Keyring::new(&[Key { id: "h1".into(), secret: root }], &keys).expect("generated keys parse"),
+    );
     Signer::new(&SignerSettings {
         upstream: "captions".into(),
         issuer: "countersign".into(),
         names: Arc::new(names()),
-        message_keys: Arc::clone(&Arc::new(keyring)),
-        token_keys: Arc::new(keyring),
+        message_keys: Arc::clone(&keyring),
+        token_keys: keyring,
         message_signature: message,
         jwt: token.is_some(),
         message_lifetime: MESSAGE_LIFETIME,

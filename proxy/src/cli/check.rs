@@ -53,7 +53,10 @@ fn connections(snapshot: &Snapshot, out: &mut dyn Write) -> anyhow::Result<()> {
         }
     }
     if failed > 0 {
-        anyhow::bail!("{failed} of {} neighbours failed; start or correct what is named above", findings.len());
+        anyhow::bail!(
+            "{failed} of {} neighbours failed; start or correct what is named above",
+            findings.len()
+        );
     }
     Ok(())
 }

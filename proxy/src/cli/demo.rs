@@ -22,7 +22,8 @@ pub(super) fn demo(
     log_requests: bool,
     out: &mut dyn Write,
 ) -> anyhow::Result<()> {
-    let listener = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("binding the application")?;
+    let listener =
+        std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("binding the application")?;
     let addresses = Addresses { listen, admin: admin_listen, application: listener.local_addr()? };
     let made = demo::config::make(&addresses)?;
     let snapshot = config::parse(&made.text, "demo.toml", &|name| made.environment(name))?;

@@ -50,6 +50,8 @@ pub struct Snapshot {
     pub jwt_lifetime: Duration,
     /// The issuer of JWTs.
     pub jwt_issuer: String,
+    /// Whether the public keys are served on the public listeners as well.
+    pub public_jwks: bool,
     /// Path of the proxy's own endpoints; begins and ends with `/`.
     pub reserved_path: String,
     /// How browsers reach this proxy.

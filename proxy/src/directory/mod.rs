@@ -174,4 +174,6 @@ pub enum Kind {
     Sqlite(Option<PathBuf>),
 }
 
-pub async fn open(_s:&Settings) -> anyhow::Result<std::sync::Arc<dyn Directory>> { todo!() }
+pub async fn open(_s: &Settings) -> anyhow::Result<std::sync::Arc<dyn Directory>> {
+    todo!()
+}

@@ -23,7 +23,12 @@ pub struct OperatorState<'a> {
 
 /// Answers one request.
 #[must_use]
-pub fn answer(method: &Method, path: &str, headers: &HeaderMap, state: &OperatorState<'_>) -> Response<Bytes> {
+pub fn answer(
+    method: &Method,
+    path: &str,
+    headers: &HeaderMap,
+    state: &OperatorState<'_>,
+) -> Response<Bytes> {
     let reads = *method == Method::GET || *method == Method::HEAD;
     match path {
         "/jwks.json" | "/.well-known/jwks.json" => jwks::answer(state.jwks, method, headers),
@@ -39,7 +44,9 @@ pub fn answer(method: &Method, path: &str, headers: &HeaderMap, state: &Operator
             refused.headers_mut().insert(header::WWW_AUTHENTICATE, challenge);
             refused
         }
-        _ => plain(StatusCode::NOT_FOUND, "there is nothing here; try /live, /ready, /metrics or /jwks.json\n"),
+        _ => {
+            plain(StatusCode::NOT_FOUND, "there is nothing here; try /live, /ready, /metrics or /jwks.json\n")
+        }
     }
 }
 

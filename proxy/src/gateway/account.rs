@@ -29,7 +29,11 @@ pub(super) fn finish(session: &Session, state: &mut RequestState, metrics: &Metr
     }
 }
 
-fn facts<'a>(session: &'a Session, state: &'a RequestState, duration: std::time::Duration) -> RequestFacts<'a> {
+fn facts<'a>(
+    session: &'a Session,
+    state: &'a RequestState,
+    duration: std::time::Duration,
+) -> RequestFacts<'a> {
     let request = session.req_header();
     let admitted = state.admitted.as_ref();
     let context = admitted.and_then(|admitted| admitted.context.as_deref());
@@ -46,7 +50,9 @@ fn facts<'a>(session: &'a Session, state: &'a RequestState, duration: std::time:
         host: accepted.map_or("", |accepted| accepted.authority.as_str()),
         path: accepted.map_or("", |accepted| accepted.target.path()),
         route: state.route.as_ref().map(|route| route.name.as_str()),
-        upstream: admitted.filter(|_| state.attempts > 0).map(|admitted| admitted.upstream.settings.name.as_str()),
+        upstream: admitted
+            .filter(|_| state.attempts > 0)
+            .map(|admitted| admitted.upstream.settings.name.as_str()),
         attempts: state.attempts,
         outcome: state.outcome.as_str(),
         reason: state.reason.map(crate::reason::Reason::code),

@@ -115,12 +115,8 @@ impl Order {
         match &self.directive {
             Directive::Create { user, platform, actor } => {
                 let replaces = self.current().await?.map(|context| context.session.id);
-                let start = Start {
-                    user: user.clone(),
-                    platform: platform.clone(),
-                    actor: actor.clone(),
-                    replaces,
-                };
+                let start =
+                    Start { user: user.clone(), platform: platform.clone(), actor: actor.clone(), replaces };
                 let started = lifecycle.start(&start, &self.by).await?;
                 Ok(Some(cookie::set(settings, &started.token)))
             }

@@ -25,7 +25,9 @@ pub(super) fn reason(error: &Error, state: &RequestState) -> Reason {
 
 fn upstream(kind: &ErrorType) -> Reason {
     match kind {
-        ErrorType::ConnectTimedout | ErrorType::ReadTimedout | ErrorType::WriteTimedout => Reason::UpstreamTimeout,
+        ErrorType::ConnectTimedout | ErrorType::ReadTimedout | ErrorType::WriteTimedout => {
+            Reason::UpstreamTimeout
+        }
         ErrorType::TLSHandshakeTimedout => Reason::UpstreamTimeout,
         ErrorType::InvalidHTTPHeader | ErrorType::H1Error | ErrorType::H2Error => Reason::UpstreamMalformed,
         _ => Reason::UpstreamUnreachable,

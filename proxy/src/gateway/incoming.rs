@@ -58,4 +58,3 @@ fn keep_our_cookie_ours(answer: &mut ResponseHeader, name: &str) {
         let _ = answer.append_header(header::SET_COOKIE, other);
     }
 }
-

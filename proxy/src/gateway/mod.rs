@@ -102,7 +102,8 @@ impl Gateway {
         let route = match admit::route(&rules, accepted, request)? {
             Destination::Route(route) => route,
             Destination::Reserved(path) => {
-                return endpoints::public(&path, &request.method, &request.headers, rules.public_jwks()).map(Some);
+                return endpoints::public(&path, &request.method, &request.headers, rules.public_jwks())
+                    .map(Some);
             }
         };
         let route = Arc::clone(state.route.insert(route));
@@ -256,7 +257,12 @@ impl ProxyHttp for Gateway {
         error
     }
 
-    async fn fail_to_proxy(&self, session: &mut Session, error: &Error, state: &mut RequestState) -> FailToProxy {
+    async fn fail_to_proxy(
+        &self,
+        session: &mut Session,
+        error: &Error,
+        state: &mut RequestState,
+    ) -> FailToProxy {
         let reason = fault::reason(error, state);
         fault::report(error, reason, state, &self.metrics);
         state.refuse(reason);

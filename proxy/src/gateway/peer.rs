@@ -108,7 +108,11 @@ pub(super) fn certificate_authority(pem: &[u8]) -> Option<Arc<pingora::protocols
     use rustls_pki_types::CertificateDer;
     use rustls_pki_types::pem::PemObject;
     let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem)
-        .map(|der| der.map(|der| pingora::utils::tls::WrappedX509::new(der.to_vec(), pingora::utils::tls::parse_x509)))
+        .map(|der| {
+            der.map(|der| {
+                pingora::utils::tls::WrappedX509::new(der.to_vec(), pingora::utils::tls::parse_x509)
+            })
+        })
         .collect();
     certificates.ok().filter(|all| !all.is_empty()).map(Into::into)
 }

@@ -67,7 +67,8 @@ impl Rules {
     /// # Errors
     /// A key or certificate that cannot be parsed.
     pub fn build(snapshot: Snapshot) -> Result<Self, RulesError> {
-        let names = Names::of_settings(&snapshot.headers).map_err(|error| RulesError::Key(error.to_string()))?;
+        let names =
+            Names::of_settings(&snapshot.headers).map_err(|error| RulesError::Key(error.to_string()))?;
         let names = Arc::new(names);
         let keys = Keyrings::new(&snapshot).map_err(|error| RulesError::Key(error.to_string()))?;
         let mut upstreams = HashMap::new();
@@ -83,7 +84,7 @@ impl Rules {
 
     /// The public keys, where they are served to everybody.
     pub(super) fn public_jwks(&self) -> Option<&Jwks> {
-        Some(&*self.jwks)
+        self.snapshot.public_jwks.then_some(&*self.jwks)
     }
 
     /// The servers of every upstream, by upstream name.

@@ -64,7 +64,11 @@ impl Servers {
     }
 
     /// Resolves the names, tells the metric, and answers the task that keeps both up to date for ever.
-    pub async fn start(self: Arc<Self>, upstream: &str, metrics: &Metrics) -> impl Future<Output = ()> + use<> {
+    pub async fn start(
+        self: Arc<Self>,
+        upstream: &str,
+        metrics: &Metrics,
+    ) -> impl Future<Output = ()> + use<> {
         self.resolve().await;
         let gauge = metrics.upstream_healthy.with_label_values(&[upstream]);
         self.watch(move |healthy| gauge.set(i64::try_from(healthy).unwrap_or(i64::MAX)))

@@ -28,11 +28,8 @@ pub(super) fn service(
     metrics: &Arc<Metrics>,
     draining: &Arc<AtomicBool>,
 ) -> Service<HttpServer<Admin>> {
-    let admin = Admin {
-        rules: Arc::clone(current),
-        metrics: Arc::clone(metrics),
-        draining: Arc::clone(draining),
-    };
+    let admin =
+        Admin { rules: Arc::clone(current), metrics: Arc::clone(metrics), draining: Arc::clone(draining) };
     let mut service = Service::new("admin".to_owned(), HttpServer::new_app(admin));
     service.threads = Some(1);
     service.add_tcp(&rules.snapshot.admin.address.to_string());

@@ -43,8 +43,7 @@ fn keys(snapshot: &Snapshot) -> Finding {
 
 async fn store(snapshot: &Snapshot) -> Finding {
     let asked = async {
-        let store =
-            store::open(&snapshot.store, Arc::new(SystemClock)).map_err(|error| error.to_string())?;
+        let store = store::open(&snapshot.store, Arc::new(SystemClock)).map_err(|error| error.to_string())?;
         until_patience_ends(|| store.ping()).await.map_err(|error| error.to_string())
     };
     Finding { what: "store".to_owned(), result: asked.await }
@@ -59,7 +58,9 @@ async fn directory(snapshot: &Snapshot) -> Finding {
 }
 
 /// Connections are made in the background, so the first answers may be refusals.
-async fn until_patience_ends<E, A: Future<Output = Result<String, E>>>(ask: impl Fn() -> A) -> Result<String, E> {
+async fn until_patience_ends<E, A: Future<Output = Result<String, E>>>(
+    ask: impl Fn() -> A,
+) -> Result<String, E> {
     let end = Instant::now() + PATIENCE;
     loop {
         match ask().await {

@@ -23,8 +23,8 @@ use tokio::sync::OnceCell;
 
 use self::front::Front;
 use self::public::Public;
-use self::stores::{Farewell, Opener};
 pub use self::stores::Seed;
+use self::stores::{Farewell, Opener};
 use crate::clock::{Clock, SystemClock};
 use crate::config::Snapshot;
 use crate::config::snapshot::Listener;
@@ -146,11 +146,9 @@ impl Assembly {
         for listener in listeners {
             match &listener.tls {
                 None => service.add_tcp(&listener.address.to_string()),
-                Some(files) => service.add_tls_with_settings(
-                    &listener.address.to_string(),
-                    None,
-                    tls::settings(files)?,
-                ),
+                Some(files) => {
+                    service.add_tls_with_settings(&listener.address.to_string(), None, tls::settings(files)?)
+                }
             }
         }
         Ok(Public { service, opener: Arc::clone(&self.opener), prepare: Some(self.watch_upstreams()) })
@@ -200,7 +198,9 @@ pub fn server_conf() -> ServerConf {
 fn can_bind(address: std::net::SocketAddr) -> anyhow::Result<()> {
     match TcpListener::bind(address) {
         Ok(_) => Ok(()),
-        Err(error) => bail!("cannot listen on {address}: {error}; stop what uses it, or choose another address"),
+        Err(error) => {
+            bail!("cannot listen on {address}: {error}; stop what uses it, or choose another address")
+        }
     }
 }
 
@@ -212,7 +212,8 @@ fn harden() {
     if let Err(error) = setrlimit(Resource::Core, none) {
         tracing::warn!(%error, "cannot switch core dumps off");
     }
-    if let Err(error) = rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable) {
+    if let Err(error) = rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable)
+    {
         tracing::warn!(%error, "cannot make the process' memory private");
     }
 }

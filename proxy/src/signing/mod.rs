@@ -153,7 +153,8 @@ impl Signer {
             context_headers.push((self.names.of(ContextHeader::Jwt).clone(), token));
         }
         if let Some(message) = &self.message {
-            let signature = message.sign(&self.message_keys, outgoing, context_headers, input.request_id, now)?;
+            let signature =
+                message.sign(&self.message_keys, outgoing, context_headers, input.request_id, now)?;
             context_headers.extend(signature);
         }
         within_budget(context_headers, self.budget)

@@ -410,11 +410,14 @@ pub(crate) struct Jwt {
     pub(crate) lifetime: Span,
     /// The issuer (`iss`) that applications expect.
     pub(crate) issuer: String,
+    /// Whether the public keys are also served to everybody, as `jwks.json` below `reserved_path`. The admin listener
+    /// always serves them.
+    pub(crate) public_jwks: bool,
 }
 
 impl Default for Jwt {
     fn default() -> Self {
-        Self { lifetime: Span::from_secs(60), issuer: "countersign".to_owned() }
+        Self { lifetime: Span::from_secs(60), issuer: "countersign".to_owned(), public_jwks: false }
     }
 }
 

@@ -63,6 +63,7 @@ pub(super) fn snapshot(
         signature_lifetime: file.signature.lifetime.0,
         jwt_lifetime: file.jwt.lifetime.0,
         jwt_issuer: judge.issuer(&file.jwt.issuer),
+        public_jwks: file.jwt.public_jwks,
         reserved_path,
         public_scheme,
         log: match file.log.level {
