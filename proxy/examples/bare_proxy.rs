@@ -1,7 +1,7 @@
 //! Pingora with nothing in it: the reference that the benchmark compares Countersign with. Same version, same server
-//! settings, same allocator; `--system-allocator` takes the one of the platform, as Pingora comes out of the box.
+//! settings, same allocator.
 //!
-//! `bare_proxy LISTEN UPSTREAM [--system-allocator]`
+//! `bare_proxy LISTEN UPSTREAM`
 
 use std::net::SocketAddr;
 
@@ -26,7 +26,6 @@ impl ProxyHttp for Bare {
     }
 }
 
-#[cfg(not(feature = "system-allocator"))]
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 

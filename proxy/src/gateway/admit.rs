@@ -27,7 +27,8 @@ use crate::telemetry::Metrics;
 /// Step 1: the strict gate.
 pub(super) fn accept(session: &Session, rules: &Rules) -> Result<Accepted, Reason> {
     let request = session.req_header();
-    let raw_head = session.as_http1().map(|http1| http1.get_headers_raw_bytes());
+    let raw_head =
+        session.as_http1().map(pingora::protocols::http::v1::server::HttpSession::get_headers_raw_bytes);
     accept::accept(
         Head { parts: request, raw_target: request.raw_path(), raw_head: raw_head.as_deref() },
         &rules.snapshot.limits,
@@ -184,7 +185,7 @@ pub(super) fn admitted(
 }
 
 /// How long a client may be silent within a request, and how long it may take to read what it is sent.
-const CLIENT_SILENCE: Duration = Duration::from_secs(60);
+const CLIENT_SILENCE: Duration = Duration::from_mins(1);
 /// How long an idle connection is kept for the next request; Pingora would keep it for ever (PINGORA.md, pitfall 4).
 const KEEP_ALIVE_SECONDS: u64 = 60;
 /// How long the rest of a body is read after an early answer.

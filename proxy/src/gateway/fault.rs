@@ -14,8 +14,11 @@ pub(super) fn reason(error: &Error, state: &RequestState) -> Reason {
     }
     match (error.esource(), error.etype()) {
         (ErrorSource::Downstream, kind) => match kind {
-            ErrorType::ReadError | ErrorType::WriteError | ErrorType::ConnectionClosed => Reason::ClientGone,
-            ErrorType::ReadTimedout | ErrorType::WriteTimedout => Reason::ClientGone,
+            ErrorType::ReadError
+            | ErrorType::WriteError
+            | ErrorType::ConnectionClosed
+            | ErrorType::ReadTimedout
+            | ErrorType::WriteTimedout => Reason::ClientGone,
             _ => Reason::MalformedRequest,
         },
         (ErrorSource::Upstream, kind) => upstream(kind),
@@ -25,10 +28,10 @@ pub(super) fn reason(error: &Error, state: &RequestState) -> Reason {
 
 fn upstream(kind: &ErrorType) -> Reason {
     match kind {
-        ErrorType::ConnectTimedout | ErrorType::ReadTimedout | ErrorType::WriteTimedout => {
-            Reason::UpstreamTimeout
-        }
-        ErrorType::TLSHandshakeTimedout => Reason::UpstreamTimeout,
+        ErrorType::ConnectTimedout
+        | ErrorType::TLSHandshakeTimedout
+        | ErrorType::ReadTimedout
+        | ErrorType::WriteTimedout => Reason::UpstreamTimeout,
         ErrorType::InvalidHTTPHeader | ErrorType::H1Error | ErrorType::H2Error => Reason::UpstreamMalformed,
         _ => Reason::UpstreamUnreachable,
     }

@@ -124,6 +124,7 @@ fn tell_where_from(request: &mut RequestHeader, state: &RequestState) -> Result<
 }
 
 /// Carries a reason through Pingora to `fail_to_proxy`.
+#[expect(clippy::unnecessary_box_returns, reason = "boxed is how Pingora's phases return errors")]
 pub(super) fn refusal(state: &mut RequestState, reason: Reason) -> Box<Error> {
     state.refuse(reason);
     Error::new_in(ErrorType::HTTPStatus(reason.status()))

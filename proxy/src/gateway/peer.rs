@@ -17,7 +17,7 @@ use crate::upstream::{HttpVersion, Upstream};
 /// Streams on one HTTP/2 connection; Pingora's default of 1 would not multiplex.
 const STREAMS_PER_CONNECTION: usize = 100;
 /// How long a stream of server-sent events may be silent.
-const EVENT_SILENCE: Duration = Duration::from_secs(3600);
+const EVENT_SILENCE: Duration = Duration::from_hours(1);
 
 /// Chooses the server for the next attempt.
 pub(super) fn choose(session: &Session, state: &mut RequestState) -> pingora::Result<Box<HttpPeer>> {

@@ -18,7 +18,7 @@ use crate::signing::{JWT_CACHE, Signer, SignerSettings};
 use crate::upstream::Upstream;
 
 /// How long verifiers may keep the public keys.
-const JWKS_MAX_AGE: Duration = Duration::from_secs(300);
+const JWKS_MAX_AGE: Duration = Duration::from_mins(5);
 
 /// A snapshot, made ready.
 pub struct Rules {
@@ -79,7 +79,7 @@ impl Rules {
         let sealer = Sealer::new(snapshot.keys.sealing.clone(), &snapshot.keys.fernet)
             .map_err(|error| RulesError::Key(error.to_string()))?;
         let jwks = Arc::new(Jwks::new(&[&keys.tokens, &keys.messages], JWKS_MAX_AGE));
-        Ok(Self { names, upstreams, sealer, jwks, snapshot })
+        Ok(Self { snapshot, names, upstreams, sealer, jwks })
     }
 
     /// The public keys, where they are served to everybody.

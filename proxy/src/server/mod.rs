@@ -37,7 +37,7 @@ const GRACE_SECONDS: u64 = 30;
 /// Streams that one HTTP/2 connection of a client may have open at once.
 const CLIENT_STREAMS: u32 = 100;
 /// How long an HTTP/2 connection of a client may be idle.
-const CLIENT_IDLE: std::time::Duration = std::time::Duration::from_secs(60);
+const CLIENT_IDLE: std::time::Duration = std::time::Duration::from_mins(1);
 
 /// What a server is started with besides its configuration.
 #[derive(Default)]
@@ -147,7 +147,7 @@ impl Assembly {
             match &listener.tls {
                 None => service.add_tcp(&listener.address.to_string()),
                 Some(files) => {
-                    service.add_tls_with_settings(&listener.address.to_string(), None, tls::settings(files)?)
+                    service.add_tls_with_settings(&listener.address.to_string(), None, tls::settings(files)?);
                 }
             }
         }

@@ -31,10 +31,6 @@ pub(super) type Prepare = Box<dyn Fn() -> futures_util::future::BoxFuture<'stati
 
 #[async_trait]
 impl ServiceWithDependents for Public {
-    #[expect(
-        clippy::exit,
-        reason = "a service that cannot start ends the process; its panics are swallowed else"
-    )]
     async fn start_service(
         &mut self,
         fds: Option<ListenFds>,

@@ -19,11 +19,11 @@ use crate::store::{self, Store};
 use crate::telemetry::Metrics;
 
 /// How often ended sessions are purged.
-const PURGE_EVERY: Duration = Duration::from_secs(600);
+const PURGE_EVERY: Duration = Duration::from_mins(10);
 /// How many rows one purge deletes at most, so that it never holds locks for long.
 const PURGE_BATCH: u32 = 500;
 /// How long ended sessions are kept, for questions about what happened.
-const KEEP_ENDED: Duration = Duration::from_secs(7 * 24 * 3600);
+const KEEP_ENDED: Duration = Duration::from_hours(168);
 
 /// How long the end of the process waits for last-seen times to be written.
 const LAST_WRITES: Duration = Duration::from_secs(2);

@@ -48,9 +48,10 @@ impl Log for Bridge {
         let mut message = Capped { text: String::with_capacity(CAP), left: CAP };
         let _ = message.write_fmt(*record.args());
         let (library, message) = (record.target(), message.text);
-        match record.level() {
-            Level::Error => tracing::error!(library, "{message}"),
-            _ => tracing::warn!(library, "{message}"),
+        if record.level() == Level::Error {
+            tracing::error!(library, "{message}");
+        } else {
+            tracing::warn!(library, "{message}");
         }
     }
 
