@@ -173,7 +173,3 @@ pub enum Kind {
     /// One SQLite file, made when it is not there; `None` keeps everything in memory.
     Sqlite(Option<PathBuf>),
 }
-
-pub async fn open(_s: &Settings) -> anyhow::Result<std::sync::Arc<dyn Directory>> {
-    todo!()
-}
