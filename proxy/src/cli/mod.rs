@@ -59,10 +59,13 @@ enum Command {
         #[arg(long)]
         log: bool,
     },
-    /// Bring the directory's tables to this version, or take them away.
+    /// Bring the directory's tables to this version, or take steps back.
     Migrate {
         /// What to do.
         direction: Direction,
+        /// With `down`: take every step back, not only the last one.
+        #[arg(long)]
+        all: bool,
         /// The configuration file.
         config: PathBuf,
     },
@@ -82,7 +85,7 @@ enum Command {
 pub(crate) enum Direction {
     /// Create or bring up to date what this version needs.
     Up,
-    /// Remove everything of ours. What is in it is lost.
+    /// Take the last step back. What is in the tables it made is lost.
     Down,
     /// Say what there is.
     Status,
@@ -133,7 +136,7 @@ fn dispatch(command: Command, out: &mut dyn Write) -> anyhow::Result<()> {
         Command::Run { config } => run::run(load(&config)?),
         Command::Check { config, connect } => check::check(&config, &load(&config)?, connect, out),
         Command::Demo { listen, admin_listen, log } => demo::demo(listen, admin_listen, log, out),
-        Command::Migrate { direction, config } => migrate::migrate(direction, &load(&config)?, out),
+        Command::Migrate { direction, all, config } => migrate::migrate(direction, all, &load(&config)?, out),
         Command::Key(KeyCommand::New { kind, algorithm }) => key::new(kind, algorithm, out),
         Command::Key(KeyCommand::Derive { upstream, config, jwt }) => {
             key::derive(&upstream, jwt, &load(&config)?, out)

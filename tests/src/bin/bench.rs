@@ -66,7 +66,8 @@ impl Contender {
     async fn round(&self) -> Result<f64, Failure> {
         let before = cpu_seconds(self.process.id())?;
         let end = Instant::now() + ROUND;
-        let clients = (0..CONNECTIONS).map(|client| tokio::spawn(ask(self.address, self.requests(client), end)));
+        let clients =
+            (0..CONNECTIONS).map(|client| tokio::spawn(ask(self.address, self.requests(client), end)));
         let mut served = 0;
         for client in clients.collect::<Vec<_>>() {
             served += client.await??;
@@ -79,7 +80,8 @@ impl Contender {
     /// The requests that one connection repeats.
     fn requests(&self, client: usize) -> Vec<Vec<u8>> {
         let request = |cookie: &str| {
-            format!("GET {} HTTP/1.1\r\nHost: bench.test\r\nUser-Agent: bench\r\n{cookie}\r\n", self.path).into_bytes()
+            format!("GET {} HTTP/1.1\r\nHost: bench.test\r\nUser-Agent: bench\r\n{cookie}\r\n", self.path)
+                .into_bytes()
         };
         if self.cookies.is_empty() {
             return vec![request("Cookie: theme=dark\r\n")];
@@ -143,9 +145,9 @@ fn start_upstream() -> Result<SocketAddr, Failure> {
 }
 
 async fn serve(mut stream: TcpStream) {
-    const PAGE: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 13\r\n\r\nhello, world\n";
-    const LOGIN: &[u8] =
-        b"HTTP/1.1 204 No Content\r\ncountersign-session: create;user=\"1\"\r\n\r\n";
+    const PAGE: &[u8] =
+        b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 13\r\n\r\nhello, world\n";
+    const LOGIN: &[u8] = b"HTTP/1.1 204 No Content\r\ncountersign-session: create;user=\"1\"\r\n\r\n";
     let _ = stream.set_nodelay(true);
     let mut buffer = vec![0; 16 * 1024];
     let mut filled = 0;
@@ -195,7 +197,11 @@ fn release_folder() -> Result<PathBuf, Failure> {
     Ok(program.parent().ok_or("the program lies in no folder")?.to_owned())
 }
 
-fn start_countersign(release: &Path, folder: &Path, upstream: SocketAddr) -> Result<(Child, SocketAddr), Failure> {
+fn start_countersign(
+    release: &Path,
+    folder: &Path,
+    upstream: SocketAddr,
+) -> Result<(Child, SocketAddr), Failure> {
     std::fs::create_dir_all(folder)?;
     let (address, admin) = (free_address()?, free_address()?);
     let key = "0123456789abcdef0123456789abcdef0123456789a";
@@ -278,7 +284,9 @@ fn log_in(address: SocketAddr, sessions: usize) -> Result<Vec<String>, Failure> 
     let mut cookies = Vec::with_capacity(sessions);
     for _ in 0..sessions {
         let mut stream = std::net::TcpStream::connect(address)?;
-        stream.write_all(b"POST /login HTTP/1.1\r\nHost: bench.test\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")?;
+        stream.write_all(
+            b"POST /login HTTP/1.1\r\nHost: bench.test\r\nContent-Length: 0\r\nConnection: close\r\n\r\n",
+        )?;
         let mut answer = String::new();
         std::io::Read::read_to_string(&mut stream, &mut answer)?;
         let cookie = answer
