@@ -73,6 +73,13 @@ async fn nothing_ambiguous_passes_both() {
         "\r\n\r\nGET /x HTTP/1.1",
         "\nGET /x HTTP/1.1",
         "GET /\u{e9} HTTP/1.1",
+        "GET /x HTTP/1.1 ",
+        " GET /x HTTP/1.1",
+        "GET /x http/1.1",
+        "GET\t/x\tHTTP/1.1",
+        "G@T /x HTTP/1.1",
+        "PRI * HTTP/2.0",
+        "garbage",
     ];
     for line in lines {
         refused(&format!("{line}\r\nHost: a\r\n\r\n")).await;
@@ -121,6 +128,14 @@ async fn nothing_ambiguous_passes_both() {
     ] {
         refused(head).await;
     }
+}
+
+#[tokio::test]
+async fn a_blank_inside_a_target_is_what_pingora_makes_of_it_and_goes_on_as_that() {
+    // Pingora escapes it and parses the line again, and keeps no trace of that. It is harmless: policy, signature and
+    // application see the same escaped path.
+    let accepted = judged(b"GET /pub lic/ HTTP/1.1\r\nHost: a\r\n\r\n").await;
+    assert_eq!(accepted.expect("repaired").expect("well formed").target.as_str(), "/pub%20lic/");
 }
 
 async fn refused(raw: &str) {
