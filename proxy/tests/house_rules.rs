@@ -341,13 +341,31 @@ fn blanked(line: &str) -> String {
 /// Product sources with the module they belong to; tests beside the code are left out.
 fn product_files() -> impl Iterator<Item = (String, PathBuf)> {
     let source = root().join("proxy/src");
-    sources_below(&source).into_iter().filter_map(move |file| {
+    let files = sources_below(&source);
+    let tests: Vec<PathBuf> = files.iter().flat_map(|file| test_modules(file)).collect();
+    files.into_iter().filter_map(move |file| {
         let path = file.strip_prefix(&source).unwrap().with_extension("");
         let parts: Vec<String> = path.iter().map(|part| part.to_string_lossy().into_owned()).collect();
-        let test = parts.iter().any(|part| matches!(part.as_str(), "tests" | "contract" | "bin"));
+        let contract = parts.iter().any(|part| matches!(part.as_str(), "contract" | "bin"));
+        let test = contract || tests.iter().any(|module| file.with_extension("").starts_with(module));
         let top = parts[0].clone();
         (!test && top != "lib" && top != "main").then_some((top, file))
     })
+}
+
+/// Where the modules lie that a file declares for tests only.
+fn test_modules(file: &Path) -> Vec<PathBuf> {
+    let text = fs::read_to_string(file).unwrap();
+    let folder = if file.file_stem().is_some_and(|stem| stem == "mod" || stem == "lib") {
+        file.parent().unwrap().to_path_buf()
+    } else {
+        file.with_extension("")
+    };
+    let declared = text.match_indices("#[cfg(test)]\n").filter_map(|(at, mark)| {
+        let line = text[at + mark.len()..].lines().next()?;
+        line.split("mod ").nth(1)?.strip_suffix(';')
+    });
+    declared.map(|name| folder.join(name)).collect()
 }
 
 /// How many `super` lead from a file's module to the crate.

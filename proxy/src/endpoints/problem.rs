@@ -67,6 +67,7 @@ pub const fn closes_connection(reason: Reason) -> bool {
         reason,
         Reason::MalformedRequest
             | Reason::AmbiguousFraming
+            | Reason::AmbiguousPath // perhaps a request line that the HTTP layer mended
             | Reason::BadHost
             | Reason::TargetTooLong
             | Reason::HeadTooLarge
