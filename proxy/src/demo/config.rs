@@ -11,7 +11,7 @@ use crate::signing::keyring;
 pub const UPSTREAM: &str = "demo";
 
 /// The demo's configuration file.
-pub const FILE: &str = include_str!("../../../config/demo.toml");
+pub const FILE: &str = crate::config::DEMO;
 
 /// Addresses of one start.
 #[derive(Clone, Copy, Debug)]

@@ -169,6 +169,9 @@ impl ProxyHttp for Gateway {
             }
             Err(reason) => {
                 state.refuse(reason);
+                if endpoints::problem::closes_connection(reason) {
+                    session.set_keepalive(None);
+                }
                 answer::refused(session, state, reason)
             }
         };
