@@ -1,12 +1,23 @@
 //! Where sessions live and entities are cached for all proxies: Redis, or this process ("embedded").
 //! A store is a cache of the directory. It knows nothing of cookies, HTTP or the directory.
 
+mod embedded;
+mod record;
+mod redis;
+
+#[cfg(test)]
+mod contract;
+
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 
-use crate::clock::Timestamp;
+pub use embedded::EmbeddedStore;
+pub use redis::RedisStore;
+
+use crate::clock::{Clock, Timestamp};
 use crate::context::{Platform, PlatformId, Session, SessionId, User, UserId};
 
 /// What a store knows under one key.
@@ -97,6 +108,24 @@ pub enum StoreError {
     /// No answer in time.
     #[error("the store did not answer in time")]
     Timeout,
+}
+
+/// The settings name something with which no connection can ever be made: an authority that is not PEM.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("the store's settings cannot be used: {0}")]
+pub struct UnusableSettings(String);
+
+/// Opens the store that `settings` describe, at once, whether or not a server can be reached. For Redis a tokio
+/// runtime must be entered: the task that connects, and connects again, lives on it. `clock` judges what the
+/// embedded store keeps; Redis counts lifetimes itself.
+///
+/// # Errors
+/// When no connection could ever be made with these settings.
+pub fn open(settings: &Settings, clock: Arc<dyn Clock>) -> Result<Arc<dyn Store>, UnusableSettings> {
+    Ok(match &settings.kind {
+        Kind::Redis(redis) => Arc::new(RedisStore::open(settings, redis)?),
+        Kind::Embedded => Arc::new(EmbeddedStore::open(settings, clock)),
+    })
 }
 
 /// Sessions and cached entities, shared by all proxies.

@@ -1,0 +1,262 @@
+//! The store in the memory of this process: the same contract without a server. It is a bounded cache in front of
+//! the directory, which is what makes sessions durable.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use parking_lot::Mutex;
+use quick_cache::Weighter;
+use quick_cache::sync::Cache;
+use quick_cache::unsync;
+
+use super::{
+    Entity, EntityAnswer, EntityKey, Lookup, PutSession, SessionAnswer, Settings, Store, StoreError,
+    StoredSession, record,
+};
+use crate::clock::{Clock, Timestamp};
+use crate::context::{Platform, PlatformId, Session, SessionId, UserId};
+
+/// The largest number of sessions, and of times of last use, that are kept: about 128 MiB when full. What is pushed
+/// out is read from the directory again, ended sessions included.
+const SESSIONS: usize = 262_144;
+/// The largest number of bytes that cached entities take, keys included.
+const ENTITY_BYTES: u64 = 64 * 1024 * 1024;
+/// The size of an entity for which the cache is laid out.
+const USUAL_ENTITY_BYTES: u64 = 512;
+
+/// Sessions and entities in this process.
+pub struct EmbeddedStore {
+    sessions: Mutex<Sessions>,
+    entities: Cache<EntityKey, Cached, Bytes>,
+    clock: Arc<dyn Clock>,
+    entity_lifetime: Duration,
+    stats_lifetime: Duration,
+}
+
+struct Sessions {
+    records: unsync::Cache<SessionId, (StoredSession, Timestamp)>,
+    last_seen: unsync::Cache<SessionId, Timestamp>,
+    /// Sessions of a user with their ends; those that are over are dropped whenever the user begins another one.
+    of_user: unsync::Cache<UserId, HashMap<SessionId, Timestamp>>,
+}
+
+/// An encoded entity and the end of its life.
+#[derive(Clone)]
+struct Cached {
+    record: Arc<[u8]>,
+    until: Timestamp,
+}
+
+#[derive(Clone)]
+struct Bytes;
+
+impl Weighter<EntityKey, Cached> for Bytes {
+    fn weight(&self, _key: &EntityKey, value: &Cached) -> u64 {
+        // Two ids of at most 128 bytes each and the bookkeeping of one entry.
+        value.record.len() as u64 + 320
+    }
+}
+
+impl EmbeddedStore {
+    /// An empty store. `clock` judges how long sessions and entities live.
+    #[must_use]
+    pub fn open(settings: &Settings, clock: Arc<dyn Clock>) -> Self {
+        let usual = usize::try_from(ENTITY_BYTES / USUAL_ENTITY_BYTES).unwrap_or(SESSIONS);
+        Self {
+            sessions: Mutex::new(Sessions {
+                records: unsync::Cache::new(SESSIONS),
+                last_seen: unsync::Cache::new(SESSIONS),
+                of_user: unsync::Cache::new(SESSIONS),
+            }),
+            entities: Cache::with_weighter(usual, ENTITY_BYTES, Bytes),
+            clock,
+            entity_lifetime: settings.entity_lifetime,
+            stats_lifetime: settings.stats_lifetime,
+        }
+    }
+
+    fn entity<T>(&self, key: &EntityKey, decode: impl Fn(&[u8]) -> Lookup<T>) -> Lookup<T> {
+        match self.entities.get(key) {
+            Some(cached) if cached.until > self.clock.now() => decode(&cached.record),
+            _ => Lookup::Missing,
+        }
+    }
+
+    fn platform(&self, id: &PlatformId) -> Lookup<Platform> {
+        self.entity(&EntityKey::Platform(id.clone()), |bytes| record::decode_platform(bytes, id))
+    }
+}
+
+impl fmt::Debug for EmbeddedStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let sessions = self.sessions.lock().records.len();
+        f.debug_struct("EmbeddedStore").field("sessions", &sessions).finish_non_exhaustive()
+    }
+}
+
+impl Sessions {
+    fn remember(&mut self, session: &Session, now: Timestamp) {
+        let mut of_user = self.of_user.remove(&session.user).map(|(_, ids)| ids).unwrap_or_default();
+        of_user.retain(|_, end| *end > now);
+        of_user.insert(session.id, session.expires);
+        self.of_user.insert(session.user.clone(), of_user);
+    }
+}
+
+#[async_trait]
+impl Store for EmbeddedStore {
+    async fn session(&self, id: &SessionId) -> Result<SessionAnswer, StoreError> {
+        let now = self.clock.now();
+        let sessions = self.sessions.lock();
+        let session = match sessions.records.get(id) {
+            Some((stored, until)) if *until > now => Lookup::Found(stored.clone()),
+            _ => Lookup::Missing,
+        };
+        Ok(SessionAnswer { session, last_seen: sessions.last_seen.get(id).copied() })
+    }
+
+    async fn entities(
+        &self,
+        user: &UserId,
+        platform: Option<&PlatformId>,
+    ) -> Result<EntityAnswer, StoreError> {
+        Ok(EntityAnswer {
+            user: self.entity(&EntityKey::User(user.clone()), |bytes| record::decode_user(bytes, user)),
+            platform: platform.map_or(Lookup::Missing, |id| self.platform(id)),
+            user_platforms: self.entity(&EntityKey::UserPlatforms(user.clone()), record::decode_ids),
+        })
+    }
+
+    async fn platforms(&self, ids: &[PlatformId]) -> Result<Vec<Lookup<Platform>>, StoreError> {
+        Ok(ids.iter().map(|id| self.platform(id)).collect())
+    }
+
+    async fn json(&self, key: &EntityKey) -> Result<Lookup<serde_json::Value>, StoreError> {
+        Ok(self.entity(key, record::decode_json))
+    }
+
+    async fn put_session(
+        &self,
+        session: &Session,
+        how: PutSession,
+        now: Timestamp,
+    ) -> Result<bool, StoreError> {
+        if session.expires <= now {
+            return Ok(false);
+        }
+        let mut sessions = self.sessions.lock();
+        let may = match (sessions.records.get(&session.id), how) {
+            (Some((_, until)), _) if *until <= now => true,
+            (None, _) => true,
+            (Some((StoredSession::Live(old), _)), PutSession::IfNewer) => old.version < session.version,
+            (Some(_), _) => false,
+        };
+        if may {
+            let record = (StoredSession::Live(session.clone()), session.expires);
+            sessions.records.insert(session.id, record);
+            sessions.remember(session, now);
+        }
+        Ok(may)
+    }
+
+    async fn end_sessions(
+        &self,
+        ended: &[(SessionId, Timestamp)],
+        _now: Timestamp,
+    ) -> Result<(), StoreError> {
+        let mut sessions = self.sessions.lock();
+        for (id, until) in ended {
+            sessions.records.insert(*id, (StoredSession::Ended, *until));
+        }
+        Ok(())
+    }
+
+    async fn put_entities(&self, entities: &[Entity]) -> Result<(), StoreError> {
+        let now = self.clock.now();
+        for entity in entities {
+            let (key, record) = record::encode_entity(entity);
+            let lifetime = match key {
+                EntityKey::PlatformStats(..) => self.stats_lifetime,
+                _ => self.entity_lifetime,
+            };
+            match record {
+                Some(record) => {
+                    self.entities.insert(key, Cached { record: record.into(), until: now.plus(lifetime) });
+                }
+                None => drop(self.entities.remove(&key)),
+            }
+        }
+        Ok(())
+    }
+
+    async fn forget(&self, keys: &[EntityKey]) -> Result<(), StoreError> {
+        for key in keys {
+            self.entities.remove(key);
+        }
+        Ok(())
+    }
+
+    async fn note_activity(&self, seen: &[(SessionId, Timestamp)]) -> Result<(), StoreError> {
+        let mut sessions = self.sessions.lock();
+        for (id, at) in seen {
+            let latest = sessions.last_seen.get(id).map_or(*at, |known| *known.max(at));
+            sessions.last_seen.insert(*id, latest);
+        }
+        Ok(())
+    }
+
+    async fn user_sessions(&self, user: &UserId) -> Result<Vec<SessionId>, StoreError> {
+        let now = self.clock.now();
+        let sessions = self.sessions.lock();
+        let of_user = sessions.of_user.get(user).into_iter().flatten();
+        Ok(of_user.filter(|(_, end)| **end > now).map(|(id, _)| *id).collect())
+    }
+
+    async fn ping(&self) -> Result<String, StoreError> {
+        Ok("embedded".to_owned())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::ManualClock;
+    use crate::store::Kind;
+    use crate::store::contract::{sample_session, sample_user};
+
+    fn settings() -> Settings {
+        Settings {
+            kind: Kind::Embedded,
+            timeout: Duration::from_millis(100),
+            entity_lifetime: Duration::from_hours(1),
+            stats_lifetime: Duration::from_mins(5),
+        }
+    }
+
+    #[tokio::test]
+    async fn it_keeps_the_contract() {
+        let store = EmbeddedStore::open(&settings(), Arc::new(crate::clock::SystemClock));
+        crate::store::contract::keeps_the_contract(&store).await;
+    }
+
+    #[tokio::test]
+    async fn sessions_and_entities_end_by_the_clock() {
+        let clock = Arc::new(ManualClock::at(Timestamp::from_secs(1_000_000)));
+        let store = EmbeddedStore::open(&settings(), clock.clone());
+        let mut session = sample_session("ana");
+        session.expires = clock.now().plus(Duration::from_hours(12));
+        assert!(store.put_session(&session, PutSession::IfAbsent, clock.now()).await.unwrap());
+        let user = sample_user("ana");
+        store.put_entities(&[Entity::User(user.clone())]).await.unwrap();
+
+        clock.advance(Duration::from_millis(3_599_999));
+        assert_eq!(store.entities(&user.id, None).await.unwrap().user, Lookup::Found(user.clone()));
+        clock.advance(Duration::from_millis(1));
+        assert_eq!(store.entities(&user.id, None).await.unwrap().user, Lookup::Missing);
+        clock.advance(Duration::from_hours(11));
+        assert_eq!(store.session(&session.id).await.unwrap().session, Lookup::Missing);
+    }
+}

@@ -1,0 +1,233 @@
+//! One supervised connection to Redis. While there is none, calls fail at once; a task of its own connects again in
+//! the background. Every call has a deadline. (The connection that tracks invalidations will stand beside this one.)
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwapOption;
+use parking_lot::Mutex;
+use redis::aio::MultiplexedConnection;
+use redis::{AsyncConnectionConfig, Client, Pipeline, PushInfo, PushKind, RedisError, Value};
+use ring::rand::{SecureRandom, SystemRandom};
+use tokio::sync::Notify;
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, sleep, timeout};
+
+use crate::store::StoreError;
+
+/// The waits between attempts to connect, each drawn at random below a ceiling that doubles (STATE.md 2.4).
+const FIRST_WAIT: Duration = Duration::from_millis(10);
+const LONGEST_WAIT: Duration = Duration::from_secs(1);
+/// The longest that connecting, TLS and login may take together.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
+/// How often an idle connection is asked whether it lives, and how many silences end it: a host that vanished says
+/// nothing, and no call would ever notice (STATE.md 1.2).
+const HEARTBEAT: Duration = Duration::from_secs(1);
+const SILENCES: u32 = 3;
+/// Room for commands that wait to be written (STATE.md 1.5).
+const QUEUE: usize = 1024;
+/// A refusal that repeats is logged once in this time.
+const COMPLAINT_INTERVAL: Duration = Duration::from_secs(10);
+
+/// A handle on the connection; the task that keeps it ends with the handle.
+pub(super) struct Connection {
+    line: Arc<Line>,
+    timeout: Duration,
+    keeper: JoinHandle<()>,
+}
+
+/// What the handle and its keeper share.
+struct Line {
+    address: String,
+    current: ArcSwapOption<MultiplexedConnection>,
+    lost: Arc<Notify>,
+    last_complaint: Mutex<Option<(String, Instant)>>,
+}
+
+impl Connection {
+    /// Starts to connect, in the background of the current tokio runtime, and returns at once.
+    pub(super) fn open(client: Client, address: String, timeout: Duration) -> Self {
+        let line = Arc::new(Line {
+            address,
+            current: ArcSwapOption::empty(),
+            lost: Arc::new(Notify::new()),
+            last_complaint: Mutex::new(None),
+        });
+        let keeper = tokio::spawn(keep(Arc::clone(&line), client, timeout));
+        Self { line, timeout, keeper }
+    }
+
+    /// Sends commands together and answers one value for each; a refused command is a `Value::ServerError` among
+    /// them. Dropping the call leaves the connection in step: the client discards its replies in order.
+    pub(super) async fn ask(&self, commands: &Pipeline) -> Result<Vec<Value>, StoreError> {
+        let Some(connection) = self.line.current.load_full() else { return Err(StoreError::Unavailable) };
+        if commands.is_empty() {
+            return Ok(Vec::new());
+        }
+        let mut own = MultiplexedConnection::clone(&connection);
+        match timeout(self.timeout, own.send_packed_commands(commands, 0, commands.len())).await {
+            Ok(Ok(values)) => {
+                self.line.note_refusals(&connection, &values);
+                Ok(values)
+            }
+            Ok(Err(error)) => Err(self.line.fail(&connection, &error)),
+            Err(_) => Err(StoreError::Timeout),
+        }
+    }
+
+    /// As [`Self::ask`], for commands of which none may be refused.
+    pub(super) async fn ask_all(&self, commands: &Pipeline) -> Result<Vec<Value>, StoreError> {
+        let values = self.ask(commands).await?;
+        let refused = values.iter().any(|value| matches!(value, Value::ServerError(_)));
+        if refused { Err(StoreError::Unavailable) } else { Ok(values) }
+    }
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        self.keeper.abort();
+    }
+}
+
+impl fmt::Debug for Connection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let connected = self.line.current.load().is_some();
+        f.debug_struct("Connection")
+            .field("address", &self.line.address)
+            .field("connected", &connected)
+            .finish()
+    }
+}
+
+impl Line {
+    /// What a failed call comes to; a connection that broke is put away.
+    fn fail(&self, connection: &Arc<MultiplexedConnection>, error: &RedisError) -> StoreError {
+        if error.is_timeout() {
+            return StoreError::Timeout;
+        }
+        if error.is_connection_dropped() || error.is_unrecoverable_error() {
+            self.put_away(connection);
+        } else {
+            self.complain(error.code().unwrap_or(error.category()));
+        }
+        StoreError::Unavailable
+    }
+
+    /// Forgets `connection`, if it is still the current one, and wakes the keeper.
+    fn put_away(&self, connection: &Arc<MultiplexedConnection>) {
+        let previous = self.current.compare_and_swap(connection, None);
+        if previous.as_ref().is_some_and(|previous| Arc::ptr_eq(previous, connection)) {
+            self.lost.notify_one();
+        }
+    }
+
+    /// Looks at what the server refused: after a failover the old primary answers, but takes no writes.
+    fn note_refusals(&self, connection: &Arc<MultiplexedConnection>, values: &[Value]) {
+        for value in values {
+            let Value::ServerError(error) = value else { continue };
+            match error.code() {
+                // An unreadable record, which the caller counts.
+                "WRONGTYPE" => {}
+                "READONLY" => {
+                    self.complain("READONLY");
+                    self.put_away(connection);
+                }
+                code => self.complain(code),
+            }
+        }
+    }
+
+    /// Logs a refusal by its code only; the server's sentence may quote what we sent.
+    fn complain(&self, code: &str) {
+        let mut last = self.last_complaint.lock();
+        let is_new = last.as_ref().is_none_or(|(c, at)| c != code || at.elapsed() > COMPLAINT_INTERVAL);
+        if is_new {
+            tracing::warn!(address = %self.address, code, "redis refused a command");
+            *last = Some((code.to_owned(), Instant::now()));
+        }
+    }
+}
+
+/// Connects, watches, connects again, for as long as the handle lives.
+async fn keep(line: Arc<Line>, client: Client, call_timeout: Duration) {
+    let mut failures = 0_u32;
+    let mut said_down = false;
+    loop {
+        match connect(&line, &client).await {
+            Ok(connection) => {
+                tracing::info!(address = %line.address, "redis is connected");
+                let connection = Arc::new(connection);
+                line.current.store(Some(Arc::clone(&connection)));
+                let begin = Instant::now();
+                watch(&line, &connection, call_timeout).await;
+                line.current.store(None);
+                tracing::warn!(address = %line.address, "the connection to redis is lost");
+                said_down = true;
+                // A server that accepts and hangs up again at once is not asked without a pause.
+                failures = if begin.elapsed() > LONGEST_WAIT { 0 } else { failures.saturating_add(1) };
+            }
+            Err(error) => {
+                failures = failures.saturating_add(1);
+                let cause = error.code().unwrap_or(error.category());
+                if said_down {
+                    tracing::debug!(address = %line.address, cause, "redis cannot be reached");
+                } else {
+                    tracing::warn!(address = %line.address, cause, "redis cannot be reached; trying on");
+                    said_down = true;
+                }
+            }
+        }
+        sleep(wait_after(failures)).await;
+    }
+}
+
+async fn connect(line: &Line, client: &Client) -> Result<MultiplexedConnection, RedisError> {
+    let lost = Arc::clone(&line.lost);
+    let config = AsyncConnectionConfig::new()
+        .set_connection_timeout(Some(CONNECT_TIMEOUT))
+        // Each call has its own deadline; the client's would be a second one.
+        .set_response_timeout(None)
+        .set_pipeline_buffer_size(QUEUE)
+        .set_push_sender(move |push: PushInfo| {
+            if push.kind == PushKind::Disconnection {
+                lost.notify_one();
+            }
+            Ok::<(), std::convert::Infallible>(())
+        });
+    match timeout(CONNECT_TIMEOUT, client.get_multiplexed_async_connection_with_config(&config)).await {
+        Ok(outcome) => outcome,
+        Err(_) => Err(std::io::Error::from(std::io::ErrorKind::TimedOut).into()),
+    }
+}
+
+/// Returns when the connection is lost: broken, put away by a call, or silent for too long.
+async fn watch(line: &Line, connection: &Arc<MultiplexedConnection>, call_timeout: Duration) {
+    let mut silences = 0;
+    while silences < SILENCES {
+        if timeout(HEARTBEAT, line.lost.notified()).await.is_ok() {
+            // A permit can be left over from an earlier connection; only a dead or replaced one ends the watch.
+            let replaced = line.current.load().as_ref().is_none_or(|now| !Arc::ptr_eq(now, connection));
+            if replaced {
+                return;
+            }
+        }
+        let mut own = MultiplexedConnection::clone(connection);
+        let mut ping = Pipeline::new();
+        ping.cmd("PING");
+        match timeout(call_timeout, own.send_packed_commands(&ping, 0, 1)).await {
+            Ok(Ok(_)) => silences = 0,
+            Ok(Err(_)) => return,
+            Err(_) => silences += 1,
+        }
+    }
+}
+
+/// A random part of a ceiling that doubles with each failure, so that proxies do not come back all at once.
+fn wait_after(failures: u32) -> Duration {
+    let ceiling = FIRST_WAIT.saturating_mul(1 << failures.min(7)).min(LONGEST_WAIT);
+    let mut random = [0; 1];
+    // Without randomness the full ceiling is still a fair wait.
+    let part = SystemRandom::new().fill(&mut random).map_or(u32::from(u8::MAX), |()| u32::from(random[0]));
+    FIRST_WAIT.max(ceiling * part / u32::from(u8::MAX))
+}

@@ -1,0 +1,376 @@
+//! The store in Redis, in the layout of DESIGN.md section 4: sessions, tombstones and entities as JSON under keys
+//! with a prefix. Nothing here blocks the start; what cannot be asked in time is an error, never "missing".
+
+mod connection;
+mod keys;
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use redis::io::tcp::TcpSettings;
+use redis::{
+    Client, ConnectionAddr, IntoConnectionInfo, Pipeline, ProtocolVersion, RedisConnectionInfo,
+    TlsCertificates, Value,
+};
+
+use self::connection::Connection;
+use self::keys::Keys;
+use super::{
+    Entity, EntityAnswer, EntityKey, Lookup, PutSession, RedisSettings, SessionAnswer, Settings, Store,
+    StoreError, UnusableSettings, record,
+};
+use crate::clock::Timestamp;
+use crate::context::{Platform, PlatformId, Session, SessionId, UserId};
+
+/// How long a time of last use is kept: longer than any idle timeout that makes sense (31 days).
+const ACTIVITY_KEPT: Duration = Duration::from_hours(31 * 24);
+/// From how many remembered sessions on a user's set is looked through for ended ones, and how often.
+const CROWD: i64 = 64;
+/// Commands per round trip in long writes, so that one of them does not hold up everybody's replies.
+const BATCH: usize = 512;
+
+/// Writes ARGV[1] for ARGV[2] ms if nothing lies there, or a live record of our format with a version below ARGV[3].
+/// Everything else (a tombstone, garbage, a newer format) stays. Versions are compared as numbers, exact below 2^53.
+const PUT_IF_NEWER: &str = "local old = redis.pcall('GET', KEYS[1]) \
+    if type(old) == 'table' then return 0 end \
+    if old then \
+      local read, record = pcall(cjson.decode, old) \
+      if not read or type(record) ~= 'table' or record.v ~= 1 or record.ended ~= nil \
+        or type(record.version) ~= 'number' or record.version >= tonumber(ARGV[3]) then return 0 end \
+    end \
+    redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2]) return 1";
+
+/// Sessions and entities in one Redis server.
+pub struct RedisStore {
+    connection: Connection,
+    keys: Keys,
+    entity_lifetime: Duration,
+    stats_lifetime: Duration,
+}
+
+impl RedisStore {
+    /// Starts to connect, on the current tokio runtime, and returns at once; until a connection stands, every call
+    /// fails with `Unavailable`.
+    ///
+    /// # Errors
+    /// When the certificate authority is not PEM.
+    pub fn open(settings: &Settings, redis: &RedisSettings) -> Result<Self, UnusableSettings> {
+        let client = client(redis)?;
+        let address = format!("{}:{}", redis.host, redis.port);
+        Ok(Self {
+            connection: Connection::open(client, address, settings.timeout),
+            keys: Keys::new(&redis.prefix),
+            entity_lifetime: settings.entity_lifetime,
+            stats_lifetime: settings.stats_lifetime,
+        })
+    }
+
+    /// Drops from a user's set the sessions that have no record any more.
+    async fn sweep_user_sessions(&self, user: &UserId) -> Result<(), StoreError> {
+        let ids = self.user_sessions(user).await?;
+        let mut commands = Pipeline::new();
+        for id in &ids {
+            commands.cmd("EXISTS").arg(self.keys.session(id));
+        }
+        let there = self.connection.ask_all(&commands).await?;
+        let gone: Vec<String> = ids
+            .iter()
+            .zip(&there)
+            .filter(|(_, n)| **n == Value::Int(0))
+            .map(|(id, _)| id.to_string())
+            .collect();
+        if gone.is_empty() {
+            return Ok(());
+        }
+        let mut commands = Pipeline::new();
+        commands.cmd("SREM").arg(self.keys.user_sessions(user)).arg(gone);
+        self.connection.ask_all(&commands).await.map(drop)
+    }
+
+    async fn remember(&self, session: &Session, lifetime: u64) -> Result<(), StoreError> {
+        let key = self.keys.user_sessions(&session.user);
+        let mut commands = Pipeline::new();
+        commands.cmd("SADD").arg(&key).arg(session.id.to_string());
+        // The set lives as long as its longest session: NX for a set without an end, GT to move an end outwards.
+        commands.cmd("PEXPIRE").arg(&key).arg(lifetime).arg("NX");
+        commands.cmd("PEXPIRE").arg(&key).arg(lifetime).arg("GT");
+        commands.cmd("SCARD").arg(&key);
+        let values = self.connection.ask_all(&commands).await?;
+        if matches!(values.last(), Some(Value::Int(size)) if *size >= CROWD && size % (CROWD / 2) == 0) {
+            self.sweep_user_sessions(&session.user).await?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Debug for RedisStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RedisStore").field("connection", &self.connection).finish_non_exhaustive()
+    }
+}
+
+#[async_trait]
+impl Store for RedisStore {
+    async fn session(&self, id: &SessionId) -> Result<SessionAnswer, StoreError> {
+        let mut commands = Pipeline::new();
+        commands.cmd("GET").arg(self.keys.session(id));
+        commands.cmd("ZSCORE").arg(self.keys.activity(id)).arg(id.to_string());
+        let [record, score] = exactly(self.connection.ask(&commands).await?)?;
+        let session = lookup(record, |bytes| record::decode_session(bytes, id))?;
+        Ok(SessionAnswer { session, last_seen: time_of(&score)? })
+    }
+
+    // Several GET in one round trip instead of one MGET, which would call a key of the wrong type missing.
+    async fn entities(
+        &self,
+        user: &UserId,
+        platform: Option<&PlatformId>,
+    ) -> Result<EntityAnswer, StoreError> {
+        let mut commands = Pipeline::new();
+        commands.cmd("GET").arg(self.keys.user(user));
+        commands.cmd("GET").arg(self.keys.user_platforms(user));
+        if let Some(platform) = platform {
+            commands.cmd("GET").arg(self.keys.platform(platform));
+        }
+        let mut values = self.connection.ask(&commands).await?.into_iter();
+        let mut next = || values.next().unwrap_or(Value::Nil);
+        Ok(EntityAnswer {
+            user: lookup(next(), |bytes| record::decode_user(bytes, user))?,
+            user_platforms: lookup(next(), record::decode_ids)?,
+            platform: match platform {
+                Some(id) => lookup(next(), |bytes| record::decode_platform(bytes, id))?,
+                None => Lookup::Missing,
+            },
+        })
+    }
+
+    async fn platforms(&self, ids: &[PlatformId]) -> Result<Vec<Lookup<Platform>>, StoreError> {
+        if ids.is_empty() {
+            return Ok(Vec::new());
+        }
+        let mut commands = Pipeline::new();
+        for id in ids {
+            commands.cmd("GET").arg(self.keys.platform(id));
+        }
+        let values = self.connection.ask(&commands).await?;
+        let pairs = ids.iter().zip(values);
+        pairs.map(|(id, value)| lookup(value, |bytes| record::decode_platform(bytes, id))).collect()
+    }
+
+    async fn json(&self, key: &EntityKey) -> Result<Lookup<serde_json::Value>, StoreError> {
+        let mut commands = Pipeline::new();
+        commands.cmd("GET").arg(self.keys.entity(key));
+        let [value] = exactly(self.connection.ask(&commands).await?)?;
+        lookup(value, record::decode_json)
+    }
+
+    async fn put_session(
+        &self,
+        session: &Session,
+        how: PutSession,
+        now: Timestamp,
+    ) -> Result<bool, StoreError> {
+        let lifetime = millis(session.expires.since(now));
+        if lifetime == 0 {
+            return Ok(false);
+        }
+        let key = self.keys.session(&session.id);
+        let record = record::encode_session(session);
+        let mut commands = Pipeline::new();
+        match how {
+            PutSession::IfAbsent => {
+                commands.cmd("SET").arg(key).arg(record).arg("PX").arg(lifetime).arg("NX");
+            }
+            PutSession::IfNewer => {
+                let version = session.version;
+                commands.cmd("EVAL").arg(PUT_IF_NEWER).arg(1).arg(key).arg(record).arg(lifetime).arg(version);
+            }
+        }
+        let [outcome] = exactly(self.connection.ask_all(&commands).await?)?;
+        let written = matches!(outcome, Value::Okay | Value::Int(1));
+        if written {
+            self.remember(session, lifetime).await?;
+        }
+        Ok(written)
+    }
+
+    async fn end_sessions(
+        &self,
+        sessions: &[(SessionId, Timestamp)],
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        for some in sessions.chunks(BATCH) {
+            let mut commands = Pipeline::new();
+            for (id, end) in some {
+                let lifetime = millis(end.since(now)).max(1);
+                commands.cmd("SET").arg(self.keys.session(id)).arg(record::TOMBSTONE).arg("PX").arg(lifetime);
+            }
+            self.connection.ask_all(&commands).await?;
+        }
+        Ok(())
+    }
+
+    async fn put_entities(&self, entities: &[Entity]) -> Result<(), StoreError> {
+        for some in entities.chunks(BATCH) {
+            let mut commands = Pipeline::new();
+            for entity in some {
+                let (key, record) = record::encode_entity(entity);
+                let name = self.keys.entity(&key);
+                let lifetime = match key {
+                    EntityKey::PlatformStats(..) => self.stats_lifetime,
+                    _ => self.entity_lifetime,
+                };
+                match record {
+                    Some(record) => {
+                        commands.cmd("SET").arg(name).arg(record).arg("PX").arg(millis(lifetime).max(1))
+                    }
+                    // Too large to be cached; what lay there before is old now.
+                    None => commands.cmd("UNLINK").arg(name),
+                };
+            }
+            self.connection.ask_all(&commands).await?;
+        }
+        Ok(())
+    }
+
+    async fn forget(&self, keys: &[EntityKey]) -> Result<(), StoreError> {
+        for some in keys.chunks(BATCH) {
+            let mut commands = Pipeline::new();
+            for key in some {
+                commands.cmd("UNLINK").arg(self.keys.entity(key));
+            }
+            self.connection.ask_all(&commands).await?;
+        }
+        Ok(())
+    }
+
+    async fn note_activity(&self, seen: &[(SessionId, Timestamp)]) -> Result<(), StoreError> {
+        for some in seen.chunks(BATCH) {
+            let mut shards: BTreeMap<String, Vec<&(SessionId, Timestamp)>> = BTreeMap::new();
+            for entry in some {
+                shards.entry(self.keys.activity(&entry.0)).or_default().push(entry);
+            }
+            let mut commands = Pipeline::new();
+            for (key, entries) in &shards {
+                let command = commands.cmd("ZADD").arg(key).arg("GT");
+                for (id, at) in entries {
+                    command.arg(at.as_millis()).arg(id.to_string());
+                }
+                let newest = entries.iter().map(|(_, at)| *at).max().unwrap_or_default();
+                let oldest = newest.minus(ACTIVITY_KEPT).as_millis();
+                commands.cmd("ZREMRANGEBYSCORE").arg(key).arg("-inf").arg(format!("({oldest}"));
+                commands.cmd("PEXPIRE").arg(key).arg(millis(ACTIVITY_KEPT));
+            }
+            self.connection.ask_all(&commands).await?;
+        }
+        Ok(())
+    }
+
+    async fn user_sessions(&self, user: &UserId) -> Result<Vec<SessionId>, StoreError> {
+        let mut commands = Pipeline::new();
+        commands.cmd("SMEMBERS").arg(self.keys.user_sessions(user));
+        let [members] = exactly(self.connection.ask_all(&commands).await?)?;
+        let (Value::Array(members) | Value::Set(members)) = members else {
+            return Err(StoreError::Unavailable);
+        };
+        let ids =
+            members.iter().filter_map(|member| std::str::from_utf8(bytes_of(member)?).ok()?.parse().ok());
+        Ok(ids.collect())
+    }
+
+    async fn ping(&self) -> Result<String, StoreError> {
+        let mut commands = Pipeline::new();
+        commands.cmd("PING");
+        commands.cmd("INFO").arg("server");
+        let [pong, info] = exactly(self.connection.ask(&commands).await?)?;
+        if matches!(pong, Value::ServerError(_)) {
+            return Err(StoreError::Unavailable);
+        }
+        // An ACL user may be denied INFO; the server answers all the same.
+        let text = bytes_of(&info).map(String::from_utf8_lossy).unwrap_or_default();
+        let version = text.lines().find_map(|line| line.strip_prefix("redis_version:")).unwrap_or_default();
+        Ok(format!("Redis {version}").trim_end().to_owned())
+    }
+}
+
+fn client(redis: &RedisSettings) -> Result<Client, UnusableSettings> {
+    let mut login =
+        RedisConnectionInfo::default().set_db(redis.database).set_protocol(ProtocolVersion::RESP3);
+    if let Some(name) = &redis.username {
+        login = login.set_username(name);
+    }
+    if let Some(password) = &redis.password {
+        let text =
+            password.expose_text().map_err(|_| UnusableSettings("the password is not UTF-8".into()))?;
+        login = login.set_password(text);
+    }
+    let (host, port) = (redis.host.clone(), redis.port);
+    let address = match redis.tls {
+        Some(_) => ConnectionAddr::TcpTls { host, port, insecure: false, tls_params: None },
+        None => ConnectionAddr::Tcp(host, port),
+    };
+    let client = address.into_connection_info().and_then(|information| {
+        let nodelay = TcpSettings::default().set_nodelay(true);
+        let information = information.set_redis_settings(login).set_tcp_settings(nodelay);
+        match &redis.tls {
+            Some(tls) => {
+                let root_cert = tls.ca.clone();
+                Client::build_with_tls(information, TlsCertificates { client_tls: None, root_cert })
+            }
+            None => Client::open(information),
+        }
+    });
+    client.map_err(|error| UnusableSettings(error.category().to_owned()))
+}
+
+/// Reads one reply to GET: a key of the wrong type holds something unreadable, any other refusal is a failure.
+fn lookup<T>(value: Value, decode: impl Fn(&[u8]) -> Lookup<T>) -> Result<Lookup<T>, StoreError> {
+    match value {
+        Value::Nil => Ok(Lookup::Missing),
+        Value::ServerError(error) if error.code() == "WRONGTYPE" => Ok(Lookup::Unreadable),
+        Value::ServerError(_) => Err(StoreError::Unavailable),
+        value => Ok(bytes_of(&value).map_or(Lookup::Unreadable, decode)),
+    }
+}
+
+/// A time of last use. When the server refuses to say, so do we: "never seen" would make a session idle.
+fn time_of(score: &Value) -> Result<Option<Timestamp>, StoreError> {
+    let millis = match score {
+        Value::Nil => return Ok(None),
+        Value::Double(number) => Some(*number),
+        value => bytes_of(value).and_then(|bytes| std::str::from_utf8(bytes).ok()?.parse().ok()),
+    };
+    // Beyond 2^53 a score is no time in milliseconds, and no longer exact.
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "the range is checked before"
+    )]
+    match millis {
+        Some(number) if (0.0..9_007_199_254_740_992.0).contains(&number) => {
+            Ok(Some(Timestamp::from_millis(number as u64)))
+        }
+        _ => Err(StoreError::Unavailable),
+    }
+}
+
+fn bytes_of(value: &Value) -> Option<&[u8]> {
+    match value {
+        Value::BulkString(bytes) => Some(bytes),
+        Value::SimpleString(text) | Value::VerbatimString { text, .. } => Some(text.as_bytes()),
+        _ => None,
+    }
+}
+
+fn exactly<const N: usize>(values: Vec<Value>) -> Result<[Value; N], StoreError> {
+    values.try_into().map_err(|_| StoreError::Unavailable)
+}
+
+fn millis(span: Duration) -> u64 {
+    u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
+}
