@@ -79,6 +79,9 @@ impl Lifecycle {
     /// but before the moment. One that began after the moment lives.
     async fn remembered_and_over(&self, user: &UserId) -> Vec<SessionId> {
         let Ok(remembered) = self.store.user_sessions(user).await else { return Vec::new() };
+        if remembered.is_empty() {
+            return Vec::new();
+        }
         let Ok(rows) = self.directory.sessions(&remembered).await else { return Vec::new() };
         rows.into_iter().filter(|row| row.ended.is_some()).map(|row| row.session.id).collect()
     }

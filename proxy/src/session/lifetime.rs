@@ -70,7 +70,7 @@ mod tests {
     use super::*;
     use crate::context::SessionId;
 
-    const MINUTE: Duration = Duration::from_secs(60);
+    const MINUTE: Duration = Duration::from_mins(1);
     const START: Timestamp = Timestamp::from_secs(1_000_000);
 
     fn settings() -> Settings {
@@ -115,7 +115,7 @@ mod tests {
 
     #[test]
     fn a_session_is_idle_exactly_when_the_idle_timeout_has_passed() {
-        let just_before = START.plus(30 * MINUTE - Duration::from_millis(1));
+        let just_before = START.plus(30 * MINUTE).minus(Duration::from_millis(1));
         assert_eq!(judged(&session(), &user(), START, just_before), Ok(()));
         assert_eq!(judged(&session(), &user(), START, START.plus(30 * MINUTE)), Err(Reason::SessionIdle));
     }

@@ -29,9 +29,9 @@ fn settings(secure: bool) -> Settings {
     Settings {
         cookie: NAME.to_owned(),
         secure,
-        idle_timeout: Duration::from_secs(1800),
-        absolute_timeout: Duration::from_secs(43200),
-        touch_interval: Duration::from_secs(60),
+        idle_timeout: Duration::from_mins(30),
+        absolute_timeout: Duration::from_hours(12),
+        touch_interval: Duration::from_mins(1),
         rotation_grace: Duration::from_secs(10),
     }
 }
