@@ -1,11 +1,24 @@
 //! The durable truth: users, platforms, sessions, settings and the audit log, in Postgres or SQLite.
 //! A directory knows nothing of the store, cookies or HTTP.
 
+pub mod migrations;
+mod postgres;
+mod rows;
+mod sqlite;
+mod trouble;
+
+#[cfg(test)]
+mod contract;
+
 use std::fmt;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+
+pub use postgres::PostgresDirectory;
+pub use sqlite::SqliteDirectory;
 
 use crate::clock::Timestamp;
 use crate::context::{Platform, PlatformId, Session, SessionId, User, UserId};
@@ -65,6 +78,29 @@ pub enum DirectoryError {
     /// The answer could not be read: a wrong column type, a missing table, a failing query.
     #[error("the directory's answer cannot be read")]
     Unreadable,
+}
+
+/// Why a directory could not be opened at all. A server that is away is no reason.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The URL is not one of a Postgres server. What is wrong with it is in the source; the URL may hold a password.
+    #[error("the directory's URL cannot be used")]
+    Url(#[source] sqlx::Error),
+    /// The file cannot be made, opened or brought up to date.
+    #[error("the directory's file cannot be used")]
+    File(#[from] migrations::MigrationError),
+}
+
+/// Opens the directory that `settings` describe, inside a tokio runtime. Postgres is connected to when it is first
+/// asked, so its absence does not delay the start; a SQLite file is made and migrated here.
+///
+/// # Errors
+/// When the URL is none, or the file cannot be used.
+pub async fn open(settings: &Settings) -> Result<Arc<dyn Directory>, OpenError> {
+    Ok(match &settings.kind {
+        Kind::Postgres(url) => Arc::new(PostgresDirectory::open(settings, url)?),
+        Kind::Sqlite(path) => Arc::new(SqliteDirectory::open(settings, path.as_deref()).await?),
+    })
 }
 
 /// The durable truth. Reads take many keys at once, because one query for all that wait is what keeps the pool whole;

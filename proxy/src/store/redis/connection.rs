@@ -96,7 +96,7 @@ impl fmt::Debug for Connection {
         f.debug_struct("Connection")
             .field("address", &self.line.address)
             .field("connected", &connected)
-            .finish()
+            .finish_non_exhaustive()
     }
 }
 

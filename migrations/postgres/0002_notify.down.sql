@@ -1,0 +1,13 @@
+DROP TRIGGER countersign_session_deleted ON sessions;
+DROP TRIGGER countersign_session_changed ON sessions;
+DROP TRIGGER countersign_settings_changed ON user_settings;
+DROP TRIGGER countersign_settings_written ON user_settings;
+DROP TRIGGER countersign_platform_changed ON platforms;
+DROP TRIGGER countersign_platform_written ON platforms;
+DROP TRIGGER countersign_user_changed ON users;
+DROP TRIGGER countersign_user_written ON users;
+DROP FUNCTION countersign_tell_session();
+DROP FUNCTION countersign_tell_settings();
+DROP FUNCTION countersign_settings_name(text, text);
+DROP FUNCTION countersign_tell_platform();
+DROP FUNCTION countersign_tell_user();

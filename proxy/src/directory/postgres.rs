@@ -1,0 +1,402 @@
+//! The directory in Postgres: a small pool that connects when it is first asked, every query with a deadline on both
+//! sides. Times are milliseconds since the epoch in bigint columns.
+
+#[cfg(test)]
+mod tests;
+
+use std::fmt;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
+use sqlx::{ConnectOptions, PgConnection};
+
+use super::rows::{
+    PlatformColumns, SessionColumns, UserColumns, all, column, number, platform_columns, session_columns,
+    texts,
+};
+use super::trouble::{Dialect, Watch};
+use super::{AuditEntry, Change, Directory, DirectoryError, OpenError, SessionRow, Settings};
+use crate::clock::Timestamp;
+use crate::context::{Platform, PlatformId, Session, SessionId, User, UserId};
+use crate::secret::Secret;
+
+/// Rows in one write of last uses: 14 to 52 us each were measured (STATE.md 3.3), so this stays within a deadline.
+const BATCH: usize = 500;
+
+const INSERT_SESSION: &str = "INSERT INTO sessions (id, user_id, platform_id, created_at, authenticated_at, expires_at, \
+     predecessor, successor, actor_id, version) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)";
+/// Ends sessions together with those that a rotation joins them to: ending one ends both.
+const END_SESSIONS: &str = "UPDATE sessions SET ended_at = $2 WHERE ended_at IS NULL AND (id = ANY($1) OR id IN \
+     (SELECT unnest(ARRAY[predecessor, successor]) FROM sessions WHERE id = ANY($1)))";
+const USER_COLUMNS: &str = "id, name, array_to_json(roles)::text AS roles, active, sessions_valid_after";
+
+/// Users, platforms and sessions in one Postgres database.
+pub struct PostgresDirectory {
+    pool: PgPool,
+    watch: Watch,
+}
+
+/// How to reach the database that `url` names.
+pub(super) fn options(url: &Secret) -> Result<PgConnectOptions, sqlx::Error> {
+    let text = url.expose_text().map_err(super::rows::unreadable)?;
+    // The parser takes any scheme.
+    if !text.starts_with("postgres://") && !text.starts_with("postgresql://") {
+        return Err(sqlx::Error::Configuration("the scheme is not postgres".into()));
+    }
+    let options: PgConnectOptions = text.parse()?;
+    Ok(options.application_name("countersign").disable_statement_logging())
+}
+
+impl PostgresDirectory {
+    /// A pool without a connection yet; must be called inside a tokio runtime.
+    ///
+    /// Of the deadline, half is for getting a connection and two fifths for the server: an abandoned query keeps its
+    /// connection until the server gives up, so the server gives up first (STATE.md 4.2).
+    ///
+    /// # Errors
+    /// `Url` when the URL is not one of a Postgres server.
+    pub fn open(settings: &Settings, url: &Secret) -> Result<Self, OpenError> {
+        let limit = settings.timeout;
+        let on_server = (limit * 2 / 5).max(Duration::from_millis(1)).as_millis().to_string();
+        let options = options(url).map_err(OpenError::Url)?.options([
+            ("statement_timeout", &on_server),
+            ("lock_timeout", &on_server),
+            ("idle_in_transaction_session_timeout", &limit.as_millis().to_string()),
+        ]);
+        let pool = PgPoolOptions::new()
+            .max_connections(settings.connections.max(1))
+            .acquire_timeout(limit / 2)
+            .connect_lazy_with(options);
+        Ok(Self { pool, watch: Watch::new(Dialect::Postgres, limit) })
+    }
+}
+
+impl fmt::Debug for PostgresDirectory {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PostgresDirectory").field("connections", &self.pool.size()).finish_non_exhaustive()
+    }
+}
+
+async fn insert(connection: &mut PgConnection, session: &Session) -> Result<(), sqlx::Error> {
+    sqlx::query(INSERT_SESSION)
+        .bind(session.id.to_string())
+        .bind(session.user.as_str())
+        .bind(session.platform.as_ref().map(PlatformId::as_str))
+        .bind(column(session.created))
+        .bind(column(session.authenticated))
+        .bind(column(session.expires))
+        .bind(session.predecessor.as_ref().map(ToString::to_string))
+        .bind(session.successor.as_ref().map(ToString::to_string))
+        .bind(session.actor.as_ref().map(UserId::as_str))
+        .bind(number(session.version))
+        .execute(connection)
+        .await
+        .map(drop)
+}
+
+/// Why a conditional change met no row: the session is over, or somebody else was faster.
+async fn refused<T>(
+    connection: &mut PgConnection,
+    id: &SessionId,
+    now: Timestamp,
+) -> Result<Change<T>, sqlx::Error> {
+    let live =
+        "SELECT EXISTS (SELECT 1 FROM sessions WHERE id = $1 AND ended_at IS NULL AND expires_at > $2)";
+    let query = sqlx::query_scalar(live).bind(id.to_string()).bind(column(now));
+    Ok(if query.fetch_one(connection).await? { Change::Conflict } else { Change::Gone })
+}
+
+#[async_trait]
+impl Directory for PostgresDirectory {
+    async fn sessions(&self, ids: &[SessionId]) -> Result<Vec<SessionRow>, DirectoryError> {
+        if ids.is_empty() {
+            return Ok(Vec::new());
+        }
+        let query = concat!("SELECT ", session_columns!(), " FROM sessions WHERE id = ANY($1)");
+        let query = sqlx::query_as::<_, SessionColumns>(query).bind(texts(ids));
+        self.watch.within(async { all(query.fetch_all(&self.pool).await?) }).await
+    }
+
+    async fn users(&self, ids: &[UserId]) -> Result<Vec<User>, DirectoryError> {
+        if ids.is_empty() {
+            return Ok(Vec::new());
+        }
+        let sql = sqlx::AssertSqlSafe(format!("SELECT {USER_COLUMNS} FROM users WHERE id = ANY($1)"));
+        let query = sqlx::query_as::<_, UserColumns>(sql).bind(texts(ids));
+        self.watch.within(async { all(query.fetch_all(&self.pool).await?) }).await
+    }
+
+    async fn platforms(&self, ids: &[PlatformId]) -> Result<Vec<Platform>, DirectoryError> {
+        if ids.is_empty() {
+            return Ok(Vec::new());
+        }
+        let query = concat!("SELECT ", platform_columns!(), " FROM platforms WHERE id = ANY($1)");
+        let query = sqlx::query_as::<_, PlatformColumns>(query).bind(texts(ids));
+        self.watch.within(async { all(query.fetch_all(&self.pool).await?) }).await
+    }
+
+    async fn user_platforms(&self, users: &[UserId]) -> Result<Vec<Platform>, DirectoryError> {
+        if users.is_empty() {
+            return Ok(Vec::new());
+        }
+        let query = concat!(
+            "SELECT ",
+            platform_columns!(),
+            " FROM platforms WHERE user_id = ANY($1) AND active ",
+            "ORDER BY user_id, is_default DESC, name COLLATE \"C\", id"
+        );
+        let query = sqlx::query_as::<_, PlatformColumns>(query).bind(texts(users));
+        self.watch.within(async { all(query.fetch_all(&self.pool).await?) }).await
+    }
+
+    async fn settings(
+        &self,
+        user: &UserId,
+        platform: &PlatformId,
+    ) -> Result<Option<serde_json::Value>, DirectoryError> {
+        let query =
+            sqlx::query_scalar("SELECT settings FROM user_settings WHERE user_id = $1 AND platform_id = $2");
+        let query = query.bind(user.as_str()).bind(platform.as_str());
+        self.watch.within(query.fetch_optional(&self.pool)).await
+    }
+
+    async fn put_settings(
+        &self,
+        user: &UserId,
+        platform: &PlatformId,
+        settings: &serde_json::Value,
+    ) -> Result<(), DirectoryError> {
+        let query = sqlx::query(
+            "INSERT INTO user_settings (user_id, platform_id, settings) VALUES ($1, $2, $3) \
+             ON CONFLICT (user_id, platform_id) DO UPDATE SET settings = excluded.settings, \
+             updated_at = excluded.updated_at",
+        );
+        let query = query.bind(user.as_str()).bind(platform.as_str()).bind(settings);
+        self.watch.within(query.execute(&self.pool)).await.map(drop)
+    }
+
+    async fn create_session(
+        &self,
+        session: &Session,
+        replaces: Option<&SessionId>,
+        now: Timestamp,
+    ) -> Result<(), DirectoryError> {
+        let work = async {
+            let mut transaction = self.pool.begin().await?;
+            if let Some(old) = replaces {
+                let query = sqlx::query(END_SESSIONS).bind(vec![old.to_string()]).bind(column(now));
+                query.execute(&mut *transaction).await?;
+            }
+            insert(&mut transaction, session).await?;
+            transaction.commit().await
+        };
+        self.watch.within(work).await
+    }
+
+    async fn rotate_session(
+        &self,
+        old: &SessionId,
+        old_version: u64,
+        successor: &Session,
+        grace_until: Option<Timestamp>,
+        now: Timestamp,
+    ) -> Result<Change<()>, DirectoryError> {
+        let work = async {
+            let mut transaction = self.pool.begin().await?;
+            // Without a grace the old session ends now; with one, its own end may still come first.
+            let query = sqlx::query(
+                "UPDATE sessions SET version = version + 1, successor = $4, \
+                 expires_at = LEAST(expires_at, $5), ended_at = CASE WHEN $5 IS NULL THEN $3 END \
+                 WHERE id = $1 AND version = $2 AND ended_at IS NULL AND expires_at > $3",
+            );
+            let query = query
+                .bind(old.to_string())
+                .bind(number(old_version))
+                .bind(column(now))
+                .bind(successor.id.to_string())
+                .bind(grace_until.map(column));
+            if query.execute(&mut *transaction).await?.rows_affected() == 0 {
+                return refused(&mut transaction, old, now).await;
+            }
+            if grace_until.is_none() {
+                // A change of privilege leaves no older copy valid either.
+                let query = sqlx::query(
+                    "UPDATE sessions SET ended_at = $2 WHERE ended_at IS NULL \
+                     AND id = (SELECT predecessor FROM sessions WHERE id = $1)",
+                );
+                query.bind(old.to_string()).bind(column(now)).execute(&mut *transaction).await?;
+            }
+            insert(&mut transaction, successor).await?;
+            transaction.commit().await?;
+            Ok(Change::Done(()))
+        };
+        self.watch.within(work).await
+    }
+
+    async fn set_platform(
+        &self,
+        id: &SessionId,
+        version: u64,
+        platform: Option<&PlatformId>,
+        now: Timestamp,
+    ) -> Result<Change<Session>, DirectoryError> {
+        let work = async {
+            let mut transaction = self.pool.begin().await?;
+            let query = concat!(
+                "UPDATE sessions SET platform_id = $4, version = version + 1 WHERE id = $1 AND version = $2 \
+                 AND ended_at IS NULL AND expires_at > $3 RETURNING ",
+                session_columns!()
+            );
+            let query = sqlx::query_as::<_, SessionColumns>(query)
+                .bind(id.to_string())
+                .bind(number(version))
+                .bind(column(now))
+                .bind(platform.map(PlatformId::as_str));
+            let Some(row) = query.fetch_optional(&mut *transaction).await? else {
+                return refused(&mut transaction, id, now).await;
+            };
+            if let Some(platform) = platform {
+                let query =
+                    sqlx::query("UPDATE platforms SET last_used = GREATEST(last_used, $2) WHERE id = $1");
+                query.bind(platform.as_str()).bind(column(now)).execute(&mut *transaction).await?;
+            }
+            transaction.commit().await?;
+            Ok(Change::Done(SessionRow::try_from(row)?.session))
+        };
+        self.watch.within(work).await
+    }
+
+    async fn end_sessions(&self, ids: &[SessionId], now: Timestamp) -> Result<(), DirectoryError> {
+        if ids.is_empty() {
+            return Ok(());
+        }
+        let query = sqlx::query(END_SESSIONS).bind(texts(ids)).bind(column(now));
+        self.watch.within(query.execute(&self.pool)).await.map(drop)
+    }
+
+    async fn end_user_sessions(&self, user: &UserId, now: Timestamp) -> Result<Option<User>, DirectoryError> {
+        let work = async {
+            let mut transaction = self.pool.begin().await?;
+            let sql = sqlx::AssertSqlSafe(format!(
+                "UPDATE users SET sessions_valid_after = GREATEST(sessions_valid_after, $2) WHERE id = $1 \
+                 RETURNING {USER_COLUMNS}"
+            ));
+            let query = sqlx::query_as::<_, UserColumns>(sql).bind(user.as_str()).bind(column(now));
+            let Some(row) = query.fetch_optional(&mut *transaction).await? else { return Ok(None) };
+            let query = sqlx::query(
+                "UPDATE sessions SET ended_at = $2 WHERE user_id = $1 AND ended_at IS NULL AND created_at <= $2",
+            );
+            query.bind(user.as_str()).bind(column(now)).execute(&mut *transaction).await?;
+            transaction.commit().await?;
+            User::try_from(row).map(Some)
+        };
+        self.watch.within(work).await
+    }
+
+    async fn sessions_of(&self, user: &UserId, now: Timestamp) -> Result<Vec<SessionRow>, DirectoryError> {
+        let query = concat!(
+            "SELECT ",
+            session_columns!(),
+            " FROM sessions WHERE user_id = $1 AND ended_at IS NULL AND expires_at > $2 ",
+            "ORDER BY created_at DESC, id"
+        );
+        let query = sqlx::query_as::<_, SessionColumns>(query).bind(user.as_str()).bind(column(now));
+        self.watch.within(async { all(query.fetch_all(&self.pool).await?) }).await
+    }
+
+    async fn note_activity(&self, seen: &[(SessionId, Timestamp)]) -> Result<(), DirectoryError> {
+        for some in seen.chunks(BATCH) {
+            let ids: Vec<String> = some.iter().map(|(id, _)| id.to_string()).collect();
+            let times: Vec<i64> = some.iter().map(|(_, at)| column(*at)).collect();
+            // Rows are locked in the order of their ids, so that two proxies never wait for each other in a circle.
+            let query = sqlx::query(
+                "WITH seen AS (SELECT id, max(at) AS at FROM unnest($1::text[], $2::bigint[]) AS s (id, at) GROUP BY id), \
+                 due AS (SELECT sessions.id, seen.at FROM sessions JOIN seen USING (id) \
+                 WHERE last_seen IS NULL OR last_seen < seen.at ORDER BY sessions.id FOR NO KEY UPDATE OF sessions) \
+                 UPDATE sessions SET last_seen = GREATEST(last_seen, due.at) FROM due WHERE sessions.id = due.id",
+            );
+            self.watch.within(query.bind(ids).bind(times).execute(&self.pool)).await?;
+        }
+        Ok(())
+    }
+
+    async fn audit(&self, entry: &AuditEntry) -> Result<(), DirectoryError> {
+        let query = sqlx::query(
+            "INSERT INTO audit (at, event, user_id, session_id, platform_id, done_by, address, request_id) \
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
+        );
+        let query = query
+            .bind(column(entry.at))
+            .bind(entry.event)
+            .bind(entry.user.as_ref().map(UserId::as_str))
+            .bind(entry.session.as_ref().map(ToString::to_string))
+            .bind(entry.platform.as_ref().map(PlatformId::as_str))
+            .bind(&entry.by)
+            .bind(&entry.from)
+            .bind(&entry.request_id);
+        self.watch.within(query.execute(&self.pool)).await.map(drop)
+    }
+
+    async fn purge(&self, before: Timestamp, limit: u32) -> Result<u64, DirectoryError> {
+        // Rows that another proxy purges at this moment are its business.
+        let query = sqlx::query(
+            "DELETE FROM sessions WHERE id IN (SELECT id FROM sessions WHERE LEAST(expires_at, ended_at) < $1 \
+             ORDER BY LEAST(expires_at, ended_at) LIMIT $2 FOR UPDATE SKIP LOCKED)",
+        );
+        let query = query.bind(column(before)).bind(i64::from(limit));
+        Ok(self.watch.within(query.execute(&self.pool)).await?.rows_affected())
+    }
+
+    async fn put_user(&self, user: &User) -> Result<(), DirectoryError> {
+        let query = sqlx::query(
+            "INSERT INTO users (id, name, roles, active, sessions_valid_after) VALUES ($1, $2, $3, $4, $5) \
+             ON CONFLICT (id) DO UPDATE SET name = excluded.name, roles = excluded.roles, active = excluded.active, \
+             sessions_valid_after = excluded.sessions_valid_after",
+        );
+        let query = query
+            .bind(user.id.as_str())
+            .bind(&user.name)
+            .bind(&user.roles)
+            .bind(user.active)
+            .bind(user.sessions_valid_after.map(column));
+        self.watch.within(query.execute(&self.pool)).await.map(drop)
+    }
+
+    async fn put_platform(&self, platform: &Platform) -> Result<(), DirectoryError> {
+        let work = async {
+            let mut transaction = self.pool.begin().await?;
+            if platform.default {
+                let query = sqlx::query(
+                    "UPDATE platforms SET is_default = false WHERE user_id = $1 AND id <> $2 AND is_default",
+                );
+                let query = query.bind(platform.user.as_str()).bind(platform.id.as_str());
+                query.execute(&mut *transaction).await?;
+            }
+            let query = sqlx::query(
+                "INSERT INTO platforms (id, user_id, type, name, url, active, is_default, credential) \
+                 VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT (id) DO UPDATE SET user_id = excluded.user_id, \
+                 type = excluded.type, name = excluded.name, url = excluded.url, active = excluded.active, \
+                 is_default = excluded.is_default, credential = excluded.credential",
+            );
+            let query = query
+                .bind(platform.id.as_str())
+                .bind(platform.user.as_str())
+                .bind(&platform.kind)
+                .bind(&platform.name)
+                .bind(&platform.url)
+                .bind(platform.active)
+                .bind(platform.default)
+                .bind(platform.credential.as_ref().map(crate::context::SealedCredential::as_text));
+            query.execute(&mut *transaction).await?;
+            transaction.commit().await
+        };
+        self.watch.within(work).await
+    }
+
+    async fn ping(&self) -> Result<String, DirectoryError> {
+        let query = sqlx::query_scalar::<_, String>("SELECT current_setting('server_version')");
+        let version = self.watch.within(query.fetch_one(&self.pool)).await?;
+        Ok(format!("PostgreSQL {version}"))
+    }
+}

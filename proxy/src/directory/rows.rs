@@ -1,0 +1,151 @@
+//! From columns to entities, the same for every kind of directory, and the words of SQL that the queries share.
+
+use serde::de::value::{Error as TextError, StrDeserializer};
+use serde::de::{Deserialize, IntoDeserializer};
+use sqlx::{Error, FromRow};
+
+use super::SessionRow;
+use crate::clock::Timestamp;
+use crate::context::{Platform, SealedCredential, Session, User};
+
+/// The columns of a session, in a query.
+macro_rules! session_columns {
+    () => {
+        "id, user_id, platform_id, created_at, authenticated_at, expires_at, ended_at, last_seen, predecessor, \
+         successor, actor_id, version"
+    };
+}
+
+/// The columns of a platform, in a query.
+macro_rules! platform_columns {
+    () => {
+        "id, user_id, type, name, url, active, is_default, credential"
+    };
+}
+
+pub(super) use {platform_columns, session_columns};
+
+#[derive(FromRow)]
+pub(super) struct SessionColumns {
+    id: String,
+    user_id: String,
+    platform_id: Option<String>,
+    created_at: i64,
+    authenticated_at: i64,
+    expires_at: i64,
+    ended_at: Option<i64>,
+    last_seen: Option<i64>,
+    predecessor: Option<String>,
+    successor: Option<String>,
+    actor_id: Option<String>,
+    version: i64,
+}
+
+#[derive(FromRow)]
+pub(super) struct UserColumns {
+    id: String,
+    name: String,
+    /// A JSON array of texts.
+    roles: String,
+    active: bool,
+    sessions_valid_after: Option<i64>,
+}
+
+#[derive(FromRow)]
+pub(super) struct PlatformColumns {
+    id: String,
+    user_id: String,
+    #[sqlx(rename = "type")]
+    kind: String,
+    name: String,
+    url: String,
+    active: bool,
+    is_default: bool,
+    credential: Option<String>,
+}
+
+impl TryFrom<SessionColumns> for SessionRow {
+    type Error = Error;
+
+    fn try_from(columns: SessionColumns) -> Result<Self, Error> {
+        let session = Session {
+            id: id(&columns.id)?,
+            user: id(&columns.user_id)?,
+            platform: columns.platform_id.as_deref().map(id).transpose()?,
+            created: time(columns.created_at)?,
+            authenticated: time(columns.authenticated_at)?,
+            expires: time(columns.expires_at)?,
+            predecessor: columns.predecessor.as_deref().map(id).transpose()?,
+            successor: columns.successor.as_deref().map(id).transpose()?,
+            actor: columns.actor_id.as_deref().map(id).transpose()?,
+            version: u64::try_from(columns.version).map_err(unreadable)?,
+        };
+        let ended = columns.ended_at.map(time).transpose()?;
+        Ok(Self { session, ended, last_seen: columns.last_seen.map(time).transpose()? })
+    }
+}
+
+impl TryFrom<UserColumns> for User {
+    type Error = Error;
+
+    fn try_from(columns: UserColumns) -> Result<Self, Error> {
+        Ok(Self {
+            id: id(&columns.id)?,
+            name: columns.name,
+            roles: serde_json::from_str(&columns.roles).map_err(unreadable)?,
+            active: columns.active,
+            sessions_valid_after: columns.sessions_valid_after.map(time).transpose()?,
+        })
+    }
+}
+
+impl TryFrom<PlatformColumns> for Platform {
+    type Error = Error;
+
+    fn try_from(columns: PlatformColumns) -> Result<Self, Error> {
+        Ok(Self {
+            id: id(&columns.id)?,
+            user: id(&columns.user_id)?,
+            kind: columns.kind,
+            name: columns.name,
+            url: columns.url,
+            active: columns.active,
+            default: columns.is_default,
+            credential: columns.credential.map(SealedCredential::from_text),
+        })
+    }
+}
+
+/// All rows as entities; one that cannot be read makes the whole answer unreadable, because leaving it out would say
+/// that it is not there.
+pub(super) fn all<C, T: TryFrom<C, Error = Error>>(rows: Vec<C>) -> Result<Vec<T>, Error> {
+    rows.into_iter().map(T::try_from).collect()
+}
+
+/// A moment as it is stored; far beyond any lifetime it stops at the largest value.
+pub(super) fn column(at: Timestamp) -> i64 {
+    i64::try_from(at.as_millis()).unwrap_or(i64::MAX)
+}
+
+/// A version as it is stored. No session changes that often.
+pub(super) fn number(version: u64) -> i64 {
+    i64::try_from(version).unwrap_or(i64::MAX)
+}
+
+/// Ids as they are stored.
+pub(super) fn texts<I: ToString>(ids: &[I]) -> Vec<String> {
+    ids.iter().map(ToString::to_string).collect()
+}
+
+fn time(millis: i64) -> Result<Timestamp, Error> {
+    u64::try_from(millis).map(Timestamp::from_millis).map_err(unreadable)
+}
+
+fn id<'a, T: Deserialize<'a>>(text: &'a str) -> Result<T, Error> {
+    let text: StrDeserializer<'a, TextError> = text.into_deserializer();
+    T::deserialize(text).map_err(unreadable)
+}
+
+pub(super) fn unreadable(error: impl std::error::Error + Send + Sync + 'static) -> Error {
+    Error::Decode(Box::new(error))
+}

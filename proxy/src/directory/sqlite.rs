@@ -1,0 +1,436 @@
+//! The directory in one SQLite file, or in memory: the same contract without a server. One connection writes, a few
+//! read. The schema is brought up to date when the file is opened.
+
+#[cfg(test)]
+mod tests;
+
+use std::fmt;
+use std::fs::OpenOptions;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use sqlx::sqlite::{
+    SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
+};
+use sqlx::{ConnectOptions, SqliteConnection};
+
+use super::migrations::{MigrationError, up_sqlite};
+use super::rows::{
+    PlatformColumns, SessionColumns, UserColumns, all, column, number, platform_columns, session_columns,
+    texts, unreadable,
+};
+use super::trouble::{Dialect, Watch};
+use super::{AuditEntry, Change, Directory, DirectoryError, OpenError, SessionRow, Settings};
+use crate::clock::Timestamp;
+use crate::context::{Platform, PlatformId, Session, SessionId, User, UserId};
+
+const INSERT_SESSION: &str = "INSERT INTO sessions (id, user_id, platform_id, created_at, authenticated_at, expires_at, \
+     predecessor, successor, actor_id, version) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)";
+/// Ends sessions together with those that a rotation joins them to: ending one ends both.
+const END_SESSIONS: &str = "UPDATE sessions SET ended_at = $2 WHERE ended_at IS NULL AND id IN \
+     (SELECT value FROM json_each($1) \
+     UNION SELECT predecessor FROM sessions WHERE id IN (SELECT value FROM json_each($1)) AND predecessor IS NOT NULL \
+     UNION SELECT successor FROM sessions WHERE id IN (SELECT value FROM json_each($1)) AND successor IS NOT NULL)";
+const USER_COLUMNS: &str = "id, name, roles, active, sessions_valid_after";
+
+/// Users, platforms and sessions in one SQLite file.
+pub struct SqliteDirectory {
+    /// One connection, so that writers wait in a row here and not for each other's locks.
+    writer: SqlitePool,
+    reader: SqlitePool,
+    watch: Watch,
+}
+
+/// How the file is opened. An acknowledged revocation must survive a power failure, so every commit reaches the disk.
+pub(super) fn options(path: Option<&Path>, timeout: Duration) -> SqliteConnectOptions {
+    let options = match path {
+        Some(path) => SqliteConnectOptions::new().filename(path).journal_mode(SqliteJournalMode::Wal),
+        None => SqliteConnectOptions::new().in_memory(true),
+    };
+    options
+        .create_if_missing(true)
+        .foreign_keys(true)
+        .busy_timeout(timeout * 4 / 5)
+        .synchronous(SqliteSynchronous::Full)
+        .disable_statement_logging()
+}
+
+/// Makes the file readable by its owner only, if it is not there; SQLite would let everybody read it.
+pub(super) fn make_private(path: Option<&Path>) -> std::io::Result<()> {
+    let Some(path) = path else { return Ok(()) };
+    OpenOptions::new().create(true).append(true).mode(0o600).open(path).map(drop)
+}
+
+impl SqliteDirectory {
+    /// Opens the file, or makes it, readable by its owner only; without a path everything is kept in memory and ends
+    /// with this value.
+    ///
+    /// # Errors
+    /// When the file cannot be made or opened, or was written by a later version of this program.
+    pub async fn open(settings: &Settings, path: Option<&Path>) -> Result<Self, OpenError> {
+        let unreachable = |error| OpenError::File(MigrationError::Unreachable(error));
+        make_private(path).map_err(|error| unreachable(error.into()))?;
+        let options = options(path, settings.timeout);
+        // A database in memory lives as long as its one connection.
+        let one = SqlitePoolOptions::new().max_connections(1).idle_timeout(None).max_lifetime(None);
+        let writer =
+            one.acquire_timeout(settings.timeout).connect_with(options.clone()).await.map_err(unreachable)?;
+        up_sqlite(&mut *writer.acquire().await.map_err(unreachable)?).await?;
+        let reader = match path {
+            Some(_) => SqlitePoolOptions::new()
+                .max_connections(settings.connections.max(1))
+                .acquire_timeout(settings.timeout)
+                .connect_lazy_with(options),
+            None => writer.clone(),
+        };
+        Ok(Self { writer, reader, watch: Watch::new(Dialect::Sqlite, settings.timeout) })
+    }
+}
+
+impl fmt::Debug for SqliteDirectory {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SqliteDirectory").field("readers", &self.reader.size()).finish_non_exhaustive()
+    }
+}
+
+/// A list as one parameter.
+fn list(texts: &[String]) -> String {
+    serde_json::Value::from(texts).to_string()
+}
+
+async fn insert(connection: &mut SqliteConnection, session: &Session) -> Result<(), sqlx::Error> {
+    sqlx::query(INSERT_SESSION)
+        .bind(session.id.to_string())
+        .bind(session.user.as_str())
+        .bind(session.platform.as_ref().map(PlatformId::as_str))
+        .bind(column(session.created))
+        .bind(column(session.authenticated))
+        .bind(column(session.expires))
+        .bind(session.predecessor.as_ref().map(ToString::to_string))
+        .bind(session.successor.as_ref().map(ToString::to_string))
+        .bind(session.actor.as_ref().map(UserId::as_str))
+        .bind(number(session.version))
+        .execute(connection)
+        .await
+        .map(drop)
+}
+
+/// Why a conditional change met no row: the session is over, or somebody else was faster.
+async fn refused<T>(
+    connection: &mut SqliteConnection,
+    id: &SessionId,
+    now: Timestamp,
+) -> Result<Change<T>, sqlx::Error> {
+    let live =
+        "SELECT EXISTS (SELECT 1 FROM sessions WHERE id = $1 AND ended_at IS NULL AND expires_at > $2)";
+    let query = sqlx::query_scalar(live).bind(id.to_string()).bind(column(now));
+    Ok(if query.fetch_one(connection).await? { Change::Conflict } else { Change::Gone })
+}
+
+#[async_trait]
+impl Directory for SqliteDirectory {
+    async fn sessions(&self, ids: &[SessionId]) -> Result<Vec<SessionRow>, DirectoryError> {
+        if ids.is_empty() {
+            return Ok(Vec::new());
+        }
+        let query = concat!(
+            "SELECT ",
+            session_columns!(),
+            " FROM sessions WHERE id IN (SELECT value FROM json_each($1))"
+        );
+        let query = sqlx::query_as::<_, SessionColumns>(query).bind(list(&texts(ids)));
+        self.watch.within(async { all(query.fetch_all(&self.reader).await?) }).await
+    }
+
+    async fn users(&self, ids: &[UserId]) -> Result<Vec<User>, DirectoryError> {
+        if ids.is_empty() {
+            return Ok(Vec::new());
+        }
+        let sql = sqlx::AssertSqlSafe(format!(
+            "SELECT {USER_COLUMNS} FROM users WHERE id IN (SELECT value FROM json_each($1))"
+        ));
+        let query = sqlx::query_as::<_, UserColumns>(sql).bind(list(&texts(ids)));
+        self.watch.within(async { all(query.fetch_all(&self.reader).await?) }).await
+    }
+
+    async fn platforms(&self, ids: &[PlatformId]) -> Result<Vec<Platform>, DirectoryError> {
+        if ids.is_empty() {
+            return Ok(Vec::new());
+        }
+        let query = concat!(
+            "SELECT ",
+            platform_columns!(),
+            " FROM platforms WHERE id IN (SELECT value FROM json_each($1))"
+        );
+        let query = sqlx::query_as::<_, PlatformColumns>(query).bind(list(&texts(ids)));
+        self.watch.within(async { all(query.fetch_all(&self.reader).await?) }).await
+    }
+
+    async fn user_platforms(&self, users: &[UserId]) -> Result<Vec<Platform>, DirectoryError> {
+        if users.is_empty() {
+            return Ok(Vec::new());
+        }
+        let query = concat!(
+            "SELECT ",
+            platform_columns!(),
+            " FROM platforms WHERE user_id IN (SELECT value FROM json_each($1)) AND active ",
+            "ORDER BY user_id, is_default DESC, name, id"
+        );
+        let query = sqlx::query_as::<_, PlatformColumns>(query).bind(list(&texts(users)));
+        self.watch.within(async { all(query.fetch_all(&self.reader).await?) }).await
+    }
+
+    async fn settings(
+        &self,
+        user: &UserId,
+        platform: &PlatformId,
+    ) -> Result<Option<serde_json::Value>, DirectoryError> {
+        let query =
+            sqlx::query_scalar("SELECT settings FROM user_settings WHERE user_id = $1 AND platform_id = $2");
+        let query = query.bind(user.as_str()).bind(platform.as_str());
+        let work = async {
+            let text: Option<String> = query.fetch_optional(&self.reader).await?;
+            text.map(|text| serde_json::from_str(&text).map_err(unreadable)).transpose()
+        };
+        self.watch.within(work).await
+    }
+
+    async fn put_settings(
+        &self,
+        user: &UserId,
+        platform: &PlatformId,
+        settings: &serde_json::Value,
+    ) -> Result<(), DirectoryError> {
+        let query = sqlx::query(
+            "INSERT INTO user_settings (user_id, platform_id, settings) VALUES ($1, $2, $3) \
+             ON CONFLICT (user_id, platform_id) DO UPDATE SET settings = excluded.settings, \
+             updated_at = excluded.updated_at",
+        );
+        let query = query.bind(user.as_str()).bind(platform.as_str()).bind(settings.to_string());
+        self.watch.within(query.execute(&self.writer)).await.map(drop)
+    }
+
+    async fn create_session(
+        &self,
+        session: &Session,
+        replaces: Option<&SessionId>,
+        now: Timestamp,
+    ) -> Result<(), DirectoryError> {
+        let work = async {
+            let mut transaction = self.writer.begin_with("BEGIN IMMEDIATE").await?;
+            if let Some(old) = replaces {
+                let query = sqlx::query(END_SESSIONS).bind(list(&[old.to_string()])).bind(column(now));
+                query.execute(&mut *transaction).await?;
+            }
+            insert(&mut transaction, session).await?;
+            transaction.commit().await
+        };
+        self.watch.within(work).await
+    }
+
+    async fn rotate_session(
+        &self,
+        old: &SessionId,
+        old_version: u64,
+        successor: &Session,
+        grace_until: Option<Timestamp>,
+        now: Timestamp,
+    ) -> Result<Change<()>, DirectoryError> {
+        let work = async {
+            let mut transaction = self.writer.begin_with("BEGIN IMMEDIATE").await?;
+            // Without a grace the old session ends now; with one, its own end may still come first.
+            let query = sqlx::query(
+                "UPDATE sessions SET version = version + 1, successor = $4, \
+                 expires_at = min(expires_at, ifnull($5, expires_at)), ended_at = CASE WHEN $5 IS NULL THEN $3 END \
+                 WHERE id = $1 AND version = $2 AND ended_at IS NULL AND expires_at > $3",
+            );
+            let query = query
+                .bind(old.to_string())
+                .bind(number(old_version))
+                .bind(column(now))
+                .bind(successor.id.to_string())
+                .bind(grace_until.map(column));
+            if query.execute(&mut *transaction).await?.rows_affected() == 0 {
+                return refused(&mut transaction, old, now).await;
+            }
+            if grace_until.is_none() {
+                // A change of privilege leaves no older copy valid either.
+                let query = sqlx::query(
+                    "UPDATE sessions SET ended_at = $2 WHERE ended_at IS NULL \
+                     AND id = (SELECT predecessor FROM sessions WHERE id = $1)",
+                );
+                query.bind(old.to_string()).bind(column(now)).execute(&mut *transaction).await?;
+            }
+            insert(&mut transaction, successor).await?;
+            transaction.commit().await?;
+            Ok(Change::Done(()))
+        };
+        self.watch.within(work).await
+    }
+
+    async fn set_platform(
+        &self,
+        id: &SessionId,
+        version: u64,
+        platform: Option<&PlatformId>,
+        now: Timestamp,
+    ) -> Result<Change<Session>, DirectoryError> {
+        let work = async {
+            let mut transaction = self.writer.begin_with("BEGIN IMMEDIATE").await?;
+            let query = concat!(
+                "UPDATE sessions SET platform_id = $4, version = version + 1 WHERE id = $1 AND version = $2 \
+                 AND ended_at IS NULL AND expires_at > $3 RETURNING ",
+                session_columns!()
+            );
+            let query = sqlx::query_as::<_, SessionColumns>(query)
+                .bind(id.to_string())
+                .bind(number(version))
+                .bind(column(now))
+                .bind(platform.map(PlatformId::as_str));
+            let Some(row) = query.fetch_optional(&mut *transaction).await? else {
+                return refused(&mut transaction, id, now).await;
+            };
+            if let Some(platform) = platform {
+                let query = sqlx::query(
+                    "UPDATE platforms SET last_used = max(ifnull(last_used, 0), $2) WHERE id = $1",
+                );
+                query.bind(platform.as_str()).bind(column(now)).execute(&mut *transaction).await?;
+            }
+            transaction.commit().await?;
+            Ok(Change::Done(SessionRow::try_from(row)?.session))
+        };
+        self.watch.within(work).await
+    }
+
+    async fn end_sessions(&self, ids: &[SessionId], now: Timestamp) -> Result<(), DirectoryError> {
+        if ids.is_empty() {
+            return Ok(());
+        }
+        let query = sqlx::query(END_SESSIONS).bind(list(&texts(ids))).bind(column(now));
+        self.watch.within(query.execute(&self.writer)).await.map(drop)
+    }
+
+    async fn end_user_sessions(&self, user: &UserId, now: Timestamp) -> Result<Option<User>, DirectoryError> {
+        let work = async {
+            let mut transaction = self.writer.begin_with("BEGIN IMMEDIATE").await?;
+            let sql = sqlx::AssertSqlSafe(format!(
+                "UPDATE users SET sessions_valid_after = max(ifnull(sessions_valid_after, 0), $2) WHERE id = $1 \
+                 RETURNING {USER_COLUMNS}"
+            ));
+            let query = sqlx::query_as::<_, UserColumns>(sql).bind(user.as_str()).bind(column(now));
+            let Some(row) = query.fetch_optional(&mut *transaction).await? else { return Ok(None) };
+            let query = sqlx::query(
+                "UPDATE sessions SET ended_at = $2 WHERE user_id = $1 AND ended_at IS NULL AND created_at <= $2",
+            );
+            query.bind(user.as_str()).bind(column(now)).execute(&mut *transaction).await?;
+            transaction.commit().await?;
+            User::try_from(row).map(Some)
+        };
+        self.watch.within(work).await
+    }
+
+    async fn sessions_of(&self, user: &UserId, now: Timestamp) -> Result<Vec<SessionRow>, DirectoryError> {
+        let query = concat!(
+            "SELECT ",
+            session_columns!(),
+            " FROM sessions WHERE user_id = $1 AND ended_at IS NULL AND expires_at > $2 ",
+            "ORDER BY created_at DESC, id"
+        );
+        let query = sqlx::query_as::<_, SessionColumns>(query).bind(user.as_str()).bind(column(now));
+        self.watch.within(async { all(query.fetch_all(&self.reader).await?) }).await
+    }
+
+    async fn note_activity(&self, seen: &[(SessionId, Timestamp)]) -> Result<(), DirectoryError> {
+        let work = async {
+            let mut transaction = self.writer.begin_with("BEGIN IMMEDIATE").await?;
+            for (id, at) in seen {
+                let query = sqlx::query(
+                    "UPDATE sessions SET last_seen = $2 WHERE id = $1 AND ifnull(last_seen, 0) < $2",
+                );
+                query.bind(id.to_string()).bind(column(*at)).execute(&mut *transaction).await?;
+            }
+            transaction.commit().await
+        };
+        if seen.is_empty() { Ok(()) } else { self.watch.within(work).await }
+    }
+
+    async fn audit(&self, entry: &AuditEntry) -> Result<(), DirectoryError> {
+        let query = sqlx::query(
+            "INSERT INTO audit (at, event, user_id, session_id, platform_id, done_by, address, request_id) \
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
+        );
+        let query = query
+            .bind(column(entry.at))
+            .bind(entry.event)
+            .bind(entry.user.as_ref().map(UserId::as_str))
+            .bind(entry.session.as_ref().map(ToString::to_string))
+            .bind(entry.platform.as_ref().map(PlatformId::as_str))
+            .bind(&entry.by)
+            .bind(&entry.from)
+            .bind(&entry.request_id);
+        self.watch.within(query.execute(&self.writer)).await.map(drop)
+    }
+
+    async fn purge(&self, before: Timestamp, limit: u32) -> Result<u64, DirectoryError> {
+        let query = sqlx::query(
+            "DELETE FROM sessions WHERE id IN (SELECT id FROM sessions WHERE min(expires_at, ifnull(ended_at, expires_at)) < $1 \
+             ORDER BY min(expires_at, ifnull(ended_at, expires_at)) LIMIT $2)",
+        );
+        let query = query.bind(column(before)).bind(i64::from(limit));
+        Ok(self.watch.within(query.execute(&self.writer)).await?.rows_affected())
+    }
+
+    async fn put_user(&self, user: &User) -> Result<(), DirectoryError> {
+        let query = sqlx::query(
+            "INSERT INTO users (id, name, roles, active, sessions_valid_after) VALUES ($1, $2, $3, $4, $5) \
+             ON CONFLICT (id) DO UPDATE SET name = excluded.name, roles = excluded.roles, active = excluded.active, \
+             sessions_valid_after = excluded.sessions_valid_after",
+        );
+        let query = query
+            .bind(user.id.as_str())
+            .bind(&user.name)
+            .bind(list(&user.roles))
+            .bind(user.active)
+            .bind(user.sessions_valid_after.map(column));
+        self.watch.within(query.execute(&self.writer)).await.map(drop)
+    }
+
+    async fn put_platform(&self, platform: &Platform) -> Result<(), DirectoryError> {
+        let work = async {
+            let mut transaction = self.writer.begin_with("BEGIN IMMEDIATE").await?;
+            if platform.default {
+                let query = sqlx::query(
+                    "UPDATE platforms SET is_default = false WHERE user_id = $1 AND id <> $2 AND is_default",
+                );
+                let query = query.bind(platform.user.as_str()).bind(platform.id.as_str());
+                query.execute(&mut *transaction).await?;
+            }
+            let query = sqlx::query(
+                "INSERT INTO platforms (id, user_id, type, name, url, active, is_default, credential) \
+                 VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT (id) DO UPDATE SET user_id = excluded.user_id, \
+                 type = excluded.type, name = excluded.name, url = excluded.url, active = excluded.active, \
+                 is_default = excluded.is_default, credential = excluded.credential",
+            );
+            let query = query
+                .bind(platform.id.as_str())
+                .bind(platform.user.as_str())
+                .bind(&platform.kind)
+                .bind(&platform.name)
+                .bind(&platform.url)
+                .bind(platform.active)
+                .bind(platform.default)
+                .bind(platform.credential.as_ref().map(crate::context::SealedCredential::as_text));
+            query.execute(&mut *transaction).await?;
+            transaction.commit().await
+        };
+        self.watch.within(work).await
+    }
+
+    async fn ping(&self) -> Result<String, DirectoryError> {
+        let query = sqlx::query_scalar::<_, String>("SELECT sqlite_version()");
+        let version = self.watch.within(query.fetch_one(&self.reader)).await?;
+        Ok(format!("SQLite {version}"))
+    }
+}

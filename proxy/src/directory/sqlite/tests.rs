@@ -1,0 +1,52 @@
+//! The directory in SQLite: the contract in memory and in a file, and what a file must survive.
+
+use std::os::unix::fs::PermissionsExt;
+use std::time::Duration;
+
+use crate::directory::contract::{keeps_the_contract, session, user};
+use crate::directory::{Directory, Kind, Settings, SqliteDirectory, open};
+
+fn settings(kind: Kind) -> Settings {
+    Settings { kind, connections: 4, timeout: Duration::from_secs(5) }
+}
+
+#[tokio::test]
+async fn it_keeps_the_contract_in_memory() {
+    let directory = open(&settings(Kind::Sqlite(None))).await.unwrap();
+    keeps_the_contract(&*directory).await;
+}
+
+#[tokio::test]
+async fn it_keeps_the_contract_in_a_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("countersign.sqlite");
+    let directory = open(&settings(Kind::Sqlite(Some(path)))).await.unwrap();
+    keeps_the_contract(&*directory).await;
+}
+
+#[tokio::test]
+async fn what_was_written_is_there_after_a_restart_and_only_its_owner_may_read_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("countersign.sqlite");
+    let settings = settings(Kind::Sqlite(Some(path.clone())));
+    let session = session("kept", "ana");
+    {
+        let directory = SqliteDirectory::open(&settings, Some(&path)).await.unwrap();
+        directory.put_user(&user("ana")).await.unwrap();
+        directory.create_session(&session, None, session.created).await.unwrap();
+    }
+    let directory = SqliteDirectory::open(&settings, Some(&path)).await.unwrap();
+    assert_eq!(directory.sessions(&[session.id]).await.unwrap()[0].session, session);
+    for file in std::fs::read_dir(folder.path()).unwrap() {
+        let file = file.unwrap();
+        let mode = file.metadata().unwrap().permissions().mode();
+        assert_eq!(mode & 0o077, 0, "{file:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_path_that_cannot_be_a_file_is_refused_at_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("missing").join("countersign.sqlite");
+    assert!(open(&settings(Kind::Sqlite(Some(path)))).await.is_err());
+}

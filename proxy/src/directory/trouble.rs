@@ -1,0 +1,156 @@
+//! What a failed query means: away, too slow, or unreadable. Tells the log once when a directory goes and when it is
+//! back, by code and never by the server's sentence, which may quote what is stored.
+
+use std::future::Future;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use sqlx::Error;
+use sqlx::error::DatabaseError;
+use tokio::time::{Instant, timeout};
+
+use super::DirectoryError;
+
+/// A complaint that repeats is logged once in this time.
+const INTERVAL: Duration = Duration::from_secs(30);
+
+/// Which database answers; their codes differ.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Dialect {
+    Postgres,
+    Sqlite,
+}
+
+/// Runs the queries of one directory under its deadline and judges their failures.
+#[derive(Debug)]
+pub(super) struct Watch {
+    dialect: Dialect,
+    limit: Duration,
+    complaint: Mutex<Option<(String, Instant)>>,
+}
+
+impl Watch {
+    pub(super) fn new(dialect: Dialect, limit: Duration) -> Self {
+        Self { dialect, limit, complaint: Mutex::new(None) }
+    }
+
+    /// The outcome of `work`, or `Timeout` after the deadline. A write that timed out may have been made.
+    pub(super) async fn within<T>(
+        &self,
+        work: impl Future<Output = Result<T, Error>> + Send,
+    ) -> Result<T, DirectoryError> {
+        match timeout(self.limit, work).await {
+            Ok(Ok(answer)) => {
+                self.note_answer();
+                Ok(answer)
+            }
+            Ok(Err(error)) => Err(self.judge(&error)),
+            Err(_) => {
+                self.complain("timeout", "the directory did not answer in time");
+                Err(DirectoryError::Timeout)
+            }
+        }
+    }
+
+    fn note_answer(&self) {
+        // The lock is held for a moment only, and taken by nobody else while all is well.
+        if self.complaint.lock().take().is_some() {
+            tracing::info!("the directory answers again");
+        }
+    }
+
+    fn judge(&self, error: &Error) -> DirectoryError {
+        match error {
+            Error::Database(error) => self.judge_answer(error.as_ref()),
+            Error::Io(_) | Error::Tls(_) | Error::PoolTimedOut | Error::PoolClosed | Error::WorkerCrashed => {
+                self.complain("unreachable", "the directory cannot be reached");
+                DirectoryError::Unavailable
+            }
+            // A server that hangs up in the middle of a message.
+            Error::Protocol(_) => {
+                self.complain("protocol", "the directory broke off");
+                DirectoryError::Unavailable
+            }
+            _ => {
+                self.complain("unreadable", "the directory's answer cannot be read");
+                DirectoryError::Unreadable
+            }
+        }
+    }
+
+    fn judge_answer(&self, error: &dyn DatabaseError) -> DirectoryError {
+        let code = error.code().unwrap_or_default();
+        let meaning = match self.dialect {
+            Dialect::Postgres => meaning_of_sqlstate(&code),
+            Dialect::Sqlite => meaning_of_result(&code),
+        };
+        match (self.dialect, &*code) {
+            // undefined_table, undefined_column, invalid_schema_name (PostgreSQL, appendix A)
+            (Dialect::Postgres, "42P01" | "42703" | "3F000") => self.complain(
+                &code,
+                "the directory's schema is missing or older than this program: run `countersign migrate up`",
+            ),
+            _ => self.complain(&code, "the directory refused a query"),
+        }
+        meaning
+    }
+
+    fn complain(&self, code: &str, what: &'static str) {
+        let mut last = self.complaint.lock();
+        let is_new = last.as_ref().is_none_or(|(known, at)| known != code || at.elapsed() > INTERVAL);
+        if is_new {
+            tracing::warn!(code, "{what}");
+            *last = Some((code.to_owned(), Instant::now()));
+        }
+    }
+}
+
+/// By class of SQLSTATE (PostgreSQL, appendix A).
+fn meaning_of_sqlstate(code: &str) -> DirectoryError {
+    match code {
+        // query_canceled (the server's own time limit), lock_not_available, idle_in_transaction_session_timeout
+        "57014" | "55P03" | "25P03" => DirectoryError::Timeout,
+        // read_only_sql_transaction (a replica after a failover), invalid_catalog_name
+        "25006" | "3D000" => DirectoryError::Unavailable,
+        // connection, authorization, rollback (serialization, deadlock), resources, operator intervention, system
+        _ => match code.get(..2) {
+            Some("08" | "28" | "40" | "53" | "57" | "58") => DirectoryError::Unavailable,
+            _ => DirectoryError::Unreadable,
+        },
+    }
+}
+
+/// By primary result code, the low byte of the extended one (sqlite.org/rescode.html).
+fn meaning_of_result(code: &str) -> DirectoryError {
+    match code.parse::<i32>().map(|code| code & 0xff) {
+        // SQLITE_BUSY, SQLITE_LOCKED
+        Ok(5 | 6) => DirectoryError::Timeout,
+        // SQLITE_READONLY, SQLITE_IOERR, SQLITE_FULL, SQLITE_CANTOPEN, SQLITE_PROTOCOL
+        Ok(8 | 10 | 13 | 14 | 15) => DirectoryError::Unavailable,
+        _ => DirectoryError::Unreadable,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_passes_by_itself_is_told_from_what_needs_a_person() {
+        for (code, meaning) in [
+            ("57014", DirectoryError::Timeout),
+            ("57P01", DirectoryError::Unavailable),
+            ("53300", DirectoryError::Unavailable),
+            ("40P01", DirectoryError::Unavailable),
+            ("25006", DirectoryError::Unavailable),
+            ("42P01", DirectoryError::Unreadable),
+            ("22P02", DirectoryError::Unreadable),
+            ("", DirectoryError::Unreadable),
+        ] {
+            assert_eq!(meaning_of_sqlstate(code), meaning, "{code}");
+        }
+        assert_eq!(meaning_of_result("517"), DirectoryError::Timeout);
+        assert_eq!(meaning_of_result("14"), DirectoryError::Unavailable);
+        assert_eq!(meaning_of_result("2067"), DirectoryError::Unreadable);
+    }
+}
