@@ -254,3 +254,6 @@ fn count<E: fmt::Display>(metrics: &Metrics, layer: Layer, result: Result<usize,
     };
     metrics.activity_batches.with_label_values(&[layer.as_str(), word]).inc();
 }
+
+#[cfg(test)]
+mod tests;

@@ -13,3 +13,8 @@ use crate::context::{Resolution, SessionId};
 /// Resolutions under way in this process. The resolver starts them; whoever changes a session forgets its flight, so
 /// that no later request joins a reading from before the change.
 pub type Resolutions = SingleFlight<SessionId, Resolution>;
+
+#[cfg(test)]
+pub(crate) mod faults;
+#[cfg(test)]
+pub(crate) mod world;

@@ -79,6 +79,9 @@ impl Lifecycle {
     /// but before the moment. One that began after the moment lives.
     async fn remembered_and_over(&self, user: &UserId) -> Vec<SessionId> {
         let Ok(remembered) = self.store.user_sessions(user).await else { return Vec::new() };
+        if remembered.is_empty() {
+            return Vec::new();
+        }
         let Ok(rows) = self.directory.sessions(&remembered).await else { return Vec::new() };
         rows.into_iter().filter(|row| row.ended.is_some()).map(|row| row.session.id).collect()
     }
@@ -112,9 +115,11 @@ impl Lifecycle {
     }
 }
 
-/// The successor, and the predecessor unless this session was over before: then the predecessor was as well.
+/// Whom a rotation joins to this session. One that ended before had its relatives ended with it; one that has only
+/// reached the end of its grace may still have a successor.
 fn relatives(row: &SessionRow, now: Timestamp) -> impl Iterator<Item = SessionId> {
-    let over_before = row.ended.is_some_and(|ended| ended < now) || row.session.expires <= now;
-    let predecessor = row.session.predecessor.filter(|_| !over_before);
-    [row.session.successor, predecessor].into_iter().flatten()
+    let ended_before = row.ended.is_some_and(|ended| ended < now);
+    let successor = row.session.successor.filter(|_| !ended_before);
+    let predecessor = row.session.predecessor.filter(|_| !ended_before && row.session.expires > now);
+    [successor, predecessor].into_iter().flatten()
 }

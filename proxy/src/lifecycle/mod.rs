@@ -190,3 +190,6 @@ impl fmt::Debug for Lifecycle {
         f.debug_struct("Lifecycle").field("settings", &self.settings).finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests;

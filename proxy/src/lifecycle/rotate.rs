@@ -3,7 +3,7 @@
 use super::{ATTEMPTS, LONGEST_CHAIN, Lifecycle, LifecycleError, Origin, SESSION_OVER, Started};
 use crate::clock::Timestamp;
 use crate::context::{Session, SessionId};
-use crate::directory::Change;
+use crate::directory::{Change, SessionRow};
 use crate::session::lifetime;
 use crate::session::token::SessionToken;
 
@@ -87,21 +87,20 @@ impl Lifecycle {
         self.tell_session(successor, now).await;
     }
 
-    /// Ends what lies before `session` and may still be in its grace. Answers what it ended.
+    /// Ends what lies before `session` and may still be in its grace. Answers what is over with it; the next one before
+    /// is among that even if it could not be read.
     async fn end_predecessors(&self, session: &Session, now: Timestamp) -> Vec<SessionId> {
         let mut ended = Vec::new();
         let mut next = session.predecessor;
         while let Some(id) = next.filter(|_| ended.len() < LONGEST_CHAIN) {
-            let row = match self.row(&id).await {
-                Ok(Some(row)) if row.ended.is_none() && row.session.expires > now => row,
-                Ok(_) => break,
-                Err(error) => {
-                    tracing::warn!(%error, "the session before a rotated one may live until the end of its grace");
-                    break;
-                }
-            };
             ended.push(id);
-            next = row.session.predecessor;
+            // Over before this rotation: then so is whatever lies before it.
+            let over =
+                |row: &SessionRow| row.ended.is_some_and(|moment| moment < now) || row.session.expires <= now;
+            next = match self.row(&id).await {
+                Ok(row) => row.filter(|row| !over(row)).and_then(|row| row.session.predecessor),
+                Err(_) => None,
+            };
         }
         if !ended.is_empty()
             && let Err(error) = self.directory.end_sessions(&ended, now).await

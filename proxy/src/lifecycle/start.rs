@@ -14,7 +14,7 @@ pub struct Start {
     pub platform: Option<PlatformId>,
     /// Who acts for the user, when somebody does.
     pub actor: Option<UserId>,
-    /// The browser's old session, which ends with this.
+    /// The browser's old session, which ends with this. A session that was resolved, never a mere claim.
     pub replaces: Option<SessionId>,
 }
 

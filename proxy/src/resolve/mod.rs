@@ -194,3 +194,6 @@ const fn outcome(resolution: &Resolution) -> &'static str {
         Resolution::Undetermined(_) => "undetermined",
     }
 }
+
+#[cfg(test)]
+mod tests;
