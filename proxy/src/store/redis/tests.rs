@@ -107,7 +107,7 @@ async fn records_live_as_long_as_what_they_say() {
     lives(record.clone(), 12 * hour);
     lives("cs:user_sessions:ana".to_owned(), 12 * hour);
     lives("cs:user:ana".to_owned(), hour);
-    store.note_activity(&[(session.id, now.plus(Duration::from_secs(60)))]).await.unwrap();
+    store.note_activity(&[(session.id, now.plus(Duration::from_mins(1)))]).await.unwrap();
     lives(record.clone(), 12 * hour);
     store.end_sessions(&[(session.id, now.plus(Duration::from_hours(1)))], now).await.unwrap();
     lives(record.clone(), hour);
