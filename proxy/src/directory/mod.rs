@@ -134,7 +134,8 @@ pub trait Directory: Send + Sync + fmt::Debug {
         settings: &serde_json::Value,
     ) -> Result<(), DirectoryError>;
 
-    /// Writes a new session, and ends `replaces` in the same transaction (the browser's old session at login).
+    /// Writes a new session, and ends `replaces` in the same transaction (the browser's old session at login), with
+    /// those that a rotation joins to it. `Unreadable` when the id is taken or there is no such user.
     async fn create_session(
         &self,
         session: &Session,
@@ -143,7 +144,8 @@ pub trait Directory: Send + Sync + fmt::Debug {
     ) -> Result<(), DirectoryError>;
 
     /// Puts `successor` in the place of the session `old`, if `old` is live and at version `old_version`. With a grace
-    /// the old one ends at `grace_until` and points to its successor; without, it ends now.
+    /// the old one ends at `grace_until` and points to its successor; without, it ends now, and so does its own
+    /// predecessor if that still has a grace.
     async fn rotate_session(
         &self,
         old: &SessionId,
@@ -162,10 +164,12 @@ pub trait Directory: Send + Sync + fmt::Debug {
         now: Timestamp,
     ) -> Result<Change<Session>, DirectoryError>;
 
-    /// Ends sessions. Those that are not there or have ended are left alone.
+    /// Ends sessions, and with each the one it replaced and the one that replaced it, if they stand. Those that are
+    /// not there or have ended are left alone.
     async fn end_sessions(&self, ids: &[SessionId], now: Timestamp) -> Result<(), DirectoryError>;
 
-    /// Ends every session of a user that began up to `now`. Answers the user as it stands, or `None` if unknown.
+    /// Ends every session of a user that began up to `now`, and moves `sessions_valid_after` to `now` if it lies before.
+    /// Answers the user as it stands, or `None` if unknown.
     async fn end_user_sessions(&self, user: &UserId, now: Timestamp) -> Result<Option<User>, DirectoryError>;
 
     /// The user's sessions that have not ended, newest first.
@@ -183,7 +187,8 @@ pub trait Directory: Send + Sync + fmt::Debug {
     /// Writes a user whole (the demo, tests and the command line).
     async fn put_user(&self, user: &User) -> Result<(), DirectoryError>;
 
-    /// Writes a platform whole.
+    /// Writes a platform whole; when it is the default, no other one of its user stays so. `Unreadable` when there is no
+    /// such user.
     async fn put_platform(&self, platform: &Platform) -> Result<(), DirectoryError>;
 
     /// Whether the directory answers, and who it says it is.
@@ -197,7 +202,8 @@ pub struct Settings {
     pub kind: Kind,
     /// The largest number of connections.
     pub connections: u32,
-    /// The longest that one query may take; the server's own limit lies below it.
+    /// The longest that one call may take, getting a connection included; the server's own limit lies below it. A
+    /// write that timed out may have been made.
     pub timeout: Duration,
 }
 

@@ -41,7 +41,7 @@ fn the_newest_key_seals_and_older_ones_still_open() {
 #[test]
 fn another_place_is_refused_even_if_its_parts_read_the_same_joined() {
     let sealer = sealer(vec![key("k1", 1, 32)]);
-    let sealed = sealer.seal(&Secret::from("token"), PLACE).unwrap();
+    let text = sealer.seal(&Secret::from("token"), PLACE).unwrap();
     for (table, row, column) in [
         ("platforms", "8", "credential"),
         ("platform", "s7", "credential"),
@@ -49,7 +49,7 @@ fn another_place_is_refused_even_if_its_parts_read_the_same_joined() {
         ("platforms", "7c", "redential"),
         ("", "", ""),
     ] {
-        assert_eq!(sealer.open(&sealed, Place { table, row, column }).unwrap_err(), SealingError::Forged);
+        assert_eq!(sealer.open(&text, Place { table, row, column }).unwrap_err(), SealingError::Forged);
     }
 }
 

@@ -183,3 +183,16 @@ async fn the_view_of_figures_counts_sessions_and_switches() {
     let figures = run_sql(&url, "SELECT user_id, platform_id, stats FROM platform_stats");
     assert_eq!(figures, r#"ana|p'1|{"sessions": 1, "switches": 0, "last_used": 9}"#);
 }
+
+#[tokio::test]
+async fn the_schema_refuses_ids_that_the_program_could_not_read() {
+    let url = shared_database();
+    let directory = migrated(&url).await;
+    let _ = run_sql(&url, "INSERT INTO users (id, name) VALUES ('ünï ☃:%', 'good')");
+    for bad in ["''", r"E'a\nb'", r"U&'a\0085'", r"U&'a\007F'", "repeat('ü', 65)"] {
+        let statement = format!("INSERT INTO users (id, name) VALUES ({bad}, 'bad')");
+        let outcome = sqlx::query(sqlx::AssertSqlSafe(statement)).execute(&directory.pool).await;
+        let error = outcome.expect_err(bad).into_database_error().unwrap();
+        assert!(error.is_check_violation(), "{bad}: {error}");
+    }
+}
