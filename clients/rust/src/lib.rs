@@ -1,3 +1,5 @@
+//! Verifies in an application what Countersign signed. Shares no code with the proxy, so that a mistake on one side is
+//! not repeated on the other.
 #![doc = include_str!("../README.md")]
 
 mod error;
