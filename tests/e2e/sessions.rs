@@ -140,7 +140,7 @@ on_every_backend! {
     }
 
     async fn an_unused_session_times_out(stores) {
-        let site = Site::with(stores, |b| b.session("idle_timeout = \"3s\"\ntouch_interval = \"1s\"")).await;
+        let site = Site::with(stores, |b| b.session("idle_timeout = \"3s\"\ntouch_interval = \"1s\"\nrotation_grace = \"1s\"")).await;
         let (used, unused) = (site.logged_in(ANA).await, site.logged_in(BEN).await);
         until("the unused session times out", async || {
             assert_eq!(site.status(&used).await, 200, "a used session timed out");
@@ -153,7 +153,7 @@ on_every_backend! {
 
     async fn a_session_ends_at_its_absolute_timeout_however_much_it_is_used(stores) {
         let site = Site::with(stores, |b| {
-            b.session("absolute_timeout = \"3s\"\nidle_timeout = \"3s\"\ntouch_interval = \"1s\"")
+            b.session("absolute_timeout = \"3s\"\nidle_timeout = \"3s\"\ntouch_interval = \"1s\"\nrotation_grace = \"1s\"")
         })
         .await;
         let ana = site.logged_in(ANA).await;
