@@ -169,6 +169,7 @@ impl ProxyHttp for Gateway {
             }
             Err(reason) => {
                 state.refuse(reason);
+                admit::close_when_out_of_step(session, reason);
                 answer::refused(session, state, reason)
             }
         };
