@@ -30,6 +30,8 @@ pub struct Real {
     pub database: String,
     /// Where the proxy believes Redis to be, when there is something in between.
     pub redis_url: Option<String>,
+    /// The keys of `[store]` instead of the URL, when the test wants to say it otherwise.
+    pub store_keys: Option<String>,
     /// Where the proxy believes the database to be, when there is something in between.
     pub database_url: Option<String>,
 }
@@ -45,6 +47,7 @@ impl Stores {
             database,
             redis_url: None,
             database_url: None,
+            store_keys: None,
         }))
     }
 
@@ -60,6 +63,7 @@ impl Stores {
             database,
             redis_url: None,
             database_url: None,
+            store_keys: None,
         }))
     }
 
@@ -122,7 +126,8 @@ impl Stores {
         match self {
             Self::Real(real) => {
                 let redis = real.redis_url.clone().unwrap_or_else(|| real.redis.url());
-                let _ = writeln!(text, "[store]\nkind = \"redis\"\nurl = \"{redis}\"");
+                let keys = real.store_keys.clone().unwrap_or_else(|| format!("url = \"{redis}\""));
+                let _ = writeln!(text, "[store]\nkind = \"redis\"\n{keys}");
                 let database = real.database_url.as_ref().unwrap_or(&real.database);
                 let _ = writeln!(text, "[directory]\nkind = \"postgres\"\nurl = \"{database}\"");
             }
