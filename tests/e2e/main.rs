@@ -7,6 +7,7 @@ mod answers;
 mod apps;
 mod browser;
 mod config;
+mod credentials;
 mod framing;
 mod identity;
 mod interop;

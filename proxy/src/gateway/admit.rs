@@ -202,6 +202,14 @@ pub(super) fn set_timeouts(session: &mut Session) {
     session.set_total_drain_timeout(Some(DRAIN));
 }
 
+/// Ends the connection after the answer when the client and we may not agree where this request ended (THREATS F1 to
+/// F5, F13).
+pub(super) fn close_when_out_of_step(session: &mut Session, reason: Reason) {
+    if matches!(reason, Reason::MalformedRequest | Reason::AmbiguousFraming) {
+        session.set_keepalive(None);
+    }
+}
+
 /// Prepares the client's side of a request that was let through: a WebSocket may be silent, and whoever waits for
 /// `100 Continue` gets it from us, now that nothing but the upstream can refuse.
 pub(super) async fn before_forwarding(session: &mut Session, websocket: bool) -> pingora::Result<()> {

@@ -169,9 +169,7 @@ impl ProxyHttp for Gateway {
             }
             Err(reason) => {
                 state.refuse(reason);
-                if endpoints::problem::closes_connection(reason) {
-                    session.set_keepalive(None);
-                }
+                admit::close_when_out_of_step(session, reason);
                 answer::refused(session, state, reason)
             }
         };
