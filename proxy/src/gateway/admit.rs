@@ -11,6 +11,7 @@ use super::Core;
 use super::rules::Rules;
 use super::state::{Admitted, RequestState};
 use crate::config::snapshot;
+use crate::endpoints::problem;
 use crate::context::{Authn, Context, Resolution};
 use crate::headers::forwarded::{self, ClientOrigin, Hop, Scheme};
 use crate::policy::accept::{self, Accepted, Head};
@@ -205,7 +206,7 @@ pub(super) fn set_timeouts(session: &mut Session) {
 /// Ends the connection after the answer when the client and we may not agree where this request ended (THREATS F1 to
 /// F5, F13).
 pub(super) fn close_when_out_of_step(session: &mut Session, reason: Reason) {
-    if matches!(reason, Reason::MalformedRequest | Reason::AmbiguousFraming) {
+    if problem::closes_connection(reason) {
         session.set_keepalive(None);
     }
 }
