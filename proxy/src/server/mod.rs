@@ -57,6 +57,7 @@ pub struct Options {
 /// What kept it from starting.
 pub fn run(snapshot: Snapshot, options: Options) -> anyhow::Result<()> {
     harden();
+    allow_many_connections();
     count_panics(&options.metrics);
     // One TLS provider in the whole process: rediss:// takes the default one.
     let _ = rustls::crypto::ring::default_provider().install_default();
@@ -203,6 +204,15 @@ fn can_bind(address: std::net::SocketAddr) -> anyhow::Result<()> {
         Err(error) => {
             bail!("cannot listen on {address}: {error}; stop what uses it, or choose another address")
         }
+    }
+}
+
+/// As many open files as the system allows: the usual soft limit of 1,024 is what a single idle attacker opens.
+fn allow_many_connections() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let maximum = getrlimit(Resource::Nofile).maximum;
+    if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }) {
+        tracing::warn!(%error, "cannot raise the limit of open files");
     }
 }
 
