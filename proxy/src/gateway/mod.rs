@@ -13,6 +13,7 @@ mod request_id;
 pub mod rules;
 pub mod servers;
 mod state;
+mod tls;
 
 use std::cell::Cell;
 use std::sync::Arc;
