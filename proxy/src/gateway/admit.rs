@@ -206,6 +206,19 @@ pub(super) fn close_when_out_of_step(session: &mut Session, reason: Reason) {
     }
 }
 
+/// Whether the client holds its body back until it is told to go on. HTTP/1.0 knows no such thing, and who has no body
+/// waits for nothing (RFC 9110, section 10.1.1).
+fn awaits_continue(request: &http::request::Parts) -> bool {
+    let has_body = request.headers.contains_key(header::TRANSFER_ENCODING)
+        || request.headers.get(header::CONTENT_LENGTH).is_some_and(|length| length.as_bytes() != b"0");
+    let can_wait = match request.version {
+        http::Version::HTTP_2 => true,
+        http::Version::HTTP_11 => has_body,
+        _ => false,
+    };
+    can_wait && request.headers.contains_key(header::EXPECT)
+}
+
 /// Prepares the client's side of a request that was let through: a WebSocket may be silent, and whoever waits for
 /// `100 Continue` gets it from us, now that nothing but the upstream can refuse.
 pub(super) async fn before_forwarding(session: &mut Session, websocket: bool) -> pingora::Result<()> {
@@ -213,7 +226,7 @@ pub(super) async fn before_forwarding(session: &mut Session, websocket: bool) ->
         session.set_read_timeout(None);
         session.set_write_timeout(None);
     }
-    if session.req_header().headers.contains_key(header::EXPECT) {
+    if awaits_continue(session.req_header()) {
         session.write_continue_response().await?;
     }
     Ok(())

@@ -4,6 +4,7 @@ use pingora::proxy::Session;
 use pingora::{Error, ErrorSource, ErrorType};
 
 use super::state::RequestState;
+use super::wire;
 use crate::reason::Reason;
 use crate::telemetry::Metrics;
 
@@ -13,6 +14,9 @@ pub(super) fn reason(error: &Error, state: &RequestState) -> Reason {
         return reason;
     }
     match (error.esource(), error.etype()) {
+        (ErrorSource::Downstream, _) if wire::verdict().is_some() => {
+            wire::verdict().unwrap_or(Reason::MalformedRequest)
+        }
         (ErrorSource::Downstream, kind) => match kind {
             ErrorType::ReadError
             | ErrorType::WriteError

@@ -1,6 +1,6 @@
 //! Steps 6 and 7, for every attempt anew: scrub, take our cookie out, sign, attach. The last change before the bytes leave.
 
-use http::header;
+use http::{HeaderMap, header};
 use pingora::http::RequestHeader;
 use pingora::{Error, ErrorType};
 
@@ -21,6 +21,7 @@ use crate::telemetry::Metrics;
 /// The reason why it must not leave.
 pub(super) fn prepare(
     request: &mut RequestHeader,
+    received: &HeaderMap,
     state: &RequestState,
     now: Timestamp,
     metrics: &Metrics,
@@ -29,7 +30,7 @@ pub(super) fn prepare(
         return Err(Reason::Internal);
     };
     address(request, state, admitted)?;
-    scrub_request(request, state, metrics);
+    scrub_request(request, received, state, metrics);
     take_our_cookie_out(request, state)?;
     tell_where_from(request, state)?;
     let outgoing = Outgoing {
@@ -85,7 +86,10 @@ fn host<'a>(admitted: &'a Admitted, accepted: &'a Accepted, state: &RequestState
 }
 
 /// Deletes unconditionally, then others insert: never "insert if absent" (THREATS H1).
-fn scrub_request(request: &mut RequestHeader, state: &RequestState, metrics: &Metrics) {
+fn scrub_request(request: &mut RequestHeader, received: &HeaderMap, state: &RequestState, metrics: &Metrics) {
+    for name in scrub::nominated(received) {
+        request.remove_header(&name);
+    }
     let forbidden = scrub::forbidden(&request.headers, &state.rules.names);
     for name in &forbidden {
         request.remove_header(name);

@@ -82,6 +82,8 @@ fn peer(upstream: &UpstreamRules, address: SocketAddr) -> HttpPeer {
     options.idle_timeout = Some(settings.idle_timeout);
     options.max_h2_streams = STREAMS_PER_CONNECTION;
     options.ca.clone_from(&upstream.ca);
+    // Nominated fields are ours to take out, so that nominating what must stay changes nothing (see `outgoing`).
+    options.http_upstream_request_policy.strip_connection_nominated = false;
     options.alpn = match settings.http {
         HttpVersion::Http1 => ALPN::H1,
         HttpVersion::Http2 => ALPN::H2,

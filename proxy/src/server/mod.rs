@@ -3,6 +3,7 @@
 mod admin;
 pub mod connect;
 mod front;
+mod guard;
 mod public;
 mod shutdown;
 mod stores;
@@ -136,10 +137,10 @@ impl Assembly {
         proxy.server_options = Some(options);
         let mut h2 = pingora::protocols::http::v2::server::H2Options::new();
         h2.max_concurrent_streams(CLIENT_STREAMS);
-        let head_bytes = self.rules.load().snapshot.limits.head_bytes;
-        h2.max_header_list_size(u32::try_from(head_bytes.saturating_mul(2)).unwrap_or(u32::MAX));
+        let limits = self.rules.load().snapshot.limits;
+        h2.max_header_list_size(u32::try_from(limits.head_bytes.saturating_mul(2)).unwrap_or(u32::MAX));
         proxy.h2_options = Some(h2);
-        let mut service = Service::new(name.to_owned(), Front::new(proxy));
+        let mut service = Service::new(name.to_owned(), Front::new(proxy, limits));
         for listener in listeners {
             match &listener.tls {
                 None => service.add_tcp(&listener.address.to_string()),
