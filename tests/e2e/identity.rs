@@ -84,8 +84,8 @@ on_every_backend! {
         let site = Site::with(stores, |builder| builder.more("[context]\nbudget = \"2KiB\"")).await;
         let (ana, fay) = (site.logged_in(ANA).await, site.logged_in(FAY).await);
         site.arrives(&ana, "/session/").await;
-        fay.get("/session/").send().await.expect_problem(431, "context_too_large");
+        fay.get("/session/large").send().await.expect_problem(431, "context_too_large");
         assert!(site.app.take().is_empty());
-        assert_eq!(site.proxy.request_line("/session/").await["reason"], "context_too_large");
+        assert_eq!(site.proxy.request_line("/session/large").await["reason"], "context_too_large");
     }
 }

@@ -122,19 +122,27 @@ impl Stores {
     /// The sections `[store]` and `[directory]` of the configuration.
     #[must_use]
     pub fn configuration(&self) -> String {
-        let mut text = String::new();
+        // The documented deadlines are made for servers that have a machine to themselves; tests share theirs. A test
+        // that stops servers keeps the store's, which is how long it waits for each request.
+        let (store, durable, budget) = match self {
+            Self::Real(real) if real.postgres.is_some() => ("100ms", "1s", "1200ms"),
+            _ => ("1s", "3s", "4s"),
+        };
+        let mut text = format!("[resolve]\nbudget = \"{budget}\"\n");
         match self {
             Self::Real(real) => {
                 let redis = real.redis_url.clone().unwrap_or_else(|| real.redis.url());
                 let keys = real.store_keys.clone().unwrap_or_else(|| format!("url = \"{redis}\""));
-                let _ = writeln!(text, "[store]\nkind = \"redis\"\n{keys}");
+                let _ = writeln!(text, "[store]\nkind = \"redis\"\ntimeout = \"{store}\"\n{keys}");
                 let database = real.database_url.as_ref().unwrap_or(&real.database);
                 let _ = writeln!(text, "[directory]\nkind = \"postgres\"\nurl = \"{database}\"");
+                let _ = writeln!(text, "timeout = \"{durable}\"");
             }
             Self::Embedded(directory) => {
                 let file = Self::file(directory.path());
                 let _ = writeln!(text, "[store]\nkind = \"embedded\"");
                 let _ = writeln!(text, "[directory]\nkind = \"sqlite\"\npath = \"{}\"", file.display());
+                let _ = writeln!(text, "timeout = \"{durable}\"");
             }
         }
         text

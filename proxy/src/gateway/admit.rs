@@ -10,10 +10,9 @@ use pingora::proxy::Session;
 use super::Core;
 use super::rules::Rules;
 use super::state::{Admitted, RequestState};
-use crate::config::snapshot;
 use crate::context::{Authn, Context, Resolution};
 use crate::endpoints::problem;
-use crate::headers::forwarded::{self, ClientOrigin, Hop, Scheme};
+use crate::headers::forwarded::{self, ClientOrigin, Hop};
 use crate::policy::accept::{self, Accepted, Head};
 use crate::policy::decide::{self, Decision};
 use crate::policy::origin::{self, Upgrade};
@@ -41,14 +40,10 @@ pub(super) fn client_origin(session: &Session, rules: &Rules, accepted: &Accepte
     let peer = session.client_addr().and_then(|address| address.as_inet()).map(std::net::SocketAddr::ip);
     let listener = session.server_addr().and_then(|address| address.as_inet());
     let listener = listener.and_then(|address| rules.snapshot.listener(*address));
-    let scheme = match rules.snapshot.public_scheme {
-        snapshot::Scheme::Http => Scheme::Http,
-        snapshot::Scheme::Https => Scheme::Https,
-    };
     let hop = Hop {
         peer,
         trusted: listener.map_or(&[], |listener| &listener.trusted_proxies),
-        scheme,
+        scheme: rules.snapshot.public_scheme,
         authority: accepted.authority.as_str(),
     };
     forwarded::origin(&hop, &session.req_header().headers)

@@ -13,6 +13,7 @@ mod request_id;
 pub mod rules;
 pub mod servers;
 mod state;
+mod tls;
 mod wire;
 
 use std::sync::Arc;

@@ -61,10 +61,7 @@ pub fn run(snapshot: Snapshot, options: Options) -> anyhow::Result<()> {
     count_panics(&options.metrics);
     // One TLS provider in the whole process: rediss:// takes the default one.
     let _ = rustls::crypto::ring::default_provider().install_default();
-    for listener in &snapshot.listeners {
-        can_bind(listener.address)?;
-    }
-    can_bind(snapshot.admin.address)?;
+    ensure_addresses_are_free(&snapshot)?;
     let assembly = Assembly::new(snapshot, options)?;
     assembly.serve()
 }
@@ -197,7 +194,17 @@ pub fn server_conf() -> ServerConf {
     }
 }
 
-/// Says at once that a port is taken; Pingora would try for 30 s (PINGORA.md, pitfall 8).
+/// Says at once that an address is taken; Pingora would try for 30 s (PINGORA.md, pitfall 8).
+///
+/// # Errors
+/// The first address that cannot be listened on.
+pub fn ensure_addresses_are_free(snapshot: &Snapshot) -> anyhow::Result<()> {
+    for listener in &snapshot.listeners {
+        can_bind(listener.address)?;
+    }
+    can_bind(snapshot.admin.address)
+}
+
 fn can_bind(address: std::net::SocketAddr) -> anyhow::Result<()> {
     match TcpListener::bind(address) {
         Ok(_) => Ok(()),
