@@ -139,7 +139,7 @@ fn names_say_what_things_are() {
         // What a trait calls its methods is the trait's business: ours is where it is defined.
         let mut implements = false;
         for line in code_of(&file).lines() {
-            implements = if line.starts_with([' ', '}']) {
+            implements = if line.is_empty() || line.starts_with([' ', '}']) {
                 implements
             } else {
                 line.starts_with("impl") && line.contains(" for ")
