@@ -3,6 +3,7 @@
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, header};
 
+use super::health::Phase;
 use super::{health, jwks};
 use crate::secret::Secret;
 use crate::signing::jwks::Jwks;
@@ -15,8 +16,8 @@ pub struct OperatorState<'a> {
     pub metrics: &'a Metrics,
     /// The public keys.
     pub jwks: &'a Jwks,
-    /// Whether the process is on its way out.
-    pub draining: bool,
+    /// Where the process is in its life.
+    pub phase: Phase,
     /// The bearer token; `None` lets everybody in, which is possible on loopback only.
     pub token: Option<&'a Secret>,
 }
@@ -36,7 +37,7 @@ pub fn answer(
             plain(StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD\n")
         }
         "/live" => health::live(),
-        "/ready" => health::ready(state.draining),
+        "/ready" => health::ready(state.phase),
         "/metrics" => metrics(state.metrics),
         _ if !may(headers, state.token) => {
             let mut refused = plain(StatusCode::UNAUTHORIZED, "the admin token is needed\n");
@@ -92,7 +93,8 @@ mod tests {
         let metrics = Metrics::new();
         let jwks = Jwks::new(&[&Keyring::new(&[], &[]).unwrap()], Duration::from_mins(5));
         let token = Secret::from("operator");
-        let state = OperatorState { metrics: &metrics, jwks: &jwks, draining: true, token: Some(&token) };
+        let state =
+            OperatorState { metrics: &metrics, jwks: &jwks, phase: Phase::Draining, token: Some(&token) };
         let mut headers = HeaderMap::new();
         if let Some(value) = authorization {
             headers.insert(header::AUTHORIZATION, HeaderValue::from_static(value));
