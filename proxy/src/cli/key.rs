@@ -104,17 +104,17 @@ pub(super) fn seal(
     input: &mut dyn Read,
     out: &mut dyn Write,
 ) -> anyhow::Result<()> {
-    let mut credential = zeroize::Zeroizing::new(String::new());
-    input.take(LONGEST_CREDENTIAL + 1).read_to_string(&mut credential).context("reading the credential")?;
-    let trimmed = credential.trim_end_matches(['\r', '\n']);
+    let mut text = zeroize::Zeroizing::new(String::new());
+    input.take(LONGEST_CREDENTIAL + 1).read_to_string(&mut text).context("reading the credential")?;
+    let trimmed = text.trim_end_matches(['\r', '\n']);
     if trimmed.is_empty() || trimmed.len() as u64 > LONGEST_CREDENTIAL {
         bail!("standard input must hold a credential of 1 to {LONGEST_CREDENTIAL} bytes");
     }
     let sealer = Sealer::new(snapshot.keys.sealing.clone(), &snapshot.keys.fernet)?;
-    let sealed = sealer.seal(&Secret::from(trimmed), Place::credential_of(platform)).context(
+    let credential = sealer.seal(&Secret::from(trimmed), Place::credential_of(platform)).context(
         "sealing; the configuration needs a key in `keys.sealing` (`countersign key new sealing` makes one)",
     )?;
-    writeln!(out, "{}", sealed.as_text())?;
+    writeln!(out, "{}", credential.as_text())?;
     Ok(())
 }
 
@@ -166,7 +166,7 @@ mod tests {
 
     #[test]
     fn a_credential_that_was_sealed_here_opens_in_its_row_and_in_no_other() {
-        let environment = |_: &str| Some("0123456789abcdef0123456789abcdef".to_owned());
+        let environment = |name: &str| (name == "K").then(|| "0123456789abcdef0123456789abcdef".to_owned());
         let text = "[[listen]]\naddress = \"127.0.0.1:8080\"\n[keys]\n\
                     token = [{ id = \"t\", secret = { env = \"K\" } }]\n\
                     sealing = [{ id = \"s\", secret = { env = \"K\" } }]\n";
@@ -174,11 +174,11 @@ mod tests {
         let platform: PlatformId = "7".parse().unwrap();
         let mut out = Vec::new();
         seal(&platform, &snapshot, &mut "hunter2\n".as_bytes(), &mut out).unwrap();
-        let sealed = SealedCredential::from_text(String::from_utf8(out).unwrap().trim_end().to_owned());
+        let printed = SealedCredential::from_text(String::from_utf8(out).unwrap().trim_end().to_owned());
         let sealer = Sealer::new(snapshot.keys.sealing.clone(), &[]).unwrap();
-        let opened = sealer.open(&sealed, Place::credential_of(&platform)).unwrap();
+        let opened = sealer.open(&printed, Place::credential_of(&platform)).unwrap();
         assert!(opened.matches(b"hunter2"));
-        assert!(sealer.open(&sealed, Place::credential_of(&"8".parse().unwrap())).is_err());
+        assert!(sealer.open(&printed, Place::credential_of(&"8".parse().unwrap())).is_err());
         assert!(seal(&platform, &snapshot, &mut "\n".as_bytes(), &mut Vec::new()).is_err());
     }
 

@@ -155,7 +155,7 @@ const METHOD_AND_VERSION: usize = 48;
 fn is_request_line(head: &[u8]) -> bool {
     let line = &head[..memchr(b'\n', head).unwrap_or(head.len())];
     let line = line.strip_suffix(b"\r").unwrap_or(line);
-    memchr::memchr_iter(b' ', line).count() == 2
+    memchr_iter(b' ', line).count() == 2
         && line.iter().all(|&byte| byte == b' ' || (byte > b' ' && byte != 0x7f))
 }
 
