@@ -5,6 +5,7 @@
 mod accounting;
 mod answers;
 mod apps;
+mod attacks;
 mod browser;
 mod config;
 mod credentials;

@@ -21,8 +21,8 @@ pub(super) fn reason(error: &Error, state: &RequestState) -> Reason {
             ErrorType::ReadError
             | ErrorType::WriteError
             | ErrorType::ConnectionClosed
-            | ErrorType::ReadTimedout
             | ErrorType::WriteTimedout => Reason::ClientGone,
+            ErrorType::ReadTimedout => Reason::ClientTooSlow,
             _ => Reason::MalformedRequest,
         },
         (ErrorSource::Upstream, kind) => upstream(kind),

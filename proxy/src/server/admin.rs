@@ -44,6 +44,7 @@ impl ServeHttp for Admin {
             metrics: &self.metrics,
             jwks: &rules.jwks,
             phase: self.life.phase(),
+            loopback: rules.snapshot.admin.address.ip().is_loopback(),
             token: rules.snapshot.admin.token.as_ref(),
         };
         let answer = operators::answer(&request.method, request.uri.path(), &request.headers, &state);

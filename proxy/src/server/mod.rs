@@ -58,6 +58,8 @@ pub struct Options {
 /// What kept it from starting.
 pub fn run(snapshot: Snapshot, options: Options) -> anyhow::Result<()> {
     harden();
+    allow_many_connections();
+    count_panics(&options.metrics);
     // One TLS provider in the whole process: rediss:// takes the default one.
     let _ = rustls::crypto::ring::default_provider().install_default();
     ensure_addresses_are_free(&snapshot)?;
@@ -215,6 +217,26 @@ fn can_bind(address: std::net::SocketAddr) -> anyhow::Result<()> {
             bail!("cannot listen on {address}: {error}; stop what uses it, or choose another address")
         }
     }
+}
+
+/// As many open files as the system allows: the usual soft limit of 1,024 is what a single idle attacker opens.
+fn allow_many_connections() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let maximum = getrlimit(Resource::Nofile).maximum;
+    if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }) {
+        tracing::warn!(%error, "cannot raise the limit of open files");
+    }
+}
+
+/// Counts panics and says where they were. A panic ends the connection it happened on, never the process (THREATS O9);
+/// its message is kept back, because it may show what it stumbled over.
+fn count_panics(metrics: &Arc<Metrics>) {
+    let metrics = Arc::clone(metrics);
+    std::panic::set_hook(Box::new(move |panic| {
+        metrics.panics.inc();
+        let (file, line) = panic.location().map_or(("", 0), |at| (at.file(), at.line()));
+        tracing::error!(file, line, "panicked");
+    }));
 }
 
 /// No core dumps, no reading of this process' memory by others: they hold keys (THREATS O8).
