@@ -141,8 +141,13 @@ mod tests {
     fn on_this_machine_only_its_own_names_are_answered() {
         let metrics = Metrics::new();
         let jwks = Jwks::new(&[&Keyring::new(&[], &[]).unwrap()], Duration::from_mins(5));
-        let state =
-            OperatorState { metrics: &metrics, jwks: &jwks, draining: false, token: None, loopback: true };
+        let state = OperatorState {
+            metrics: &metrics,
+            jwks: &jwks,
+            phase: Phase::Serving,
+            token: None,
+            loopback: true,
+        };
         for (host, status) in [
             (Some("127.0.0.1:9901"), 200),
             (Some("[::1]:9901"), 200),

@@ -138,7 +138,7 @@ pub(super) fn refusal(state: &mut RequestState, reason: Reason) -> Box<Error> {
 
 /// How long a body may take whatever its size, and how many bytes a second it must bring on average beyond that
 /// (THREATS S11). Slower than any line in use; who feeds a body by hand holds one of the application's connections.
-const UNHURRIED: Duration = Duration::from_secs(60);
+const UNHURRIED: Duration = Duration::from_mins(1);
 const SLOWEST: u64 = 64;
 
 /// Counts request body bytes as they pass, and how fast they come.
