@@ -5,6 +5,7 @@ use std::net::Ipv4Addr;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, header};
 
+use super::health::Phase;
 use super::{health, jwks};
 use crate::policy::host::Authority;
 use crate::secret::Secret;
@@ -18,8 +19,8 @@ pub struct OperatorState<'a> {
     pub metrics: &'a Metrics,
     /// The public keys.
     pub jwks: &'a Jwks,
-    /// Whether the process is on its way out.
-    pub draining: bool,
+    /// Where the process is in its life.
+    pub phase: Phase,
     /// The bearer token; `None` lets everybody in, which is possible on loopback only.
     pub token: Option<&'a Secret>,
     /// Whether only this machine can reach the listener.
@@ -47,7 +48,7 @@ pub fn answer(
             plain(StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD\n")
         }
         "/live" => health::live(),
-        "/ready" => health::ready(state.draining),
+        "/ready" => health::ready(state.phase),
         "/metrics" => metrics(state.metrics),
         _ if !may(headers, state.token) => {
             let mut refused = plain(StatusCode::UNAUTHORIZED, "the admin token is needed\n");
@@ -116,7 +117,7 @@ mod tests {
         let state = OperatorState {
             metrics: &metrics,
             jwks: &jwks,
-            draining: true,
+            phase: Phase::Draining,
             token: Some(&token),
             loopback: false,
         };
@@ -140,8 +141,13 @@ mod tests {
     fn on_this_machine_only_its_own_names_are_answered() {
         let metrics = Metrics::new();
         let jwks = Jwks::new(&[&Keyring::new(&[], &[]).unwrap()], Duration::from_mins(5));
-        let state =
-            OperatorState { metrics: &metrics, jwks: &jwks, draining: false, token: None, loopback: true };
+        let state = OperatorState {
+            metrics: &metrics,
+            jwks: &jwks,
+            phase: Phase::Serving,
+            token: None,
+            loopback: true,
+        };
         for (host, status) in [
             (Some("127.0.0.1:9901"), 200),
             (Some("[::1]:9901"), 200),

@@ -154,8 +154,7 @@ pub(super) fn credential(
     }
     let Some(platform) = context.and_then(|context| context.platform.as_ref()) else { return Ok(None) };
     let Some(sealed) = &platform.credential else { return Ok(None) };
-    let place = Place { table: "platforms", row: platform.id.as_str(), column: "credential" };
-    rules.sealer.open(sealed, place).map(Some).map_err(|error| {
+    rules.sealer.open(sealed, Place::credential_of(&platform.id)).map(Some).map_err(|error| {
         tracing::error!(platform_id = %platform.id, %error, "cannot open a platform's credential");
         Reason::CredentialUnreadable
     })

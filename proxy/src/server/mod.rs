@@ -4,6 +4,7 @@ mod admin;
 pub mod connect;
 mod front;
 mod guard;
+mod life;
 mod public;
 mod shutdown;
 mod stores;
@@ -12,7 +13,6 @@ mod upkeep;
 
 use std::net::TcpListener;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 
 use anyhow::{Context as _, bail};
 use arc_swap::ArcSwap;
@@ -23,6 +23,7 @@ use pingora::services::listening::Service;
 use tokio::sync::OnceCell;
 
 use self::front::Front;
+use self::life::Life;
 use self::public::Public;
 pub use self::stores::Seed;
 use self::stores::{Farewell, Opener};
@@ -72,7 +73,7 @@ struct Assembly {
     metrics: Arc<Metrics>,
     clock: Arc<dyn Clock>,
     log: Option<LogSink>,
-    draining: Arc<AtomicBool>,
+    life: Arc<Life>,
     opener: Arc<Opener>,
 }
 
@@ -95,7 +96,7 @@ impl Assembly {
             metrics: options.metrics,
             clock,
             log: options.log,
-            draining: Arc::new(AtomicBool::new(false)),
+            life: Arc::new(Life::default()),
             opener: Arc::new(opener),
         })
     }
@@ -112,12 +113,10 @@ impl Assembly {
         if !h2c.is_empty() {
             server.add_service(self.public("public h2c", &h2c, &server.configuration)?);
         }
-        server.add_service(admin::service(&rules, &self.rules, &self.metrics, &self.draining));
+        server.add_service(admin::service(&rules, &self.rules, &self.metrics, &self.life));
         server.bootstrap();
         self.end_well(&server);
-        server.run(RunArgs {
-            shutdown_signal: Box::new(shutdown::Signals { draining: Arc::clone(&self.draining) }),
-        });
+        server.run(RunArgs { shutdown_signal: Box::new(shutdown::Signals { life: Arc::clone(&self.life) }) });
         Ok(())
     }
 
@@ -151,7 +150,13 @@ impl Assembly {
                 }
             }
         }
-        Ok(Public { service, opener: Arc::clone(&self.opener), prepare: Some(self.watch_upstreams()) })
+        self.life.expect_service();
+        Ok(Public {
+            service,
+            opener: Arc::clone(&self.opener),
+            life: Arc::clone(&self.life),
+            prepare: Some(self.watch_upstreams()),
+        })
     }
 
     /// Resolves the upstreams' names before the first request and keeps watching them.
