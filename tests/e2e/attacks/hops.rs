@@ -24,7 +24,7 @@ async fn nominating_our_fields_or_needed_ones_changes_nothing() {
         "\"x-context-authn\"",
         "a, b, c, d, e, f, g, h, i, j, k, l",
     ] {
-        site.app.take();
+        let _ = site.app.take();
         let call = browser.post("/session/", "body").header("connection", nominated);
         let call = call.header("authorization", "Basic eDp5");
         call.send().await.expect(200);

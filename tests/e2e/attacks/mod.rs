@@ -1,5 +1,6 @@
 //! Attacks by rows of the threat catalogue that the other tests do not make, on the bytes of the wire.
 
+mod aborts;
 mod admin;
 mod hops;
 mod upstream;
