@@ -127,7 +127,7 @@ mod tests {
         let message =
             " InvalidHTTPHeader context: buf: GET / HTTP/1.1\\r\\nCookie: a=secret cause: invalid token";
         assert_eq!(without_raw_head(message), " InvalidHTTPHeader context: ");
-        assert!(begins_with(&format_args!("{UNREADABLE}: {}", message), UNREADABLE));
+        assert!(begins_with(&format_args!("{UNREADABLE}: {message}"), UNREADABLE));
     }
 
     #[test]
