@@ -82,7 +82,7 @@ impl Resolver {
         metrics: Arc<Metrics>,
     ) -> Self {
         let layers = Layers {
-            loader: Loader::new(directory, Arc::clone(&metrics)),
+            loader: Loader::new(directory, settings.budget, Arc::clone(&metrics)),
             refill: Refill::new(Arc::clone(&store)),
             store,
             clock,

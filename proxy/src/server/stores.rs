@@ -59,6 +59,10 @@ impl Opener {
         if let Some(seed) = self.seed {
             seed(Arc::clone(&directory)).await?;
         }
+        if let Some(breaker) = directory.breaker() {
+            let gauge = self.metrics.breaker_state.with_label_values(&["directory"]);
+            breaker.observe(move |state| gauge.set(state.as_gauge()));
+        }
         let activity = Arc::new(Activity::new(snapshot.session.touch_interval));
         self.start_upkeep(&activity, &store, &directory);
         let resolver = Resolver::new(
