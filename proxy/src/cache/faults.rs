@@ -194,6 +194,10 @@ impl Store for Faulty<dyn Store> {
         self.inner.put_entities(entities).await
     }
 
+    fn limit_entities(&self, at_most: Option<std::time::Duration>) -> std::time::Duration {
+        self.inner.limit_entities(at_most)
+    }
+
     async fn forget(&self, keys: &[EntityKey]) -> Result<(), StoreError> {
         self.pass("forget").await?;
         self.inner.forget(keys).await

@@ -71,7 +71,7 @@ impl Drop for Changes {
 }
 
 impl Changed {
-    /// Reads a payload (migrations/postgres/0002_notify.up.sql): `user:<id>`, `platform:<id>`, `user_platforms:<user>`,
+    /// Reads a payload (`migrations/postgres/0002_notify.up.sql`): `user:<id>`, `platform:<id>`, `user_platforms:<user>`,
     /// `settings:<user>:<platform>` with `%` and `:` in ids percent-encoded, `session:<id>`.
     pub(super) fn parse(payload: &str) -> Option<Self> {
         let (kind, id) = payload.split_once(':')?;

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::Context as _;
 use tokio::sync::{Notify, OnceCell};
 
-use crate::cache::Activity;
+use crate::cache::{Activity, NothingKept};
 use crate::clock::Clock;
 use crate::config::Snapshot;
 use crate::directory::{self, Directory};
@@ -74,6 +74,11 @@ impl Opener {
             snapshot.resolve,
             Arc::clone(&self.metrics),
         );
+        if let Some(changes) = directory.changes() {
+            // The copies of this process are dropped through this, once it keeps any.
+            let follower = resolver.follower(Arc::new(NothingKept));
+            super::upkeep::spawn("changes", follower.follow(changes));
+        }
         let lifecycle = Lifecycle::new(
             store,
             directory,

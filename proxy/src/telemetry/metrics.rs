@@ -96,6 +96,10 @@ pub struct Metrics {
     pub loader_shed: IntCounterVec,
     /// Whether calls are let through to a server (`directory`, `store`): 0 all, 1 one probe, 2 none.
     pub breaker_state: IntGaugeVec,
+    /// Changes that the directory told, by what changed.
+    pub directory_changes: IntCounterVec,
+    /// Whether changes of the directory are told: 1, or 0.
+    pub directory_listening: IntGauge,
     /// Panics caught.
     pub panics: IntCounter,
 }
@@ -229,6 +233,19 @@ impl Metrics {
                     ),
                     &["server"],
                 ),
+            ),
+            directory_changes: counters(
+                r,
+                "directory_changes_total",
+                "Changes that the directory told, by what changed",
+                &["what"],
+            ),
+            directory_listening: register(
+                r,
+                IntGauge::with_opts(opts(
+                    "directory_listening",
+                    "Whether changes of the directory are told: 1, or 0",
+                )),
             ),
             panics: register(r, IntCounter::with_opts(opts("panics_total", "Panics caught"))),
             registry,

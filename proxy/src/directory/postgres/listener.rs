@@ -11,7 +11,7 @@ use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use super::super::changes::{Changed, News};
 
-/// The channel of the triggers (migrations/postgres/0002_notify.up.sql).
+/// The channel of the triggers (`migrations/postgres/0002_notify.up.sql`).
 const CHANNEL: &str = "countersign";
 /// The triggers without which a change would not be told.
 const TRIGGERS: [&str; 8] = [
