@@ -214,7 +214,7 @@ mod tests {
         freshness.begin(HOUR);
         read(&freshness, "ana");
         freshness.lose();
-        tokio::time::advance(OUTAGE_LIMIT - SECOND).await;
+        tokio::time::advance(OUTAGE_LIMIT.saturating_sub(SECOND)).await;
         assert_eq!(freshness.judge(&key("ana")), Belief::InAnOutage);
         tokio::time::advance(SECOND).await;
         assert_eq!(freshness.judge(&key("ana")), Belief::None);
