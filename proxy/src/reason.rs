@@ -135,6 +135,8 @@ reasons! {
     DirectiveUndetermined = "directive_undetermined", 503, "Sessions cannot be changed at the moment";
 
     // Throughout
+    /// The client sent its request more slowly than is waited for.
+    ClientTooSlow = "client_too_slow", 408, "The request took too long to arrive";
     /// The client went away before it was answered.
     ClientGone = "client_gone", 499, "The client went away";
     /// A fault of ours.

@@ -134,6 +134,7 @@ const fn remedy(reason: Reason) -> Remedy {
         | Reason::UpstreamMalformed
         | Reason::DirectiveRefused
         | Reason::DirectiveUndetermined
+        | Reason::ClientTooSlow
         | Reason::ClientGone
         | Reason::Internal => Remedy::None,
     }

@@ -10,6 +10,8 @@ use super::Metrics;
 
 /// What the HTTP layer's record of a refused request begins with (pingora-proxy 0.9.1, `handle_new_request`).
 const REFUSED: &str = "Fail to proxy: ";
+/// What its record of a failed TLS handshake begins with (pingora-core 0.9.1, `run_endpoint`).
+const HANDSHAKE: &str = "Downstream handshake ";
 /// Longest message of a library that is passed on, in bytes.
 const CAP: usize = 300;
 
@@ -43,6 +45,11 @@ impl Log for Bridge {
             return;
         }
         if record.level() > Level::Warn {
+            return;
+        }
+        if begins_with(record.args(), HANDSHAKE) {
+            // Whoever scans ports would fill the log.
+            self.metrics.framework_refusals.with_label_values(&["tls_handshake"]).inc();
             return;
         }
         let mut message = Capped { text: String::with_capacity(CAP), left: CAP };
