@@ -99,6 +99,8 @@ reasons! {
     StoreUnavailable = "store_unavailable", 503, "Sessions cannot be checked at the moment";
     /// The stores did not answer within the budget of one request.
     StoreTimeout = "store_timeout", 503, "Sessions cannot be checked at the moment";
+    /// Too many lookups wait for the directory already.
+    StoreOverloaded = "store_overloaded", 503, "Sessions cannot be checked at the moment";
 
     // 5. Decide
     /// The route asks for a login more recent than the session's.

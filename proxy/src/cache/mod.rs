@@ -3,9 +3,11 @@
 //! knows HTTP.
 
 pub mod activity;
+pub mod invalidate;
 pub mod single_flight;
 
 pub use activity::Activity;
+pub use invalidate::{Invalidate, NothingKept};
 pub use single_flight::SingleFlight;
 
 use crate::context::{Resolution, SessionId};

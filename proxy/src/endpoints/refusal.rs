@@ -124,6 +124,7 @@ const fn remedy(reason: Reason) -> Remedy {
         | Reason::ForeignOrigin
         | Reason::StoreUnavailable
         | Reason::StoreTimeout
+        | Reason::StoreOverloaded
         | Reason::RoleMissing
         | Reason::CannotSign
         | Reason::ContextTooLarge

@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
+use super::freshness::Belief;
 use super::{EntityKey, Layers, Stop, result_of};
 use crate::context::{Layer, Platform, PlatformId, User, UserId};
 use crate::reason::Reason;
-use crate::store::{Entity, EntityAnswer, Lookup};
+use crate::store::{Entity, EntityAnswer, EntityKey as StoreKey, Lookup};
 use crate::telemetry::metrics::LookupResult;
 
 /// What a session refers to.
@@ -25,6 +26,15 @@ struct Known {
     choice: Option<Choice>,
 }
 
+/// What the store holds.
+#[derive(Default)]
+struct Stored {
+    /// What may be used.
+    sound: Known,
+    /// What may be used only if the directory cannot say.
+    doubtful: Known,
+}
+
 /// What became of the platform.
 enum Choice {
     /// None was chosen and the user has none.
@@ -40,15 +50,16 @@ impl Layers {
     /// directory for what is missing there.
     pub(super) async fn find_entities(self: Arc<Self>, key: EntityKey) -> Result<Entities, Stop> {
         let EntityKey { user, platform, ask_store } = &key;
-        let mut known = Known::default();
+        let mut stored = Stored::default();
         if *ask_store {
-            known = self.load_stored(user, platform.as_ref()).await;
+            stored = self.load_stored(user, platform.as_ref()).await;
         }
+        let Stored { sound: known, doubtful } = stored;
         let complete = known.user.is_some() && known.choice.is_some();
         let layer = if complete { Layer::Store } else { Layer::Directory };
         let (user, choice) = match known {
             Known { user: Some(user), choice: Some(choice) } => (user, choice),
-            known => self.load_missing(&key, known).await?,
+            known => self.load_missing(&key, known, doubtful).await?,
         };
         let (platform, platform_refused) = match choice {
             Choice::Nothing => (None, false),
@@ -58,30 +69,47 @@ impl Layers {
         Ok(Entities { user: Arc::new(user), platform, platform_refused, layer })
     }
 
-    async fn load_stored(&self, user: &UserId, chosen: Option<&PlatformId>) -> Known {
+    async fn load_stored(&self, user: &UserId, chosen: Option<&PlatformId>) -> Stored {
         let Ok(mut answer) = self.ask_store(self.store.entities(user, chosen)).await else {
             self.metrics.count_lookup("user", Layer::Store, LookupResult::Failed);
-            return Known::default();
+            return Stored::default();
         };
         answer.discard_misplaced(user, chosen);
         self.metrics.count_lookup("user", Layer::Store, result_of(&answer.user));
         let choice = match (chosen, answer.user_platforms) {
             (Some(_), _) => {
                 self.metrics.count_lookup("platform", Layer::Store, result_of(&answer.platform));
-                found(answer.platform).map(|platform| Choice::of(platform, user))
+                found(answer.platform).map(|platform| {
+                    let belief = self.freshness.judge(&StoreKey::Platform(platform.id.clone()));
+                    (Choice::of(platform, user), belief)
+                })
             }
             (None, list) => {
                 self.metrics.count_lookup("user_platforms", Layer::Store, result_of(&list));
                 self.stored_default(user, found(list)).await
             }
         };
-        Known { user: found(answer.user), choice }
+        let mut stored = Stored::default();
+        if let Some(user) = found(answer.user) {
+            match self.freshness.judge(&StoreKey::User(user.id.clone())) {
+                Belief::Sound => stored.sound.user = Some(user),
+                Belief::InAnOutage => stored.doubtful.user = Some(user),
+                Belief::None => {}
+            }
+        }
+        match choice {
+            Some((choice, Belief::Sound)) => stored.sound.choice = Some(choice),
+            Some((choice, Belief::InAnOutage)) => stored.doubtful.choice = Some(choice),
+            Some((_, Belief::None)) | None => {}
+        }
+        stored
     }
 
     /// The user's default by the cached list. A list that leads nowhere is out of date: the directory is asked.
-    async fn stored_default(&self, user: &UserId, list: Option<Vec<PlatformId>>) -> Option<Choice> {
+    async fn stored_default(&self, user: &UserId, list: Option<Vec<PlatformId>>) -> Option<(Choice, Belief)> {
         let list = list?;
-        let Some(first) = list.first() else { return Some(Choice::Nothing) };
+        let belief = self.freshness.judge(&StoreKey::UserPlatforms(user.clone()));
+        let Some(first) = list.first() else { return Some((Choice::Nothing, belief)) };
         let answer = self.ask_store(self.store.platforms(std::slice::from_ref(first))).await;
         let Ok(Some(lookup)) = answer.map(|answer| answer.into_iter().next()) else {
             self.metrics.count_lookup("platform", Layer::Store, LookupResult::Failed);
@@ -90,27 +118,45 @@ impl Layers {
         self.metrics.count_lookup("platform", Layer::Store, result_of(&lookup));
         found(lookup)
             .filter(|platform| platform.id == *first && platform.active && platform.user == *user)
-            .map(Choice::Platform)
+            .map(|platform| {
+                let belief = belief.min(self.freshness.judge(&StoreKey::Platform(platform.id.clone())));
+                (Choice::Platform(platform), belief)
+            })
     }
 
     /// Asks the directory for what the store did not know, both at once, and tells the store.
-    async fn load_missing(&self, key: &EntityKey, known: Known) -> Result<(User, Choice), Stop> {
+    async fn load_missing(
+        &self,
+        key: &EntityKey,
+        known: Known,
+        doubtful: Known,
+    ) -> Result<(User, Choice), Stop> {
+        let reading = self.freshness.reading();
         let user = async {
             match known.user {
                 Some(user) => Ok((Some(user), None)),
-                None => self.loader.user(&key.user).await.map(|user| (user.clone(), user.map(Entity::User))),
+                None => match self.loader.user(&key.user).await {
+                    Ok(user) => Ok((user.clone(), user.map(Entity::User))),
+                    Err(stop) => doubtful.user.map(|user| (Some(user), None)).ok_or(stop),
+                },
             }
         };
         let choice = async {
             match known.choice {
                 Some(choice) => Ok((choice, Vec::new())),
-                None => self.load_choice(&key.user, key.platform.as_ref()).await,
+                None => match self.load_choice(&key.user, key.platform.as_ref()).await {
+                    Ok(choice) => Ok(choice),
+                    Err(stop) => doubtful.choice.map(|choice| (choice, Vec::new())).ok_or(stop),
+                },
             }
         };
         let ((user, fresh_user), (choice, mut fresh)) = tokio::try_join!(user, choice)?;
         fresh.extend(fresh_user);
+        if !fresh.is_empty() {
+            self.freshness.note_answer();
+        }
         if key.ask_store {
-            self.refill.entities(fresh);
+            self.refill.entities(fresh, reading);
         }
         // The directory answered: a user who is not there is as good as inactive.
         let user = user.ok_or(Stop::Unknown(Reason::UserInactive))?;

@@ -3,6 +3,8 @@
 //! unknown. Never mixes "not there" with "could not find out".
 
 mod entities;
+mod follower;
+mod freshness;
 mod loader;
 mod refill;
 mod session;
@@ -13,7 +15,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, timeout, timeout_at};
 
-use crate::cache::{Activity, Resolutions, SingleFlight};
+use crate::cache::{Activity, Invalidate, Resolutions, SingleFlight};
 use crate::clock::Clock;
 use crate::context::{Context, PlatformId, Resolution, SessionId, UserId};
 use crate::directory::Directory;
@@ -23,6 +25,8 @@ use crate::store::{Lookup, Store, StoreError};
 use crate::telemetry::Metrics;
 use crate::telemetry::metrics::LookupResult;
 use entities::Entities;
+pub use follower::Follower;
+use freshness::Freshness;
 use loader::Loader;
 use refill::Refill;
 
@@ -44,6 +48,7 @@ struct Layers {
     store: Arc<dyn Store>,
     loader: Loader,
     refill: Refill,
+    freshness: Arc<Freshness>,
     clock: Arc<dyn Clock>,
     activity: Arc<Activity>,
     session: SessionSettings,
@@ -81,9 +86,11 @@ impl Resolver {
         settings: Settings,
         metrics: Arc<Metrics>,
     ) -> Self {
+        let freshness = Arc::new(Freshness::new());
         let layers = Layers {
-            loader: Loader::new(directory, Arc::clone(&metrics)),
-            refill: Refill::new(Arc::clone(&store)),
+            loader: Loader::new(directory, settings.budget, Arc::clone(&metrics)),
+            refill: Refill::new(Arc::clone(&store), Arc::clone(&freshness)),
+            freshness,
             store,
             clock,
             activity,
@@ -99,6 +106,13 @@ impl Resolver {
     #[must_use]
     pub fn flights(&self) -> Resolutions {
         self.flights.clone()
+    }
+
+    /// Who keeps the store and `kept` true to a directory that tells of changes. From now on only what was read from
+    /// there is believed, so that whoever is made must also follow.
+    #[must_use]
+    pub fn follower(&self, kept: Arc<dyn Invalidate>) -> Follower {
+        Follower::new(Arc::clone(&self.layers), self.flights.clone(), kept)
     }
 
     /// Resolves one session by `deadline`, or within the budget if that ends earlier. Cancellation safe.
@@ -197,3 +211,6 @@ const fn outcome(resolution: &Resolution) -> &'static str {
 
 #[cfg(test)]
 mod tests;
+
+#[cfg(test)]
+mod follower_tests;

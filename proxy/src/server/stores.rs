@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::Context as _;
 use tokio::sync::{Notify, OnceCell};
 
-use crate::cache::Activity;
+use crate::cache::{Activity, NothingKept};
 use crate::clock::Clock;
 use crate::config::Snapshot;
 use crate::directory::{self, Directory};
@@ -59,6 +59,10 @@ impl Opener {
         if let Some(seed) = self.seed {
             seed(Arc::clone(&directory)).await?;
         }
+        if let Some(breaker) = directory.breaker() {
+            let gauge = self.metrics.breaker_state.with_label_values(&["directory"]);
+            breaker.observe(move |state| gauge.set(state.as_gauge()));
+        }
         let activity = Arc::new(Activity::new(snapshot.session.touch_interval));
         self.start_upkeep(&activity, &store, &directory);
         let resolver = Resolver::new(
@@ -70,6 +74,11 @@ impl Opener {
             snapshot.resolve,
             Arc::clone(&self.metrics),
         );
+        if let Some(changes) = directory.changes() {
+            // The copies of this process are dropped through this, once it keeps any.
+            let follower = resolver.follower(Arc::new(NothingKept));
+            super::upkeep::spawn("changes", follower.follow(changes));
+        }
         let lifecycle = Lifecycle::new(
             store,
             directory,

@@ -9,12 +9,12 @@ use std::time::Duration;
 use async_trait::async_trait;
 use parking_lot::Mutex;
 use quick_cache::Weighter;
-use quick_cache::sync::Cache;
+use quick_cache::sync::{Cache, EntryAction, EntryResult};
 use quick_cache::unsync;
 
 use super::{
-    Entity, EntityAnswer, EntityKey, Lookup, PutSession, SessionAnswer, Settings, Store, StoreError,
-    StoredSession, record,
+    Entity, EntityAnswer, EntityKey, EntityLifetime, FORGOTTEN_FOR, Lookup, PutSession, SessionAnswer,
+    Settings, Store, StoreError, StoredSession, record,
 };
 use crate::clock::{Clock, Timestamp};
 use crate::context::{Platform, PlatformId, Session, SessionId, UserId};
@@ -32,7 +32,7 @@ pub struct EmbeddedStore {
     sessions: Mutex<Sessions>,
     entities: Cache<EntityKey, Cached, Bytes>,
     clock: Arc<dyn Clock>,
-    entity_lifetime: Duration,
+    entity_lifetime: EntityLifetime,
     stats_lifetime: Duration,
 }
 
@@ -48,6 +48,17 @@ struct Sessions {
 struct Cached {
     record: Arc<[u8]>,
     until: Timestamp,
+}
+
+impl Cached {
+    /// The mark of an entity that was forgotten.
+    fn mark(now: Timestamp) -> Self {
+        Self { record: record::FORGOTTEN.into(), until: now.plus(FORGOTTEN_FOR) }
+    }
+
+    fn is_mark(&self) -> bool {
+        *self.record == *record::FORGOTTEN
+    }
 }
 
 #[derive(Clone)]
@@ -73,14 +84,14 @@ impl EmbeddedStore {
             }),
             entities: Cache::with_weighter(usual, ENTITY_BYTES, Bytes),
             clock,
-            entity_lifetime: settings.entity_lifetime,
+            entity_lifetime: EntityLifetime::new(settings.entity_lifetime),
             stats_lifetime: settings.stats_lifetime,
         }
     }
 
     fn entity<T>(&self, key: &EntityKey, decode: impl Fn(&[u8]) -> Lookup<T>) -> Lookup<T> {
         match self.entities.get(key) {
-            Some(cached) if cached.until > self.clock.now() => decode(&cached.record),
+            Some(cached) if cached.until > self.clock.now() && !cached.is_mark() => decode(&cached.record),
             _ => Lookup::Missing,
         }
     }
@@ -180,23 +191,38 @@ impl Store for EmbeddedStore {
             let (key, record) = record::encode_entity(entity);
             let lifetime = match key {
                 EntityKey::PlatformStats(..) => self.stats_lifetime,
-                _ => self.entity_lifetime,
+                _ => self.entity_lifetime.now(),
             };
-            match record {
-                Some(record) => {
-                    self.entities.insert(key, Cached { record: record.into(), until: now.plus(lifetime) });
+            let Some(record) = record else {
+                self.entities.insert(key, Cached::mark(now));
+                continue;
+            };
+            let fresh = Cached { record: record.into(), until: now.plus(lifetime) };
+            // Under the lock of the entry, so that no mark is overwritten that came in between.
+            let entry = self.entities.entry(&key, None, |_, old| {
+                if !old.is_mark() || old.until <= now {
+                    *old = fresh.clone();
                 }
-                None => drop(self.entities.remove(&key)),
+                EntryAction::Retain(())
+            });
+            if let EntryResult::Vacant(place) = entry {
+                // Refused when the entry was written meanwhile: by a mark, or by another reading as fresh as this one.
+                let _ = place.insert(fresh);
             }
         }
         Ok(())
     }
 
     async fn forget(&self, keys: &[EntityKey]) -> Result<(), StoreError> {
+        let now = self.clock.now();
         for key in keys {
-            self.entities.remove(key);
+            self.entities.insert(key.clone(), Cached::mark(now));
         }
         Ok(())
+    }
+
+    fn limit_entities(&self, at_most: Option<Duration>) -> Duration {
+        self.entity_lifetime.limit(at_most)
     }
 
     async fn note_activity(&self, seen: &[(SessionId, Timestamp)]) -> Result<(), StoreError> {

@@ -20,6 +20,9 @@ const LOOKUP_SECONDS: &[f64] =
 const SIGNING_SECONDS: &[f64] =
     &[0.000_001, 0.000_002, 0.000_005, 0.000_01, 0.000_025, 0.000_05, 0.000_1, 0.001];
 
+/// Buckets for keys in one query: up to the largest batch (512).
+const BATCH_KEYS: &[f64] = &[1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0];
+
 /// What one lookup in one layer came to.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum LookupResult {
@@ -85,6 +88,18 @@ pub struct Metrics {
     /// Changes that are durable in the directory but could not be told to the store, by what was to be written
     /// (`session`, `tombstone`, `entities`).
     pub store_writes_failed: IntCounterVec,
+    /// Keys in one query of the directory, by what was looked up.
+    pub loader_batch_keys: HistogramVec,
+    /// Keys that wait for a query of the directory.
+    pub loader_waiting_keys: IntGauge,
+    /// Lookups not made because too many waited already, by what was looked up.
+    pub loader_shed: IntCounterVec,
+    /// Whether calls are let through to a server (`directory`, `store`): 0 all, 1 one probe, 2 none.
+    pub breaker_state: IntGaugeVec,
+    /// Changes that the directory told, by what changed.
+    pub directory_changes: IntCounterVec,
+    /// Whether changes of the directory are told: 1, or 0.
+    pub directory_listening: IntGauge,
     /// Panics caught.
     pub panics: IntCounter,
 }
@@ -92,6 +107,7 @@ pub struct Metrics {
 impl Metrics {
     /// A registry of its own with every metric in it.
     #[must_use]
+    #[expect(clippy::too_many_lines, reason = "one entry per metric")]
     pub fn new() -> Self {
         let registry = Registry::new();
         let r = &registry;
@@ -187,6 +203,49 @@ impl Metrics {
                 "store_writes_failed_total",
                 "Changes durable in the directory that could not be told to the store, by what was to be written",
                 &["what"],
+            ),
+            loader_batch_keys: histograms(
+                r,
+                "loader_batch_keys",
+                "Keys in one query of the directory, by what was looked up",
+                &["what"],
+                BATCH_KEYS,
+            ),
+            loader_waiting_keys: register(
+                r,
+                IntGauge::with_opts(opts(
+                    "loader_waiting_keys",
+                    "Keys that wait for a query of the directory",
+                )),
+            ),
+            loader_shed: counters(
+                r,
+                "loader_shed_total",
+                "Lookups not made because too many waited already, by what was looked up",
+                &["what"],
+            ),
+            breaker_state: register(
+                r,
+                IntGaugeVec::new(
+                    opts(
+                        "breaker_state",
+                        "Whether calls are let through to a server: 0 all, 1 one probe, 2 none",
+                    ),
+                    &["server"],
+                ),
+            ),
+            directory_changes: counters(
+                r,
+                "directory_changes_total",
+                "Changes that the directory told, by what changed",
+                &["what"],
+            ),
+            directory_listening: register(
+                r,
+                IntGauge::with_opts(opts(
+                    "directory_listening",
+                    "Whether changes of the directory are told: 1, or 0",
+                )),
             ),
             panics: register(r, IntCounter::with_opts(opts("panics_total", "Panics caught"))),
             registry,
