@@ -15,6 +15,7 @@ use crate::policy::route::RouteTable;
 use crate::secret::Secret;
 use crate::session::profile::Profile;
 use crate::upstream::Upstream;
+use crate::cache::copies;
 use crate::{directory, headers, resolve, session, store};
 
 /// Everything that a request, or the assembly of the server, may know of the configuration.
@@ -42,6 +43,8 @@ pub struct Snapshot {
     pub headers: headers::Settings,
     /// How long resolving may take.
     pub resolve: resolve::Settings,
+    /// How far copies in this process are believed.
+    pub cache: copies::Settings,
     /// Key material.
     pub keys: Keys,
     /// How long after it was made a message signature expires (30 s).

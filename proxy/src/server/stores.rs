@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::Context as _;
 use tokio::sync::{Notify, OnceCell};
 
-use crate::cache::Activity;
+use crate::cache::{Activity, Copies};
 use crate::clock::Clock;
 use crate::config::Snapshot;
 use crate::directory::{self, Directory};
@@ -20,6 +20,8 @@ use crate::telemetry::Metrics;
 
 /// How often ended sessions are purged.
 const PURGE_EVERY: Duration = Duration::from_mins(10);
+/// How often gauges of the copies are written: as often as anybody scrapes.
+const REPORT_EVERY: Duration = Duration::from_secs(1);
 /// How many rows one purge deletes at most, so that it never holds locks for long.
 const PURGE_BATCH: u32 = 500;
 /// How long ended sessions are kept, for questions about what happened.
@@ -61,7 +63,10 @@ impl Opener {
         }
         let activity = Arc::new(Activity::new(snapshot.session.touch_interval));
         self.start_upkeep(&activity, &store, &directory);
+        let copies = Arc::new(Copies::new(snapshot.cache, store.as_ref(), Arc::clone(&self.metrics)));
+        super::upkeep::spawn("report", report(Arc::clone(&copies)));
         let resolver = Resolver::new(
+            Arc::clone(&copies),
             Arc::clone(&store),
             Arc::clone(&directory),
             Arc::clone(&self.clock),
@@ -76,7 +81,7 @@ impl Opener {
             Arc::clone(&self.clock),
             snapshot.keys.token.clone(),
             snapshot.session.clone(),
-            resolver.flights(),
+            copies,
             Arc::clone(&self.metrics),
         );
         Ok(Arc::new(Core { resolver, lifecycle, activity }))
@@ -112,6 +117,14 @@ impl Farewell {
         while !self.done.load(Ordering::SeqCst) && Instant::now() < end {
             std::thread::sleep(Duration::from_millis(5));
         }
+    }
+}
+
+/// Keeps the gauges of the copies true.
+async fn report(copies: Arc<Copies>) {
+    loop {
+        copies.report();
+        tokio::time::sleep(REPORT_EVERY).await;
     }
 }
 

@@ -7,13 +7,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLock};
 use quick_cache::Weighter;
 use quick_cache::sync::Cache;
 use quick_cache::unsync;
 
 use super::{
-    Entity, EntityAnswer, EntityKey, Lookup, PutSession, SessionAnswer, Settings, Store, StoreError,
+    Change, Entity, EntityAnswer, EntityKey, Follower, Lease, Lookup, PutSession, SessionAnswer, Settings, Store, StoreError,
     StoredSession, record,
 };
 use crate::clock::{Clock, Timestamp};
@@ -31,6 +31,7 @@ const USUAL_ENTITY_BYTES: u64 = 512;
 pub struct EmbeddedStore {
     sessions: Mutex<Sessions>,
     entities: Cache<EntityKey, Cached, Bytes>,
+    followers: RwLock<Vec<Arc<dyn Follower>>>,
     clock: Arc<dyn Clock>,
     entity_lifetime: Duration,
     stats_lifetime: Duration,
@@ -72,9 +73,17 @@ impl EmbeddedStore {
                 of_user: unsync::Cache::new(SESSIONS),
             }),
             entities: Cache::with_weighter(usual, ENTITY_BYTES, Bytes),
+            followers: RwLock::default(),
             clock,
             entity_lifetime: settings.entity_lifetime,
             stats_lifetime: settings.stats_lifetime,
+        }
+    }
+
+    /// Tells the followers, after the write: what was read before is old now.
+    fn tell(&self, change: &Change) {
+        for follower in self.followers.read().iter() {
+            follower.changed(change);
         }
     }
 
@@ -159,6 +168,10 @@ impl Store for EmbeddedStore {
             sessions.records.insert(session.id, record);
             sessions.remember(session, now);
         }
+        drop(sessions);
+        if may {
+            self.tell(&Change::Session(session.id));
+        }
         Ok(may)
     }
 
@@ -170,6 +183,10 @@ impl Store for EmbeddedStore {
         let mut sessions = self.sessions.lock();
         for (id, until) in ended {
             sessions.records.insert(*id, (StoredSession::Ended, *until));
+        }
+        drop(sessions);
+        for (id, _) in ended {
+            self.tell(&Change::Session(*id));
         }
         Ok(())
     }
@@ -184,10 +201,12 @@ impl Store for EmbeddedStore {
             };
             match record {
                 Some(record) => {
-                    self.entities.insert(key, Cached { record: record.into(), until: now.plus(lifetime) });
+                    let cached = Cached { record: record.into(), until: now.plus(lifetime) };
+                    self.entities.insert(key.clone(), cached);
                 }
                 None => drop(self.entities.remove(&key)),
             }
+            self.tell(&Change::Entity(key));
         }
         Ok(())
     }
@@ -195,6 +214,7 @@ impl Store for EmbeddedStore {
     async fn forget(&self, keys: &[EntityKey]) -> Result<(), StoreError> {
         for key in keys {
             self.entities.remove(key);
+            self.tell(&Change::Entity(key.clone()));
         }
         Ok(())
     }
@@ -213,6 +233,12 @@ impl Store for EmbeddedStore {
         let sessions = self.sessions.lock();
         let of_user = sessions.of_user.get(user).into_iter().flatten();
         Ok(of_user.filter(|(_, end)| **end > now).map(|(id, _)| *id).collect())
+    }
+
+    /// Nothing can be lost on the way within one process, so the lease never lapses.
+    fn follow(&self, follower: Arc<dyn Follower>, _max_staleness: Duration) -> Arc<Lease> {
+        self.followers.write().push(follower);
+        Arc::new(Lease::unbroken())
     }
 
     async fn ping(&self) -> Result<String, StoreError> {

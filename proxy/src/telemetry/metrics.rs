@@ -3,7 +3,7 @@
 
 use prometheus::core::Collector;
 use prometheus::{
-    Encoder, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
+    Encoder, Gauge, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
     Registry, TextEncoder,
 };
 
@@ -34,7 +34,9 @@ pub enum LookupResult {
 }
 
 impl LookupResult {
-    const fn as_str(self) -> &'static str {
+    /// The word used in metrics.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
         match self {
             Self::Found => "found",
             Self::Missing => "missing",
@@ -85,6 +87,14 @@ pub struct Metrics {
     /// Changes that are durable in the directory but could not be told to the store, by what was to be written
     /// (`session`, `tombstone`, `entities`).
     pub store_writes_failed: IntCounterVec,
+    /// Changes of which the copies of this process were told, by what changed (`session`, `entity`, `everything`).
+    pub invalidations: IntCounterVec,
+    /// Seconds since it was last proven that no change in the store was missed; -1 while changes are not heard of.
+    pub lease_age: Gauge,
+    /// Copies of contexts, of users with platforms, and of unknown sessions.
+    pub cache_entries: IntGauge,
+    /// Weight of the copies.
+    pub cache_bytes: IntGauge,
     /// Panics caught.
     pub panics: IntCounter,
 }
@@ -187,6 +197,27 @@ impl Metrics {
                 "store_writes_failed_total",
                 "Changes durable in the directory that could not be told to the store, by what was to be written",
                 &["what"],
+            ),
+            invalidations: counters(
+                r,
+                "invalidations_total",
+                "Changes of which the copies of this process were told, by what changed",
+                &["what"],
+            ),
+            lease_age: register(
+                r,
+                Gauge::with_opts(opts(
+                    "lease_age_seconds",
+                    "Time since it was proven that no change in the store was missed; -1 while none are heard of",
+                )),
+            ),
+            cache_entries: register(
+                r,
+                IntGauge::with_opts(opts("cache_entries", "Copies of contexts, entities and unknown sessions")),
+            ),
+            cache_bytes: register(
+                r,
+                IntGauge::with_opts(opts("cache_bytes", "Weight of the copies in this process")),
             ),
             panics: register(r, IntCounter::with_opts(opts("panics_total", "Panics caught"))),
             registry,
