@@ -238,4 +238,8 @@ const fn outcome(resolution: &Resolution) -> usize {
 }
 
 #[cfg(test)]
+mod coherence;
+#[cfg(test)]
+mod copies;
+#[cfg(test)]
 mod tests;
