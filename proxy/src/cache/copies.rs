@@ -15,9 +15,7 @@ use super::marks::{Mark, Marks, Name};
 use super::proof::{Held, Proof, Reading, Source};
 use super::{Activity, Invalidate, Resolutions};
 use crate::clock::Timestamp;
-use crate::context::{
-    Context, Layer, Platform, PlatformId, Resolution, Session, SessionId, User, UserId,
-};
+use crate::context::{Context, Layer, Platform, PlatformId, Resolution, Session, SessionId, User, UserId};
 use crate::reason::Reason;
 use crate::store::{Change, EntityKey, Follower, Lease, Store};
 use crate::telemetry::Metrics;
@@ -159,7 +157,11 @@ impl Copies {
     /// The copy of a context, or of the knowledge that there is none; `None` when the stores must be asked.
     pub fn resolution(&self, id: &SessionId, times: &Times<'_>) -> Option<Resolution> {
         let resolution = self.known(id, times).or_else(|| self.known_unknown(id));
-        if resolution.is_some() { self.found.inc() } else { self.missed.inc() }
+        if resolution.is_some() {
+            self.found.inc();
+        } else {
+            self.missed.inc();
+        }
         resolution
     }
 
@@ -393,6 +395,9 @@ fn bytes_of(user: &User, platform: Option<&Platform>) -> usize {
 
 impl fmt::Debug for Copies {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Copies").field("settings", &self.settings).field("lease", &self.lease).finish_non_exhaustive()
+        f.debug_struct("Copies")
+            .field("settings", &self.settings)
+            .field("lease", &self.lease)
+            .finish_non_exhaustive()
     }
 }

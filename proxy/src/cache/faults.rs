@@ -12,7 +12,8 @@ use crate::clock::Timestamp;
 use crate::context::{Platform, PlatformId, Session, SessionId, User, UserId};
 use crate::directory::{AuditEntry, Change, Directory, DirectoryError, SessionRow};
 use crate::store::{
-    Entity, EntityAnswer, EntityKey, Follower, Lease, Lookup, PutSession, SessionAnswer, Store, StoreError, StoredSession,
+    Entity, EntityAnswer, EntityKey, Follower, Lease, Lookup, PutSession, SessionAnswer, Store, StoreError,
+    StoredSession,
 };
 
 /// What befalls a call.

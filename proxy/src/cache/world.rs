@@ -4,8 +4,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::copies::{self, Copies};
 use super::Activity;
+use super::copies::{self, Copies};
 use super::faults::Faulty;
 use crate::clock::{Clock, ManualClock, Timestamp};
 use crate::context::{Platform, Session, SessionId, User};

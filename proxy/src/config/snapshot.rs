@@ -9,13 +9,13 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 use super::problem::Problem;
+use crate::cache::copies;
 use crate::keys::{Key, SigningKey};
 use crate::policy::Limits;
 use crate::policy::route::RouteTable;
 use crate::secret::Secret;
 use crate::session::profile::Profile;
 use crate::upstream::Upstream;
-use crate::cache::copies;
 use crate::{directory, headers, resolve, session, store};
 
 /// Everything that a request, or the assembly of the server, may know of the configuration.

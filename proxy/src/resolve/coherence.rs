@@ -14,8 +14,7 @@ use crate::store::{self, Entity};
 
 /// Longer than any lease, and what a busy machine adds.
 const PATIENCE: Duration = Duration::from_secs(20);
-const SETTINGS: copies::Settings =
-    copies::Settings { degraded_lease: Duration::from_millis(200), ..COPIES };
+const SETTINGS: copies::Settings = copies::Settings { degraded_lease: Duration::from_millis(200), ..COPIES };
 
 /// One proxy: its own connections and copies.
 struct Proxy {
@@ -112,7 +111,8 @@ async fn until(what: &str, mut check: impl AsyncFnMut() -> bool) {
 async fn what_one_proxy_ends_or_switches_the_other_sees() {
     let (server, world) = (Redis::start(), World::new().await);
     let (here, there) = (Proxy::on(&server, &world), Proxy::on(&server, &world));
-    until("Redis answers", async || here.store.ping().await.is_ok() && there.store.ping().await.is_ok()).await;
+    until("Redis answers", async || here.store.ping().await.is_ok() && there.store.ping().await.is_ok())
+        .await;
     let session = there.start("ana").await;
     here.leased(&session.id).await;
     there.leased(&session.id).await;
@@ -123,8 +123,13 @@ async fn what_one_proxy_ends_or_switches_the_other_sees() {
         Resolution::Known(context) => context.platform.as_ref().map(|platform| platform.id.clone()),
         other => panic!("not known: {other:?}"),
     };
-    assert_eq!(platform(there.resolve(&session.id).await), Some(chosen.clone()), "at once where it was switched");
-    until("the switch is seen", async || platform(here.resolve(&session.id).await) == Some(chosen.clone())).await;
+    assert_eq!(
+        platform(there.resolve(&session.id).await),
+        Some(chosen.clone()),
+        "at once where it was switched"
+    );
+    until("the switch is seen", async || platform(here.resolve(&session.id).await) == Some(chosen.clone()))
+        .await;
 
     let mut renamed = user("ana", true);
     renamed.name = "Anna".to_owned();
@@ -213,8 +218,6 @@ async fn a_server_restored_from_an_old_save_brings_no_session_back() {
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
     world.directory.break_all(crate::cache::faults::Fault::Fails);
-    until("nobody can say", async || {
-        matches!(proxy.resolve(&revoked.id).await, Resolution::Undetermined(_))
-    })
-    .await;
+    until("nobody can say", async || matches!(proxy.resolve(&revoked.id).await, Resolution::Undetermined(_)))
+        .await;
 }

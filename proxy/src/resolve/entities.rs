@@ -68,12 +68,7 @@ impl Layers {
         Ok(Entities { pair, layer })
     }
 
-    async fn load_stored(
-        &self,
-        user: &UserId,
-        chosen: Option<&PlatformId>,
-        reading: &mut Reading,
-    ) -> Known {
+    async fn load_stored(&self, user: &UserId, chosen: Option<&PlatformId>, reading: &mut Reading) -> Known {
         let Ok(mut answer) = self.ask_store(self.store.entities(user, chosen)).await else {
             self.metrics.count_lookup("user", Layer::Store, LookupResult::Failed);
             return Known::default();
@@ -119,7 +114,9 @@ impl Layers {
         let user = async {
             match known.user {
                 Some(user) => Ok((Some(user), None)),
-                None => self.loader.user(&key.pair.user).await.map(|user| (user.clone(), user.map(Entity::User))),
+                None => {
+                    self.loader.user(&key.pair.user).await.map(|user| (user.clone(), user.map(Entity::User)))
+                }
             }
         };
         let choice = async {

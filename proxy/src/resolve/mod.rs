@@ -118,7 +118,8 @@ impl Resolver {
     /// What the copies of this process say. Waits for nobody.
     fn copy(&self, id: &SessionId) -> Option<Resolution> {
         let Layers { copies, clock, session, activity, .. } = self.layers.as_ref();
-        let times = Times { now: clock.now(), idle_timeout: session.idle_timeout, activity: activity.as_ref() };
+        let times =
+            Times { now: clock.now(), idle_timeout: session.idle_timeout, activity: activity.as_ref() };
         copies.resolution(id, &times)
     }
 

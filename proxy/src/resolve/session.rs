@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use crate::cache::proof::Source;
 use super::{Layers, Stop, reason_of, result_of};
+use crate::cache::proof::Source;
 use crate::clock::Timestamp;
 use crate::context::{Layer, Session, SessionId};
 use crate::directory::SessionRow;

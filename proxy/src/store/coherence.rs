@@ -135,7 +135,7 @@ impl Lease {
         // The lease first: nobody must find the new epoch with an old lease (PROTOCOL.md, rule 2).
         self.until.store(self.reach(sent), Ordering::Release);
         let now = self.epoch.load(Ordering::Acquire);
-        let next = if now % 2 == 0 { now + 1 } else { now + 2 };
+        let next = if Epoch(now).is_open() { now + 2 } else { now + 1 };
         self.epoch.store(next, Ordering::Release);
         line.epoch.store(next, Ordering::Release);
         Some(Epoch(next))
@@ -155,9 +155,9 @@ impl Lease {
     /// Ends the epoch whatever line it is on: what is read and what is followed are not the same server any more.
     pub fn close_any(&self) {
         let _turning = self.turning.lock();
-        let now = self.epoch.load(Ordering::Acquire);
-        if now % 2 == 1 {
-            self.epoch.store(now + 1, Ordering::Release);
+        let now = self.epoch();
+        if now.is_open() {
+            self.epoch.store(now.0 + 1, Ordering::Release);
         }
     }
 

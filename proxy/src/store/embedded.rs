@@ -13,8 +13,8 @@ use quick_cache::sync::Cache;
 use quick_cache::unsync;
 
 use super::{
-    Change, Entity, EntityAnswer, EntityKey, Follower, Lease, Lookup, PutSession, SessionAnswer, Settings, Store, StoreError,
-    StoredSession, record,
+    Change, Entity, EntityAnswer, EntityKey, Follower, Lease, Lookup, PutSession, SessionAnswer, Settings,
+    Store, StoreError, StoredSession, record,
 };
 use crate::clock::{Clock, Timestamp};
 use crate::context::{Platform, PlatformId, Session, SessionId, UserId};

@@ -255,7 +255,7 @@ impl Judge<'_> {
     /// Copies of entities are read again ten times in the lifetime of a record, whose end the store does not report.
     fn cache(&mut self, file: &raw::File) -> copies::Settings {
         let max_staleness = file.cache.max_staleness.0;
-        if !(Duration::from_millis(5)..=Duration::from_secs(60)).contains(&max_staleness) {
+        if !(Duration::from_millis(5)..=Duration::from_mins(1)).contains(&max_staleness) {
             self.tell(
                 self.problem("cache.max_staleness", "`cache.max_staleness` is out of range")
                     .found(humantime::format_duration(max_staleness).to_string())

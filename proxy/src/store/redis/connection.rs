@@ -49,12 +49,7 @@ struct Line {
 
 impl Connection {
     /// Starts to connect, in the background of the current tokio runtime, and returns at once.
-    pub(super) fn open(
-        client: Client,
-        address: String,
-        timeout: Duration,
-        instance: Arc<Instance>,
-    ) -> Self {
+    pub(super) fn open(client: Client, address: String, timeout: Duration, instance: Arc<Instance>) -> Self {
         let line = Arc::new(Line {
             address,
             current: ArcSwapOption::empty(),

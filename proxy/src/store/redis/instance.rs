@@ -36,8 +36,8 @@ pub(super) struct Instance {
 struct State {
     /// The server that is read now.
     reads: Option<Identity>,
-    /// The run of the server that was read last, once there was one.
-    last: Option<Option<String>>,
+    /// The server that was read last, whether or not it is read now.
+    last: Option<Identity>,
     leases: Vec<Arc<Lease>>,
 }
 
@@ -54,16 +54,19 @@ impl Instance {
     /// will call for the end of the doubt.)
     pub(super) fn reads_from(&self, identity: Identity, address: &str) {
         let mut state = self.state.lock();
-        let same = identity.run.is_some() && state.last.as_ref() == Some(&identity.run);
+        let same = identity.run.is_some() && state.last.as_ref().is_some_and(|last| last.run == identity.run);
         if identity.empty {
             self.doubtful.store(false, Ordering::Release);
         } else if state.last.is_some() && !same && !self.doubtful.swap(true, Ordering::AcqRel) {
-            tracing::warn!(address, "redis was restarted or replaced and is not empty: its records are not believed");
+            tracing::warn!(
+                address,
+                "redis was restarted or replaced and is not empty: its records are not believed"
+            );
         }
         if !same {
             state.leases.iter().for_each(|lease| lease.close_any());
         }
-        state.last = Some(identity.run.clone());
+        state.last = Some(identity.clone());
         state.reads = Some(identity);
     }
 

@@ -86,7 +86,8 @@ impl Keys {
 }
 
 /// The kinds of key that are tracked. No prefix of one is another's: the server refuses overlaps.
-const TRACKED: [&str; 6] = ["session", "user", "user_platforms", "platform", "user_settings", "platform_stats"];
+const TRACKED: [&str; 6] =
+    ["session", "user", "user_platforms", "platform", "user_settings", "platform_stats"];
 
 /// The id that [`part`] made a part of a key of.
 fn whole<T: std::str::FromStr>(part: &str) -> Option<T> {

@@ -27,8 +27,8 @@ use self::instance::Instance;
 use self::keys::Keys;
 use self::tracking::{Tracker, Tracking};
 use super::{
-    Entity, EntityAnswer, EntityKey, Follower, Lease, Lookup, PutSession, RedisSettings, SessionAnswer, Settings,
-    Store, StoreError, StoredSession, UnusableSettings, record,
+    Entity, EntityAnswer, EntityKey, Follower, Lease, Lookup, PutSession, RedisSettings, SessionAnswer,
+    Settings, Store, StoreError, StoredSession, UnusableSettings, record,
 };
 use crate::clock::Timestamp;
 use crate::context::{Platform, PlatformId, Session, SessionId, UserId};

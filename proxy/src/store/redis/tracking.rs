@@ -11,10 +11,10 @@ use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout};
 
+use super::bytes_of;
 use super::connection::{CONNECT_TIMEOUT, LONGEST_WAIT, wait_after};
 use super::instance::{Identity, Instance, read_identity};
 use super::keys::Keys;
-use super::bytes_of;
 use crate::store::coherence::Line;
 use crate::store::{Change, Epoch, Follower, Lease};
 
@@ -122,7 +122,8 @@ impl Tracker {
         let line = Arc::new(Line::default());
         let lost = Arc::new(Notify::new());
         let connecting = self.connect(Arc::clone(&line), Arc::clone(&lost));
-        let connection = timeout(CONNECT_TIMEOUT, connecting).await.map_err(|_| Trouble::Unfit("timeout"))??;
+        let connection =
+            timeout(CONNECT_TIMEOUT, connecting).await.map_err(|_| Trouble::Unfit("timeout"))??;
         let arming = Arming { connection, line, lost };
         let asking = timeout(CONNECT_TIMEOUT, self.ask_for_reports(&arming)).await;
         let (identity, sent) = asking.map_err(|_| Trouble::Unfit("timeout"))??;
