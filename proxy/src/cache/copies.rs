@@ -6,7 +6,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use prometheus::IntCounter;
 use quick_cache::Weighter;
 use quick_cache::sync::Cache;
 use tokio::time::Instant;
@@ -19,7 +18,7 @@ use crate::context::{Context, Layer, Platform, PlatformId, Resolution, Session, 
 use crate::reason::Reason;
 use crate::store::{Change, EntityKey, Follower, Lease, Store};
 use crate::telemetry::Metrics;
-use crate::telemetry::metrics::LookupResult;
+use crate::telemetry::metrics::{Counter, LookupResult};
 
 /// Sessions known not to be valid that are remembered: about 8 MiB.
 const UNKNOWN: usize = 65_536;
@@ -74,8 +73,8 @@ pub struct Copies {
     sessions: Cache<SessionId, Arc<Known>, Bytes>,
     pairs: Cache<PairKey, Arc<Pair>, Bytes>,
     unknown: Cache<SessionId, Arc<(Reason, Proof)>>,
-    found: IntCounter,
-    missed: IntCounter,
+    found: Counter,
+    missed: Counter,
     metrics: Arc<Metrics>,
 }
 
@@ -83,9 +82,9 @@ pub struct Copies {
 struct Struck {
     marks: Marks,
     flights: Resolutions,
-    session: IntCounter,
-    entity: IntCounter,
-    everything: IntCounter,
+    session: Counter,
+    entity: Counter,
+    everything: Counter,
 }
 
 /// A session that was found valid.

@@ -11,7 +11,6 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use prometheus::IntCounter;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::cache::copies::{Copies, PairKey, Times};
@@ -25,7 +24,7 @@ use crate::reason::Reason;
 use crate::session::{Settings as SessionSettings, lifetime};
 use crate::store::{Lookup, Store, StoreError};
 use crate::telemetry::Metrics;
-use crate::telemetry::metrics::LookupResult;
+use crate::telemetry::metrics::{Counter, LookupResult};
 use entities::Entities;
 use loader::Loader;
 use refill::Refill;
@@ -40,7 +39,7 @@ pub struct Settings {
 /// Resolves sessions; one per process, shared by all requests.
 pub struct Resolver {
     layers: Arc<Layers>,
-    outcomes: [IntCounter; 3],
+    outcomes: [Counter; 3],
 }
 
 /// What a flight works with; it outlives the request that started it.

@@ -20,6 +20,9 @@ const LOOKUP_SECONDS: &[f64] =
 const SIGNING_SECONDS: &[f64] =
     &[0.000_001, 0.000_002, 0.000_005, 0.000_01, 0.000_025, 0.000_05, 0.000_1, 0.001];
 
+/// One line of a counter, for those who count on every request and look their labels up once.
+pub type Counter = IntCounter;
+
 /// What one lookup in one layer came to.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum LookupResult {
