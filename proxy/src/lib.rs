@@ -2,6 +2,7 @@
 //! The modules stand in the order of their layers, lowest first.
 
 // Layer 0: words that everybody shares
+pub mod breaker;
 pub mod clock;
 pub mod context;
 pub mod keys;

@@ -99,6 +99,8 @@ reasons! {
     StoreUnavailable = "store_unavailable", 503, "Sessions cannot be checked at the moment";
     /// The stores did not answer within the budget of one request.
     StoreTimeout = "store_timeout", 503, "Sessions cannot be checked at the moment";
+    /// Too many lookups wait for the directory already.
+    StoreOverloaded = "store_overloaded", 503, "Sessions cannot be checked at the moment";
 
     // 5. Decide
     /// The route asks for a login more recent than the session's.
@@ -133,6 +135,8 @@ reasons! {
     DirectiveUndetermined = "directive_undetermined", 503, "Sessions cannot be changed at the moment";
 
     // Throughout
+    /// The client sent its request more slowly than is waited for.
+    ClientTooSlow = "client_too_slow", 408, "The request took too long to arrive";
     /// The client went away before it was answered.
     ClientGone = "client_gone", 499, "The client went away";
     /// A fault of ours.

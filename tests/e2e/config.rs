@@ -3,7 +3,9 @@
 use std::net::TcpStream;
 
 use e2e::ports;
-use e2e::proxy::run_to_end;
+use e2e::proxy::{Proxy, run_to_end};
+use e2e::stores::Stores;
+use e2e::verifier::{from_base64url, upstream_key};
 
 fn broken(listen: u16, admin: u16) -> String {
     format!(
@@ -76,4 +78,37 @@ fn a_missing_file_and_a_file_that_is_not_toml_are_problems_too() {
     std::fs::write(&path, b"\xff\xfe[[[").unwrap();
     let odd = run_to_end(&["check", path.to_str().unwrap()]);
     assert_eq!(odd.status.code(), Some(2));
+}
+
+#[tokio::test]
+async fn a_good_file_is_checked_against_the_stores_and_gives_the_applications_key() {
+    let mut stores = Stores::real();
+    let app = e2e::upstream::Upstream::start().await;
+    let builder = Proxy::builder().upstream("app", app.address(), "");
+    let proxy = builder.route("/", "app", "\"nothing\"", "session_authority = true").start(&stores).await;
+    let file = proxy.config().to_str().unwrap().to_owned();
+    let run = async |arguments: &[&str]| {
+        let arguments: Vec<String> = arguments.iter().map(|word| (*word).to_owned()).collect();
+        let ran = tokio::task::spawn_blocking(move || {
+            run_to_end(&arguments.iter().map(String::as_str).collect::<Vec<_>>())
+        });
+        ran.await.unwrap()
+    };
+    let good = run(&["check", &file, "--connect"]).await;
+    let said = String::from_utf8_lossy(&good.stdout).into_owned() + &String::from_utf8_lossy(&good.stderr);
+    assert!(good.status.success(), "{said}");
+    for secret in ["token", "csrf", "sealing", "hmac", "admin-token"] {
+        assert!(!said.contains(&proxy.secret(secret)), "{secret} was printed");
+    }
+    let derived = run(&["key", "derive", "--config", &file, "app"]).await;
+    let printed = String::from_utf8_lossy(&derived.stdout).trim().replace('+', "-").replace('/', "_");
+    let key = printed.trim_end_matches('=');
+    assert_eq!(from_base64url(key), from_base64url(&upstream_key(&proxy.secret("hmac"), "app")));
+
+    stores.redis().kill();
+    let bad = run(&["check", &file, "--connect"]).await;
+    assert!(!bad.status.success(), "a check with Redis down succeeded");
+    assert!(run(&["check", &file]).await.status.success(), "a check without --connect needs nobody");
+    let status = run(&["migrate", "status", &file]).await;
+    assert!(status.status.success(), "{}", String::from_utf8_lossy(&status.stderr));
 }

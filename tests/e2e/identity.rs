@@ -3,7 +3,7 @@
 use e2e::fixture::{ANA, CHO, EVE, EVES_NAME, EVES_PLATFORM, FAY};
 use e2e::proxy::COOKIE;
 
-use crate::setup::{Site, on_every_backend};
+use crate::setup::{Site, on_every_backend, percent_decoded};
 
 on_every_backend! {
     async fn after_a_login_by_directive_the_signed_context_arrives(stores) {
@@ -84,20 +84,8 @@ on_every_backend! {
         let site = Site::with(stores, |builder| builder.more("[context]\nbudget = \"2KiB\"")).await;
         let (ana, fay) = (site.logged_in(ANA).await, site.logged_in(FAY).await);
         site.arrives(&ana, "/session/").await;
-        fay.get("/session/").send().await.expect_problem(431, "context_too_large");
+        fay.get("/session/large").send().await.expect_problem(431, "context_too_large");
         assert!(site.app.take().is_empty());
-        assert_eq!(site.proxy.request_line("/session/").await["reason"], "context_too_large");
+        assert_eq!(site.proxy.request_line("/session/large").await["reason"], "context_too_large");
     }
-}
-
-fn percent_decoded(text: &str) -> String {
-    let mut bytes = Vec::new();
-    let mut rest = text.as_bytes();
-    while let Some((first, after)) = rest.split_first() {
-        let hex = (*first == b'%').then(|| std::str::from_utf8(after.get(..2)?).ok()).flatten();
-        let decoded = hex.and_then(|hex| u8::from_str_radix(hex, 16).ok());
-        bytes.push(decoded.unwrap_or(*first));
-        rest = if decoded.is_some() { &after[2..] } else { after };
-    }
-    String::from_utf8(bytes).unwrap()
 }

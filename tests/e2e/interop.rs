@@ -38,7 +38,7 @@ async fn both_verifiers_agree(kind: KeyKind, upstream_keys: &str) {
     let captured = capture(&site).await;
     let genuine: Vec<Value> = captured.clone();
     let altered: Vec<Value> = captured.iter().take(2).flat_map(alterations).collect();
-    assert!(genuine.len() >= 8 && altered.len() >= 20);
+    assert!(genuine.len() >= 9 && altered.len() >= 20);
 
     for (name, mut verifier) in [("Python", python_verifier()), ("Node", node_verifier())] {
         let all = [genuine.clone(), altered.clone()].concat();
@@ -75,13 +75,7 @@ async fn both_verifiers_agree(kind: KeyKind, upstream_keys: &str) {
 async fn capture(site: &Site) -> Vec<Value> {
     let (ana, eve) = (site.logged_in(ANA).await, site.logged_in(EVE).await);
     let _ = site.app.take();
-    for path in [
-        "/platform/?q=1",
-        "/session/",
-        "/session/?",
-        "/session/a%20b/%C3%A4;x=1?q=%2F&r=a+b&&=",
-        "/session/?q=\"'<>",
-    ] {
+    for path in ["/platform/?q=1", "/session/", "/session/?", "/session/a%20b/%C3%A4;x=1?q=%2F&r=a+b&&="] {
         ana.get(path).send().await;
     }
     eve.get("/session/").send().await.expect(200);

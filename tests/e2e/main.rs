@@ -5,8 +5,10 @@
 mod accounting;
 mod answers;
 mod apps;
+mod attacks;
 mod browser;
 mod config;
+mod credentials;
 mod framing;
 mod identity;
 mod interop;

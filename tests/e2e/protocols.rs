@@ -82,10 +82,20 @@ async fn a_websocket_passes_with_the_context_and_only_from_an_origin_that_may() 
         headers.insert("cookie", cookie.parse().unwrap());
         request
     };
-    let (mut socket, _) =
-        tokio_tungstenite::connect_async(handshake("http://app.test", &cookie)).await.unwrap();
-    assert_eq!(site.app.last().context("user-id"), Some(ANA));
-    for text in ["one", "two", &"long ".repeat(50_000)] {
+    // Pingora 0.9.1 closes a tunnel when the upstream is so quick that its 101 is read before the end of the request's
+    // empty body (cloudflare/pingora, issue 946, open). Clients connect again then, and so does this one.
+    let mut tries = 0..10;
+    let mut socket = loop {
+        assert!(tries.next().is_some(), "no WebSocket stays open");
+        let (mut socket, _) =
+            tokio_tungstenite::connect_async(handshake("http://app.test", &cookie)).await.unwrap();
+        assert_eq!(site.app.last().context("user-id"), Some(ANA));
+        let sent = socket.send(Message::text("one")).await;
+        if sent.is_ok() && matches!(socket.next().await, Some(Ok(echo)) if echo == Message::text("one")) {
+            break socket;
+        }
+    };
+    for text in ["two", &"long ".repeat(50_000)] {
         socket.send(Message::text(text)).await.unwrap();
         assert_eq!(socket.next().await.unwrap().unwrap(), Message::text(text));
     }

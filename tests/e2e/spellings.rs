@@ -82,6 +82,10 @@ async fn upper_case_and_nominated_names_change_nothing_on_the_wire() {
     ] {
         let request = format!("GET /optional/ HTTP/1.1\r\nHost: app.test\r\n{head}X-Kept: yes\r\n\r\n");
         let exchange = raw::exchange(proxy.addresses().http1, request.as_bytes(), SILENCE).await;
+        if exchange.status() == 400 {
+            assert!(app.take().is_empty(), "{head} was forwarded");
+            continue;
+        }
         assert_eq!(exchange.status(), 200, "{head}: {}", exchange.text());
         let arrived = String::from_utf8(app.take()).unwrap().to_lowercase();
         assert!(!arrived.contains("forged-value"), "{arrived}");

@@ -57,7 +57,8 @@ async fn a_slow_server_is_a_504_within_its_time_out() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_server_that_breaks_off_in_its_answer_breaks_off_ours() {
-    let app = RawUpstream::answering(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nonly this").await;
+    let part = format!("HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n{}", "a part ".repeat(1000));
+    let app = RawUpstream::answering(part.as_bytes()).await;
     let relay = Relay::to(app.address()).await;
     let proxy = proxy_of(&[relay.address()], "").await;
     let answer = proxy.client().get("/public/").open().await.unwrap();

@@ -240,7 +240,7 @@ impl Proxy {
     #[must_use]
     pub fn builder() -> Builder {
         Builder {
-            top: String::new(),
+            top: "public_scheme = \"http\"\n".to_owned(),
             sections: String::new(),
             upstreams: String::new(),
             routes: String::new(),
@@ -341,14 +341,17 @@ impl Proxy {
         line.split_whitespace().nth(1).and_then(|kilobytes| kilobytes.parse::<u64>().ok()).unwrap_or(0) * 1024
     }
 
-    /// Waits until the admin listener says that it is ready.
+    /// Waits until the admin listener says that it is ready and the public ones accept connections.
     ///
     /// # Panics
     /// When it does not; the message holds its output.
     pub async fn until_ready(&self) {
         let ready = async {
             until("the proxy is ready", async || {
-                tokio::net::TcpStream::connect(self.addresses.admin).await.is_ok()
+                accepts(self.addresses.admin).await
+                    && accepts(self.addresses.http1).await
+                    && accepts(self.addresses.http2).await
+                    && accepts(self.addresses.tls).await
                     && self.admin().get("/ready").send().await.status == 200
             })
             .await;
@@ -408,6 +411,10 @@ impl Drop for Proxy {
 #[must_use]
 pub fn run_to_end(arguments: &[&str]) -> std::process::Output {
     Command::new(environment::binary()).args(arguments).output().expect("the binary was built")
+}
+
+async fn accepts(address: SocketAddr) -> bool {
+    tokio::net::TcpStream::connect(address).await.is_ok()
 }
 
 fn migrate(config: &Path, variables: &[(String, String)]) {

@@ -1,12 +1,14 @@
 //! Where the sessions and the directory of a test lie: a real Redis and a real Postgres, or the embedded default.
 
 use std::fmt::Write;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use tempfile::TempDir;
 
 use crate::postgres::{Postgres, run_sql, shared_database};
 use crate::redis::Redis;
+use crate::relay::Relay;
 
 /// The backends of one test. Each value is an installation of its own.
 #[derive(Debug)]
@@ -28,6 +30,10 @@ pub struct Real {
     pub database: String,
     /// Where the proxy believes Redis to be, when there is something in between.
     pub redis_url: Option<String>,
+    /// The keys of `[store]` instead of the URL, when the test wants to say it otherwise.
+    pub store_keys: Option<String>,
+    /// Where the proxy believes the database to be, when there is something in between.
+    pub database_url: Option<String>,
 }
 
 impl Stores {
@@ -35,7 +41,14 @@ impl Stores {
     #[must_use]
     pub fn real() -> Self {
         let database = shared_database();
-        Self::Real(Box::new(Real { redis: Redis::start(), postgres: None, database, redis_url: None }))
+        Self::Real(Box::new(Real {
+            redis: Redis::start(),
+            postgres: None,
+            database,
+            redis_url: None,
+            database_url: None,
+            store_keys: None,
+        }))
     }
 
     /// A Redis and a Postgres that the test may stop.
@@ -44,7 +57,30 @@ impl Stores {
         let postgres = Postgres::start();
         let database = postgres.new_database();
         let postgres = Some(postgres);
-        Self::Real(Box::new(Real { redis: Redis::start(), postgres, database, redis_url: None }))
+        Self::Real(Box::new(Real {
+            redis: Redis::start(),
+            postgres,
+            database,
+            redis_url: None,
+            database_url: None,
+            store_keys: None,
+        }))
+    }
+
+    /// Like [`Self::real`], with a relay in front of each server: Redis first.
+    ///
+    /// # Panics
+    /// When no port is free.
+    pub async fn behind_relays() -> (Self, Relay, Relay) {
+        let mut stores = Self::real();
+        let real = stores.servers();
+        let to_redis = Relay::to(SocketAddr::from(([127, 0, 0, 1], real.redis.port()))).await;
+        real.redis_url = Some(format!("redis://{}/0", to_redis.address()));
+        let (server, name) = real.database.rsplit_once('/').expect("a URL with a database");
+        let port = server.rsplit(':').next().and_then(|port| port.parse().ok()).expect("a URL with a port");
+        let to_postgres = Relay::to(SocketAddr::from(([127, 0, 0, 1], port))).await;
+        real.database_url = Some(format!("postgres://postgres@{}/{name}", to_postgres.address()));
+        (stores, to_redis, to_postgres)
     }
 
     /// The embedded default.
@@ -86,17 +122,27 @@ impl Stores {
     /// The sections `[store]` and `[directory]` of the configuration.
     #[must_use]
     pub fn configuration(&self) -> String {
-        let mut text = String::new();
+        // The documented deadlines are made for servers that have a machine to themselves; tests share theirs. A test
+        // that stops servers keeps the store's, which is how long it waits for each request.
+        let (store, durable, budget) = match self {
+            Self::Real(real) if real.postgres.is_some() => ("100ms", "1s", "1200ms"),
+            _ => ("1s", "3s", "4s"),
+        };
+        let mut text = format!("[resolve]\nbudget = \"{budget}\"\n");
         match self {
             Self::Real(real) => {
                 let redis = real.redis_url.clone().unwrap_or_else(|| real.redis.url());
-                let _ = writeln!(text, "[store]\nkind = \"redis\"\nurl = \"{redis}\"");
-                let _ = writeln!(text, "[directory]\nkind = \"postgres\"\nurl = \"{}\"", real.database);
+                let keys = real.store_keys.clone().unwrap_or_else(|| format!("url = \"{redis}\""));
+                let _ = writeln!(text, "[store]\nkind = \"redis\"\ntimeout = \"{store}\"\n{keys}");
+                let database = real.database_url.as_ref().unwrap_or(&real.database);
+                let _ = writeln!(text, "[directory]\nkind = \"postgres\"\nurl = \"{database}\"");
+                let _ = writeln!(text, "timeout = \"{durable}\"");
             }
             Self::Embedded(directory) => {
                 let file = Self::file(directory.path());
                 let _ = writeln!(text, "[store]\nkind = \"embedded\"");
                 let _ = writeln!(text, "[directory]\nkind = \"sqlite\"\npath = \"{}\"", file.display());
+                let _ = writeln!(text, "timeout = \"{durable}\"");
             }
         }
         text

@@ -36,6 +36,15 @@ pub fn upstream_key(root: &str, upstream: &str) -> String {
     derive(root, "countersign hmac-sha256 message signature", upstream)
 }
 
+/// The bytes behind base64url without padding.
+///
+/// # Panics
+/// When it is something else.
+#[must_use]
+pub fn from_base64url(text: &str) -> Vec<u8> {
+    URL_SAFE_NO_PAD.decode(text).unwrap_or_else(|error| panic!("{text}: {error}"))
+}
+
 /// HKDF-SHA256 (RFC 5869) without salt, one block, written down a second time so that it is compared with the proxy's.
 fn derive(root: &str, purpose: &str, upstream: &str) -> String {
     let extracted = mac(&[0; 32], &[root.as_bytes()]);

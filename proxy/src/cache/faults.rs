@@ -10,7 +10,7 @@ use tokio::sync::Semaphore;
 
 use crate::clock::Timestamp;
 use crate::context::{Platform, PlatformId, Session, SessionId, User, UserId};
-use crate::directory::{AuditEntry, Change, Directory, DirectoryError, SessionRow};
+use crate::directory::{AuditEntry, Change, Changes, Directory, DirectoryError, SessionRow};
 use crate::store::{
     Entity, EntityAnswer, EntityKey, Follower, Lease, Lookup, PutSession, SessionAnswer, Store, StoreError,
     StoredSession,
@@ -196,6 +196,10 @@ impl Store for Faulty<dyn Store> {
         self.inner.put_entities(entities).await
     }
 
+    fn limit_entities(&self, at_most: Option<Duration>) -> Duration {
+        self.inner.limit_entities(at_most)
+    }
+
     async fn forget(&self, keys: &[EntityKey]) -> Result<(), StoreError> {
         self.pass("forget").await?;
         self.inner.forget(keys).await
@@ -333,6 +337,14 @@ impl Directory for Faulty<dyn Directory> {
     async fn put_platform(&self, platform: &Platform) -> Result<(), DirectoryError> {
         self.pass("put_platform").await?;
         self.inner.put_platform(platform).await
+    }
+
+    fn changes(&self) -> Option<Changes> {
+        self.inner.changes()
+    }
+
+    fn connections(&self) -> u32 {
+        self.inner.connections()
     }
 
     async fn ping(&self) -> Result<String, DirectoryError> {

@@ -1,19 +1,32 @@
-//! How anybody who learns of a change tells the copies of this process: the store's own reports, notices of the
-//! directory, and whoever changes something here.
+//! How those who learn of a change tell what this process keeps of it. Calls are quick and never wait.
 
 use crate::context::{PlatformId, SessionId, UserId};
 
-/// Drops copies. Each call takes effect before it returns, neither waits nor does I/O, and may be made at any time.
-pub trait Invalidate: Send + Sync {
-    /// A user, or which platforms they have, changed.
+/// Something that keeps copies of records in this process.
+pub trait Invalidate: Send + Sync + 'static {
+    /// Drops what is kept of a user, the choice of a default platform included.
     fn user(&self, id: &UserId);
 
-    /// A platform changed. Whoever owns it is told by [`Self::user`] when platforms come, go or become the default.
+    /// Drops what is kept of a platform.
     fn platform(&self, id: &PlatformId);
 
-    /// A session began, changed or ended.
+    /// Drops what is kept of a session.
     fn session(&self, id: &SessionId);
 
-    /// Nobody can say what changed.
+    /// Drops everything: some changes were not told.
     fn everything(&self);
+}
+
+/// Keeps nothing.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct NothingKept;
+
+impl Invalidate for NothingKept {
+    fn user(&self, _: &UserId) {}
+
+    fn platform(&self, _: &PlatformId) {}
+
+    fn session(&self, _: &SessionId) {}
+
+    fn everything(&self) {}
 }

@@ -11,7 +11,7 @@ pub mod single_flight;
 
 pub use activity::Activity;
 pub use copies::Copies;
-pub use invalidate::Invalidate;
+pub use invalidate::{Invalidate, NothingKept};
 pub use single_flight::SingleFlight;
 
 use crate::context::{Resolution, SessionId};

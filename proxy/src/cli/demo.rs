@@ -27,6 +27,7 @@ pub(super) fn demo(
     let addresses = Addresses { listen, admin: admin_listen, application: listener.local_addr()? };
     let made = demo::config::make(&addresses)?;
     let snapshot = config::parse(&made.text, "demo.toml", &|name| made.environment(name))?;
+    server::ensure_addresses_are_free(&snapshot)?;
     start_application(listener, &snapshot, listen)?;
 
     let metrics = Arc::new(Metrics::new());

@@ -1,13 +1,15 @@
 //! `countersign key`: makes keys, and derives what an application needs for verifying. Prints secrets, on purpose, to
 //! standard output and nowhere else.
 
-use std::io::Write;
+use std::io::{Read, Write};
 
 use anyhow::{Context as _, bail};
 use clap::ValueEnum;
 
 use crate::config::Snapshot;
+use crate::context::PlatformId;
 use crate::keys::JwtAlgorithm;
+use crate::sealing::{Place, Sealer};
 use crate::secret::Secret;
 use crate::signing::MessageAlgorithm;
 use crate::signing::keyring::{self, Purpose};
@@ -95,9 +97,35 @@ pub(super) fn derive(
     Ok(())
 }
 
+/// Reads a credential and prints it sealed to the row of `platform`. The end of its last line does not belong to it.
+pub(super) fn seal(
+    platform: &PlatformId,
+    snapshot: &Snapshot,
+    input: &mut dyn Read,
+    out: &mut dyn Write,
+) -> anyhow::Result<()> {
+    let mut text = zeroize::Zeroizing::new(String::new());
+    input.take(LONGEST_CREDENTIAL + 1).read_to_string(&mut text).context("reading the credential")?;
+    let trimmed = text.trim_end_matches(['\r', '\n']);
+    if trimmed.is_empty() || trimmed.len() as u64 > LONGEST_CREDENTIAL {
+        bail!("standard input must hold a credential of 1 to {LONGEST_CREDENTIAL} bytes");
+    }
+    let sealer = Sealer::new(snapshot.keys.sealing.clone(), &snapshot.keys.fernet)?;
+    let credential = sealer.seal(&Secret::from(trimmed), Place::credential_of(platform)).context(
+        "sealing; the configuration needs a key in `keys.sealing` (`countersign key new sealing` makes one)",
+    )?;
+    writeln!(out, "{}", credential.as_text())?;
+    Ok(())
+}
+
+/// More than any token is long, and still within the byte budget of the context headers.
+const LONGEST_CREDENTIAL: u64 = 4096;
+
 #[cfg(test)]
 mod tests {
-    use super::{Algorithm, Kind, new};
+    use super::{Algorithm, Kind, new, seal};
+    use crate::context::{PlatformId, SealedCredential};
+    use crate::sealing::{Place, Sealer};
 
     fn printed(kind: Kind, algorithm: Algorithm) -> String {
         let mut out = Vec::new();
@@ -134,6 +162,24 @@ mod tests {
             let snapshot = crate::config::parse(&text, "test.toml", &environment).unwrap();
             assert_eq!(snapshot.keys.jwt.len(), 1);
         }
+    }
+
+    #[test]
+    fn a_credential_that_was_sealed_here_opens_in_its_row_and_in_no_other() {
+        let environment = |name: &str| (name == "K").then(|| "0123456789abcdef0123456789abcdef".to_owned());
+        let text = "[[listen]]\naddress = \"127.0.0.1:8080\"\n[keys]\n\
+                    token = [{ id = \"t\", secret = { env = \"K\" } }]\n\
+                    sealing = [{ id = \"s\", secret = { env = \"K\" } }]\n";
+        let snapshot = crate::config::parse(text, "test.toml", &environment).unwrap();
+        let platform: PlatformId = "7".parse().unwrap();
+        let mut out = Vec::new();
+        seal(&platform, &snapshot, &mut "hunter2\n".as_bytes(), &mut out).unwrap();
+        let printed = SealedCredential::from_text(String::from_utf8(out).unwrap().trim_end().to_owned());
+        let sealer = Sealer::new(snapshot.keys.sealing.clone(), &[]).unwrap();
+        let opened = sealer.open(&printed, Place::credential_of(&platform)).unwrap();
+        assert!(opened.matches(b"hunter2"));
+        assert!(sealer.open(&printed, Place::credential_of(&"8".parse().unwrap())).is_err());
+        assert!(seal(&platform, &snapshot, &mut "\n".as_bytes(), &mut Vec::new()).is_err());
     }
 
     #[test]

@@ -15,6 +15,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand, ValueEnum};
 
 use crate::config::{self, Problems, Snapshot};
+use crate::context::PlatformId;
 
 const EXIT_CODES: &str = "\
 Exit codes:
@@ -113,6 +114,14 @@ enum KeyCommand {
         #[arg(long)]
         jwt: bool,
     },
+    /// Seal a platform's credential: reads it from standard input, prints what belongs into `platforms.credential`.
+    Seal {
+        /// Id of the platform; the sealed text opens in its row only.
+        platform: PlatformId,
+        /// The configuration file.
+        #[arg(long)]
+        config: PathBuf,
+    },
 }
 
 /// Runs the command that the arguments of this process name.
@@ -125,7 +134,7 @@ pub fn main() -> ExitCode {
             return if error.use_stderr() { ExitCode::from(1) } else { ExitCode::SUCCESS };
         }
     };
-    match dispatch(arguments.command, &mut std::io::stdout().lock()) {
+    match dispatch(arguments.command, &mut std::io::stdout()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => fail(&error),
     }
@@ -140,6 +149,9 @@ fn dispatch(command: Command, out: &mut dyn Write) -> anyhow::Result<()> {
         Command::Key(KeyCommand::New { kind, algorithm }) => key::new(kind, algorithm, out),
         Command::Key(KeyCommand::Derive { upstream, config, jwt }) => {
             key::derive(&upstream, jwt, &load(&config)?, out)
+        }
+        Command::Key(KeyCommand::Seal { platform, config }) => {
+            key::seal(&platform, &load(&config)?, &mut std::io::stdin(), out)
         }
         Command::Schema { reference } => schema::schema(reference, out),
     }

@@ -10,6 +10,7 @@ use ipnet::IpNet;
 
 use super::problem::Problem;
 use crate::cache::copies;
+pub use crate::headers::forwarded::Scheme;
 use crate::keys::{Key, SigningKey};
 use crate::policy::Limits;
 use crate::policy::route::RouteTable;
@@ -131,26 +132,6 @@ pub struct Keys {
     pub message: Vec<SigningKey>,
     /// Fernet keys in their usual text form, for reading only.
     pub fernet: Vec<Secret>,
-}
-
-/// How browsers reach the proxy.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Scheme {
-    /// In the clear.
-    Http,
-    /// With TLS, here or in front.
-    Https,
-}
-
-impl Scheme {
-    /// The scheme as a URL writes it.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Http => "http",
-            Self::Https => "https",
-        }
-    }
 }
 
 /// The least that is logged.

@@ -123,6 +123,20 @@ fn the_default_file_names_every_key_there_is() {
 }
 
 #[test]
+fn a_sqlite_file_can_be_written_as_a_path_or_as_a_url() {
+    for written in
+        ["path = \"/srv/people.db\"", "url = \"sqlite:///srv/people.db\"", "url = \"sqlite:/srv/people.db\""]
+    {
+        let keys = "[keys]\ntoken = [{ id = \"t\", secret = { env = \"COUNTERSIGN_TOKEN_KEY\" } }]\n";
+        let listen = "[[listen]]\naddress = \"127.0.0.1:0\"\n";
+        let text = format!("{listen}{keys}[directory]\nkind = \"sqlite\"\n{written}\n");
+        let snapshot = accepted(&text, &[]);
+        let directory::Kind::Sqlite(Some(path)) = snapshot.directory.kind else { panic!("{written}") };
+        assert_eq!(path, Path::new("/srv/people.db"), "{written}");
+    }
+}
+
+#[test]
 fn the_shipped_demo_is_accepted_without_a_warning() {
     let snapshot = accepted(super::DEMO, &[]);
     assert_eq!(snapshot.warnings, Vec::new());

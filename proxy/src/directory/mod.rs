@@ -1,6 +1,7 @@
 //! The durable truth: users, platforms, sessions, settings and the audit log, in Postgres or SQLite.
 //! A directory knows nothing of the store, cookies or HTTP.
 
+pub mod changes;
 pub mod migrations;
 mod postgres;
 mod rows;
@@ -17,9 +18,11 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
+pub use changes::{Changed, Changes, News};
 pub use postgres::PostgresDirectory;
 pub use sqlite::SqliteDirectory;
 
+use crate::breaker::Breaker;
 use crate::clock::Timestamp;
 use crate::context::{Platform, PlatformId, Session, SessionId, User, UserId};
 
@@ -190,6 +193,20 @@ pub trait Directory: Send + Sync + fmt::Debug {
     /// Writes a platform whole; when it is the default, no other one of its user stays so. `Unreadable` when there is no
     /// such user.
     async fn put_platform(&self, platform: &Platform) -> Result<(), DirectoryError>;
+
+    /// The largest number of connections; whoever reads for many asks with fewer at once.
+    fn connections(&self) -> u32;
+
+    /// What keeps calls from waiting for a server that is not there; `None` where there is no server.
+    fn breaker(&self) -> Option<&Breaker> {
+        None
+    }
+
+    /// Starts to listen for changes that others make, inside a tokio runtime; each call listens anew. `None` where
+    /// nobody else can change anything: then whoever writes tells whom it concerns.
+    fn changes(&self) -> Option<Changes> {
+        None
+    }
 
     /// Whether the directory answers, and who it says it is.
     async fn ping(&self) -> Result<String, DirectoryError>;

@@ -1,10 +1,14 @@
 //! The directory in Postgres: a small pool that connects when it is first asked, every query with a deadline on both
 //! sides. Times are milliseconds since the epoch in bigint columns.
 
+mod listener;
+#[cfg(test)]
+mod listener_tests;
 #[cfg(test)]
 mod tests;
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -16,8 +20,9 @@ use super::rows::{
     texts,
 };
 use super::trouble::{Dialect, Watch};
-use super::{AuditEntry, Change, Directory, DirectoryError, OpenError, SessionRow, Settings};
-use crate::clock::Timestamp;
+use super::{AuditEntry, Change, Changes, Directory, DirectoryError, OpenError, SessionRow, Settings};
+use crate::breaker::Breaker;
+use crate::clock::{SystemClock, Timestamp};
 use crate::context::{Platform, PlatformId, Session, SessionId, User, UserId};
 use crate::secret::Secret;
 
@@ -34,6 +39,8 @@ const USER_COLUMNS: &str = "id, name, array_to_json(roles)::text AS roles, activ
 /// Users, platforms and sessions in one Postgres database.
 pub struct PostgresDirectory {
     pool: PgPool,
+    connections: u32,
+    options: PgConnectOptions,
     watch: Watch,
 }
 
@@ -64,11 +71,13 @@ impl PostgresDirectory {
             ("lock_timeout", &on_server),
             ("idle_in_transaction_session_timeout", &limit.as_millis().to_string()),
         ]);
+        let connections = settings.connections.max(1);
+        let breaker = Breaker::new(Arc::new(SystemClock));
         let pool = PgPoolOptions::new()
-            .max_connections(settings.connections.max(1))
+            .max_connections(connections)
             .acquire_timeout(limit / 2)
-            .connect_lazy_with(options);
-        Ok(Self { pool, watch: Watch::new(Dialect::Postgres, limit) })
+            .connect_lazy_with(options.clone());
+        Ok(Self { pool, connections, options, watch: Watch::new(Dialect::Postgres, limit, Some(breaker)) })
     }
 }
 
@@ -392,6 +401,19 @@ impl Directory for PostgresDirectory {
             transaction.commit().await
         };
         self.watch.within(work).await
+    }
+
+    fn connections(&self) -> u32 {
+        self.connections
+    }
+
+    fn changes(&self) -> Option<Changes> {
+        let options = self.options.clone();
+        Some(Changes::told_by(|news| listener::listen(options, news)))
+    }
+
+    fn breaker(&self) -> Option<&Breaker> {
+        self.watch.breaker()
     }
 
     async fn ping(&self) -> Result<String, DirectoryError> {

@@ -85,7 +85,7 @@ impl SqliteDirectory {
                 .connect_lazy_with(options),
             None => writer.clone(),
         };
-        Ok(Self { writer, reader, watch: Watch::new(Dialect::Sqlite, settings.timeout) })
+        Ok(Self { writer, reader, watch: Watch::new(Dialect::Sqlite, settings.timeout, None) })
     }
 }
 
@@ -426,6 +426,10 @@ impl Directory for SqliteDirectory {
             transaction.commit().await
         };
         self.watch.within(work).await
+    }
+
+    fn connections(&self) -> u32 {
+        self.reader.options().get_max_connections()
     }
 
     async fn ping(&self) -> Result<String, DirectoryError> {

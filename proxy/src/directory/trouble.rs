@@ -10,6 +10,7 @@ use sqlx::error::DatabaseError;
 use tokio::time::{Instant, timeout};
 
 use super::DirectoryError;
+use crate::breaker::Breaker;
 
 /// A complaint that repeats is logged once in this time.
 const INTERVAL: Duration = Duration::from_secs(30);
@@ -26,20 +27,42 @@ pub(super) enum Dialect {
 pub(super) struct Watch {
     dialect: Dialect,
     limit: Duration,
+    breaker: Option<Breaker>,
     complaint: Mutex<Option<(String, Instant)>>,
 }
 
 impl Watch {
-    pub(super) fn new(dialect: Dialect, limit: Duration) -> Self {
-        Self { dialect, limit, complaint: Mutex::new(None) }
+    pub(super) fn new(dialect: Dialect, limit: Duration, breaker: Option<Breaker>) -> Self {
+        Self { dialect, limit, breaker, complaint: Mutex::new(None) }
     }
 
-    /// The outcome of `work`, or `Timeout` after the deadline. A write that timed out may have been made.
+    /// What keeps calls from waiting for a server that is not there.
+    pub(super) const fn breaker(&self) -> Option<&Breaker> {
+        self.breaker.as_ref()
+    }
+
+    /// The outcome of `work`, or `Timeout` after the deadline; `Unavailable` at once while the breaker is open. A write
+    /// that timed out may have been made.
     pub(super) async fn within<T>(
         &self,
         work: impl Future<Output = Result<T, Error>> + Send,
     ) -> Result<T, DirectoryError> {
-        match timeout(self.limit, work).await {
+        let mut admission = None;
+        if let Some(breaker) = &self.breaker {
+            admission = Some(breaker.admit().ok_or(DirectoryError::Unavailable)?);
+        }
+        let outcome = timeout(self.limit, work).await;
+        let is_away = match &outcome {
+            Ok(Ok(_)) => false,
+            Ok(Err(error)) => is_out_of_reach(error),
+            Err(_) => true,
+        };
+        match admission {
+            Some(admission) if is_away => admission.failed(),
+            Some(admission) => admission.succeeded(),
+            None => {}
+        }
+        match outcome {
             Ok(Ok(answer)) => {
                 self.note_answer();
                 Ok(answer)
@@ -102,6 +125,25 @@ impl Watch {
             tracing::warn!(code, "{what}");
             *last = Some((code.to_owned(), Instant::now()));
         }
+    }
+}
+
+/// Whether the server was not reached or broke off. A query that it refused, or ended for its length, was answered: the
+/// breaker is for servers that are away, not for queries that wait for each other's locks.
+fn is_out_of_reach(error: &Error) -> bool {
+    match error {
+        Error::Database(error) => {
+            let code = error.code().unwrap_or_default();
+            // connection exceptions, too many connections, shutdown and start of the server
+            code.starts_with("08") || matches!(&*code, "53300" | "57P01" | "57P02" | "57P03" | "57P05")
+        }
+        Error::Io(_)
+        | Error::Tls(_)
+        | Error::PoolTimedOut
+        | Error::PoolClosed
+        | Error::WorkerCrashed
+        | Error::Protocol(_) => true,
+        _ => false,
     }
 }
 

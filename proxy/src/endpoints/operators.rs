@@ -1,9 +1,13 @@
 //! Answers on the admin listener. Health, metrics and public keys need no token; whatever else comes here needs one.
 
+use std::net::Ipv4Addr;
+
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, header};
 
+use super::health::Phase;
 use super::{health, jwks};
+use crate::policy::host::Authority;
 use crate::secret::Secret;
 use crate::signing::jwks::Jwks;
 use crate::telemetry::Metrics;
@@ -15,10 +19,12 @@ pub struct OperatorState<'a> {
     pub metrics: &'a Metrics,
     /// The public keys.
     pub jwks: &'a Jwks,
-    /// Whether the process is on its way out.
-    pub draining: bool,
+    /// Where the process is in its life.
+    pub phase: Phase,
     /// The bearer token; `None` lets everybody in, which is possible on loopback only.
     pub token: Option<&'a Secret>,
+    /// Whether only this machine can reach the listener.
+    pub loopback: bool,
 }
 
 /// Answers one request.
@@ -29,6 +35,12 @@ pub fn answer(
     headers: &HeaderMap,
     state: &OperatorState<'_>,
 ) -> Response<Bytes> {
+    if state.loopback && !names_this_machine(headers) {
+        return plain(
+            StatusCode::MISDIRECTED_REQUEST,
+            "this listener answers to its address or to localhost\n",
+        );
+    }
     let reads = *method == Method::GET || *method == Method::HEAD;
     match path {
         "/jwks.json" | "/.well-known/jwks.json" => jwks::answer(state.jwks, method, headers),
@@ -36,7 +48,7 @@ pub fn answer(
             plain(StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD\n")
         }
         "/live" => health::live(),
-        "/ready" => health::ready(state.draining),
+        "/ready" => health::ready(state.phase),
         "/metrics" => metrics(state.metrics),
         _ if !may(headers, state.token) => {
             let mut refused = plain(StatusCode::UNAUTHORIZED, "the admin token is needed\n");
@@ -48,6 +60,16 @@ pub fn answer(
             plain(StatusCode::NOT_FOUND, "there is nothing here; try /live, /ready, /metrics or /jwks.json\n")
         }
     }
+}
+
+/// Whether the request asks for an address or for localhost. A web page that had its name pointed at this machine asks
+/// for that name (DNS rebinding, THREATS O2).
+fn names_this_machine(headers: &HeaderMap) -> bool {
+    let host = headers.get(header::HOST).and_then(|host| Authority::parse(host.as_bytes()).ok());
+    host.is_some_and(|host| {
+        let name = host.host();
+        name == "localhost" || name.starts_with('[') || name.parse::<Ipv4Addr>().is_ok()
+    })
 }
 
 /// Whether the request carries the token; compared in constant time (THREATS C7).
@@ -92,7 +114,13 @@ mod tests {
         let metrics = Metrics::new();
         let jwks = Jwks::new(&[&Keyring::new(&[], &[]).unwrap()], Duration::from_mins(5));
         let token = Secret::from("operator");
-        let state = OperatorState { metrics: &metrics, jwks: &jwks, draining: true, token: Some(&token) };
+        let state = OperatorState {
+            metrics: &metrics,
+            jwks: &jwks,
+            phase: Phase::Draining,
+            token: Some(&token),
+            loopback: false,
+        };
         let mut headers = HeaderMap::new();
         if let Some(value) = authorization {
             headers.insert(header::AUTHORIZATION, HeaderValue::from_static(value));
@@ -107,6 +135,33 @@ mod tests {
         assert_eq!(ask("/config", None), StatusCode::UNAUTHORIZED);
         assert_eq!(ask("/config", Some("Bearer wrong")), StatusCode::UNAUTHORIZED);
         assert_eq!(ask("/config", Some("Bearer operator")), StatusCode::NOT_FOUND);
+    }
+
+    #[test]
+    fn on_this_machine_only_its_own_names_are_answered() {
+        let metrics = Metrics::new();
+        let jwks = Jwks::new(&[&Keyring::new(&[], &[]).unwrap()], Duration::from_mins(5));
+        let state = OperatorState {
+            metrics: &metrics,
+            jwks: &jwks,
+            phase: Phase::Serving,
+            token: None,
+            loopback: true,
+        };
+        for (host, status) in [
+            (Some("127.0.0.1:9901"), 200),
+            (Some("[::1]:9901"), 200),
+            (Some("localhost:9901"), 200),
+            (Some("rebound.example"), 421),
+            (Some("127.0.0.1.example"), 421),
+            (None, 421),
+        ] {
+            let mut headers = HeaderMap::new();
+            if let Some(host) = host {
+                headers.insert(header::HOST, HeaderValue::from_static(host));
+            }
+            assert_eq!(answer(&Method::GET, "/metrics", &headers, &state).status(), status, "{host:?}");
+        }
     }
 
     #[test]

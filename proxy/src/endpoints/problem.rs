@@ -73,6 +73,7 @@ pub const fn closes_connection(reason: Reason) -> bool {
             | Reason::HeadTooLarge
             | Reason::BodyTooLarge
             | Reason::UnsupportedExpectation
+            | Reason::ClientTooSlow
             | Reason::UpgradeRefused
     )
 }

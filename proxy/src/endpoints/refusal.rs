@@ -124,6 +124,7 @@ const fn remedy(reason: Reason) -> Remedy {
         | Reason::ForeignOrigin
         | Reason::StoreUnavailable
         | Reason::StoreTimeout
+        | Reason::StoreOverloaded
         | Reason::RoleMissing
         | Reason::CannotSign
         | Reason::ContextTooLarge
@@ -133,6 +134,7 @@ const fn remedy(reason: Reason) -> Remedy {
         | Reason::UpstreamMalformed
         | Reason::DirectiveRefused
         | Reason::DirectiveUndetermined
+        | Reason::ClientTooSlow
         | Reason::ClientGone
         | Reason::Internal => Remedy::None,
     }

@@ -1,5 +1,6 @@
 //! Step 10: count and tell, once per request, whatever became of it.
 
+use pingora::http::RequestHeader;
 use pingora::proxy::Session;
 
 use super::state::{Outcome, RequestState};
@@ -47,8 +48,8 @@ fn facts<'a>(
         },
         protocol: protocol(request.version),
         method: request.method.as_str(),
-        host: accepted.map_or("", |accepted| accepted.authority.as_str()),
-        path: accepted.map_or("", |accepted| accepted.target.path()),
+        host: accepted.map_or_else(|| claimed_host(request), |accepted| accepted.authority.as_str()),
+        path: accepted.map_or_else(|| claimed_path(request), |accepted| accepted.target.path()),
         route: state.route.as_ref().map(|route| route.name.as_str()),
         upstream: admitted
             .filter(|_| state.attempts > 0)
@@ -66,6 +67,18 @@ fn facts<'a>(
         bytes_out: session.body_bytes_sent(),
         duration,
     }
+}
+
+/// The host of a request that was not accepted, as far as it is text: whoever reads the log wants to know what came.
+fn claimed_host(request: &RequestHeader) -> &str {
+    let field = request.headers.get(http::header::HOST).and_then(|host| host.to_str().ok());
+    field.or_else(|| request.uri.authority().map(http::uri::Authority::as_str)).unwrap_or_default()
+}
+
+/// The path of a request that was not accepted, without whatever could be a query.
+fn claimed_path(request: &RequestHeader) -> &str {
+    let target = std::str::from_utf8(request.raw_path()).unwrap_or_default();
+    target.split(['?', '#']).next().unwrap_or_default()
 }
 
 fn protocol(version: http::Version) -> &'static str {

@@ -10,9 +10,9 @@ use pingora::proxy::Session;
 use super::Core;
 use super::rules::Rules;
 use super::state::{Admitted, RequestState};
-use crate::config::snapshot;
 use crate::context::{Authn, Context, Resolution};
-use crate::headers::forwarded::{self, ClientOrigin, Hop, Scheme};
+use crate::endpoints::problem;
+use crate::headers::forwarded::{self, ClientOrigin, Hop};
 use crate::policy::accept::{self, Accepted, Head};
 use crate::policy::decide::{self, Decision};
 use crate::policy::origin::{self, Upgrade};
@@ -40,14 +40,10 @@ pub(super) fn client_origin(session: &Session, rules: &Rules, accepted: &Accepte
     let peer = session.client_addr().and_then(|address| address.as_inet()).map(std::net::SocketAddr::ip);
     let listener = session.server_addr().and_then(|address| address.as_inet());
     let listener = listener.and_then(|address| rules.snapshot.listener(*address));
-    let scheme = match rules.snapshot.public_scheme {
-        snapshot::Scheme::Http => Scheme::Http,
-        snapshot::Scheme::Https => Scheme::Https,
-    };
     let hop = Hop {
         peer,
         trusted: listener.map_or(&[], |listener| &listener.trusted_proxies),
-        scheme,
+        scheme: rules.snapshot.public_scheme,
         authority: accepted.authority.as_str(),
     };
     forwarded::origin(&hop, &session.req_header().headers)
@@ -158,8 +154,7 @@ pub(super) fn credential(
     }
     let Some(platform) = context.and_then(|context| context.platform.as_ref()) else { return Ok(None) };
     let Some(sealed) = &platform.credential else { return Ok(None) };
-    let place = Place { table: "platforms", row: platform.id.as_str(), column: "credential" };
-    rules.sealer.open(sealed, place).map(Some).map_err(|error| {
+    rules.sealer.open(sealed, Place::credential_of(&platform.id)).map(Some).map_err(|error| {
         tracing::error!(platform_id = %platform.id, %error, "cannot open a platform's credential");
         Reason::CredentialUnreadable
     })
@@ -202,6 +197,27 @@ pub(super) fn set_timeouts(session: &mut Session) {
     session.set_total_drain_timeout(Some(DRAIN));
 }
 
+/// Ends the connection after the answer when the client and we may not agree where this request ended (THREATS F1 to
+/// F5, F13).
+pub(super) fn close_when_out_of_step(session: &mut Session, reason: Reason) {
+    if problem::closes_connection(reason) {
+        session.set_keepalive(None);
+    }
+}
+
+/// Whether the client holds its body back until it is told to go on. HTTP/1.0 knows no such thing, and who has no body
+/// waits for nothing (RFC 9110, section 10.1.1).
+fn awaits_continue(request: &http::request::Parts) -> bool {
+    let has_body = request.headers.contains_key(header::TRANSFER_ENCODING)
+        || request.headers.get(header::CONTENT_LENGTH).is_some_and(|length| length.as_bytes() != b"0");
+    let can_wait = match request.version {
+        http::Version::HTTP_2 => true,
+        http::Version::HTTP_11 => has_body,
+        _ => false,
+    };
+    can_wait && request.headers.contains_key(header::EXPECT)
+}
+
 /// Prepares the client's side of a request that was let through: a WebSocket may be silent, and whoever waits for
 /// `100 Continue` gets it from us, now that nothing but the upstream can refuse.
 pub(super) async fn before_forwarding(session: &mut Session, websocket: bool) -> pingora::Result<()> {
@@ -209,7 +225,7 @@ pub(super) async fn before_forwarding(session: &mut Session, websocket: bool) ->
         session.set_read_timeout(None);
         session.set_write_timeout(None);
     }
-    if session.req_header().headers.contains_key(header::EXPECT) {
+    if awaits_continue(session.req_header()) {
         session.write_continue_response().await?;
     }
     Ok(())

@@ -4,6 +4,7 @@ use pingora::proxy::Session;
 use pingora::{Error, ErrorSource, ErrorType};
 
 use super::state::RequestState;
+use super::wire;
 use crate::reason::Reason;
 use crate::telemetry::Metrics;
 
@@ -13,12 +14,15 @@ pub(super) fn reason(error: &Error, state: &RequestState) -> Reason {
         return reason;
     }
     match (error.esource(), error.etype()) {
+        (ErrorSource::Downstream, _) if wire::verdict().is_some() => {
+            wire::verdict().unwrap_or(Reason::MalformedRequest)
+        }
         (ErrorSource::Downstream, kind) => match kind {
             ErrorType::ReadError
             | ErrorType::WriteError
             | ErrorType::ConnectionClosed
-            | ErrorType::ReadTimedout
             | ErrorType::WriteTimedout => Reason::ClientGone,
+            ErrorType::ReadTimedout => Reason::ClientTooSlow,
             _ => Reason::MalformedRequest,
         },
         (ErrorSource::Upstream, kind) => upstream(kind),

@@ -9,17 +9,45 @@ use crate::policy::Requirement;
 use crate::reason::Reason;
 use crate::session::cookie;
 
-/// A switch of protocols is only believed when one was asked for and allowed (THREATS F10).
-pub(super) fn check_upgrade(answer: &ResponseHeader, state: &RequestState) -> Result<(), Reason> {
-    let asked = state.admitted.as_ref().is_some_and(|admitted| admitted.websocket);
-    if answer.status == StatusCode::SWITCHING_PROTOCOLS && !asked {
-        return Err(Reason::UpstreamMalformed);
+/// How many informational answers may come before the final one (THREATS F15).
+const INFORMATIONAL: u32 = 16;
+
+/// What may come from an upstream at all: a switch of protocols only when it was asked for and allowed (THREATS F10), a
+/// bounded number of informational answers, and one framing that nobody reads differently (THREATS F16).
+pub(super) fn check(answer: &ResponseHeader, state: &mut RequestState) -> Result<(), Reason> {
+    let headers = &answer.headers;
+    if answer.status == StatusCode::SWITCHING_PROTOCOLS {
+        let asked = state.admitted.as_ref().is_some_and(|admitted| admitted.websocket);
+        let mut to = headers.get_all(header::UPGRADE).iter();
+        let websocket = to.next().is_some_and(|to| to.as_bytes().eq_ignore_ascii_case(b"websocket"));
+        return if asked && websocket && to.next().is_none() {
+            Ok(())
+        } else {
+            Err(Reason::UpstreamMalformed)
+        };
     }
-    Ok(())
+    if answer.status.is_informational() {
+        state.informational += 1;
+        return if state.informational > INFORMATIONAL { Err(Reason::UpstreamMalformed) } else { Ok(()) };
+    }
+    let mut codings = headers.get_all(header::TRANSFER_ENCODING).iter();
+    let coding_is_chunked =
+        codings.next().is_none_or(|coding| coding.as_bytes().eq_ignore_ascii_case(b"chunked"));
+    let lengths = headers.get_all(header::CONTENT_LENGTH).iter().count();
+    if coding_is_chunked && codings.next().is_none() && lengths <= 1 {
+        Ok(())
+    } else {
+        Err(Reason::UpstreamMalformed)
+    }
 }
 
 /// Keeps our names in, the application's copy of our cookie out, and private answers out of shared caches.
 pub(super) fn clean(answer: &mut ResponseHeader, state: &RequestState) {
+    if answer.status.is_informational() {
+        // It never has a body, whatever it says.
+        answer.remove_header(&header::CONTENT_LENGTH);
+        answer.remove_header(&header::TRANSFER_ENCODING);
+    }
     for name in response::forbidden(&answer.headers, &state.rules.names) {
         answer.remove_header(&name);
     }

@@ -13,8 +13,9 @@ mod request_id;
 pub mod rules;
 pub mod servers;
 mod state;
+mod tls;
+mod wire;
 
-use std::cell::Cell;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
@@ -33,6 +34,7 @@ use self::request_id::RequestIds;
 use self::rules::Rules;
 use self::state::Outcome;
 pub use self::state::RequestState;
+pub use self::wire::{WIRE, Wire};
 use crate::cache::activity::Activity;
 use crate::clock::Clock;
 use crate::context::Resolution;
@@ -42,11 +44,6 @@ use crate::policy::Requirement;
 use crate::reason::Reason;
 use crate::resolve::Resolver;
 use crate::telemetry::{LogSink, Metrics};
-
-tokio::task_local! {
-    /// Whether the head of the request that this task serves has arrived whole; what the deadline in front looks at.
-    pub static HEAD_ARRIVED: Cell<bool>;
-}
 
 /// What answers questions about sessions; opened once, inside the server's runtime.
 pub struct Core {
@@ -93,6 +90,7 @@ impl Gateway {
         let request = session.req_header();
 
         // 1. Accept
+        wire::verdict().map_or(Ok(()), Err)?;
         let accepted = admit::accept(session, &rules)?;
         let origin = admit::client_origin(session, &rules, &accepted);
         let accepted = state.accepted.insert(accepted);
@@ -143,7 +141,7 @@ impl ProxyHttp for Gateway {
 
     fn new_ctx(&self) -> RequestState {
         // Pingora asks for a context as soon as the head is there. HTTP/2 streams have no deadline to tell.
-        let _ = HEAD_ARRIVED.try_with(|arrived| arrived.set(true));
+        wire::head_arrived();
         let rules = self.rules.load_full();
         RequestState::new(rules, self.request_ids.next(), self.clock.now(), &self.metrics.in_flight)
     }
@@ -169,9 +167,7 @@ impl ProxyHttp for Gateway {
             }
             Err(reason) => {
                 state.refuse(reason);
-                if endpoints::problem::closes_connection(reason) {
-                    session.set_keepalive(None);
-                }
+                admit::close_when_out_of_step(session, reason);
                 answer::refused(session, state, reason)
             }
         };
@@ -196,12 +192,12 @@ impl ProxyHttp for Gateway {
 
     async fn upstream_request_filter(
         &self,
-        _session: &mut Session,
+        session: &mut Session,
         request: &mut RequestHeader,
         state: &mut RequestState,
     ) -> Result<()> {
         // 6. Scrub and 7. Sign, then 8. Forward
-        outgoing::prepare(request, state, self.clock.now(), &self.metrics)
+        outgoing::prepare(request, &session.req_header().headers, state, self.clock.now(), &self.metrics)
             .map_err(|reason| outgoing::refusal(state, reason))
     }
 
@@ -222,7 +218,7 @@ impl ProxyHttp for Gateway {
         answer: &mut ResponseHeader,
         state: &mut RequestState,
     ) -> Result<()> {
-        incoming::check_upgrade(answer, state).map_err(|reason| outgoing::refusal(state, reason))?;
+        incoming::check(answer, state).map_err(|reason| outgoing::refusal(state, reason))?;
         if answer.status.is_informational() {
             return Ok(());
         }

@@ -1,6 +1,8 @@
 //! Steps 6 and 7, for every attempt anew: scrub, take our cookie out, sign, attach. The last change before the bytes leave.
 
-use http::header;
+use std::time::Duration;
+
+use http::{HeaderMap, header};
 use pingora::http::RequestHeader;
 use pingora::{Error, ErrorType};
 
@@ -21,6 +23,7 @@ use crate::telemetry::Metrics;
 /// The reason why it must not leave.
 pub(super) fn prepare(
     request: &mut RequestHeader,
+    received: &HeaderMap,
     state: &RequestState,
     now: Timestamp,
     metrics: &Metrics,
@@ -29,7 +32,7 @@ pub(super) fn prepare(
         return Err(Reason::Internal);
     };
     address(request, state, admitted)?;
-    scrub_request(request, state, metrics);
+    scrub_request(request, received, state, metrics);
     take_our_cookie_out(request, state)?;
     tell_where_from(request, state)?;
     let outgoing = Outgoing {
@@ -85,7 +88,10 @@ fn host<'a>(admitted: &'a Admitted, accepted: &'a Accepted, state: &RequestState
 }
 
 /// Deletes unconditionally, then others insert: never "insert if absent" (THREATS H1).
-fn scrub_request(request: &mut RequestHeader, state: &RequestState, metrics: &Metrics) {
+fn scrub_request(request: &mut RequestHeader, received: &HeaderMap, state: &RequestState, metrics: &Metrics) {
+    for name in scrub::nominated(received) {
+        request.remove_header(&name);
+    }
     let forbidden = scrub::forbidden(&request.headers, &state.rules.names);
     for name in &forbidden {
         request.remove_header(name);
@@ -130,14 +136,27 @@ pub(super) fn refusal(state: &mut RequestState, reason: Reason) -> Box<Error> {
     Error::new_in(ErrorType::HTTPStatus(reason.status()))
 }
 
-/// Counts request body bytes as they pass.
+/// How long a body may take whatever its size, and how many bytes a second it must bring on average beyond that
+/// (THREATS S11). Slower than any line in use; who feeds a body by hand holds one of the application's connections.
+const UNHURRIED: Duration = Duration::from_mins(1);
+const SLOWEST: u64 = 64;
+
+/// Counts request body bytes as they pass, and how fast they come.
 ///
 /// # Errors
 /// `BodyTooLarge` beyond the route's limit; what a body without a length turns out to be shows only here.
+/// `ClientTooSlow` below the slowest rate, but for routes that say themselves how long a silence may last.
 pub(super) fn count_body(bytes: usize, state: &mut RequestState) -> Result<(), Reason> {
     state.body_bytes += bytes as u64;
-    match state.route.as_ref().and_then(|route| route.body_limit) {
-        Some(limit) if state.body_bytes > limit && !state.is_websocket() => Err(Reason::BodyTooLarge),
-        _ => Ok(()),
+    let Some(route) = state.route.as_ref().filter(|_| !state.is_websocket()) else { return Ok(()) };
+    if route.body_limit.is_some_and(|limit| state.body_bytes > limit) {
+        return Err(Reason::BodyTooLarge);
+    }
+    let elapsed = state.started.elapsed();
+    let expected = elapsed.saturating_sub(UNHURRIED).as_secs() * SLOWEST;
+    if route.read_timeout.is_none() && state.body_bytes < expected {
+        Err(Reason::ClientTooSlow)
+    } else {
+        Ok(())
     }
 }

@@ -1,7 +1,6 @@
 //! Route to peer: which server, over which protocol, with which time-outs, and when another one may be tried.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::time::Duration;
 
 use http::{Method, header};
@@ -12,7 +11,8 @@ use pingora::{Error, ErrorType};
 
 use super::rules::UpstreamRules;
 use super::state::RequestState;
-use crate::upstream::{HttpVersion, Upstream};
+use super::tls;
+use crate::upstream::HttpVersion;
 
 /// Streams on one HTTP/2 connection; Pingora's default of 1 would not multiplex.
 const STREAMS_PER_CONNECTION: usize = 100;
@@ -73,7 +73,7 @@ fn peer(upstream: &UpstreamRules, address: SocketAddr) -> HttpPeer {
     let settings = &upstream.settings;
     let mut peer = HttpPeer::new(address, settings.tls.is_some(), String::new());
     peer.group_key = upstream.group;
-    set_tls(&mut peer, settings, &upstream.server_name);
+    tls::name_server(&mut peer, settings, &upstream.server_name);
     let options = &mut peer.options;
     options.connection_timeout = Some(settings.connect_timeout);
     options.total_connection_timeout = Some(settings.connect_timeout);
@@ -82,37 +82,12 @@ fn peer(upstream: &UpstreamRules, address: SocketAddr) -> HttpPeer {
     options.idle_timeout = Some(settings.idle_timeout);
     options.max_h2_streams = STREAMS_PER_CONNECTION;
     options.ca.clone_from(&upstream.ca);
+    // Nominated fields are ours to take out, so that nominating what must stay changes nothing (see `outgoing`).
+    options.http_upstream_request_policy.strip_connection_nominated = false;
     options.alpn = match settings.http {
         HttpVersion::Http1 => ALPN::H1,
         HttpVersion::Http2 => ALPN::H2,
         HttpVersion::Auto => ALPN::H2H1,
     };
     peer
-}
-
-/// Sets the name that the certificate must show. Never left empty: rustls refuses an empty name, other back ends would
-/// skip the check.
-pub(super) fn set_tls(peer: &mut HttpPeer, settings: &Upstream, server: &str) {
-    if let Some(tls) = &settings.tls {
-        peer.sni = tls.server_name.clone().unwrap_or_else(|| host_of(server).to_owned());
-    }
-}
-
-/// The host of `host:port`.
-fn host_of(server: &str) -> &str {
-    server.rsplit_once(':').map_or(server, |(host, _)| host.trim_matches(['[', ']']))
-}
-
-/// What an upstream's certificate must lead to, in Pingora's form.
-pub(super) fn certificate_authority(pem: &[u8]) -> Option<Arc<pingora::protocols::tls::CaType>> {
-    use rustls_pki_types::CertificateDer;
-    use rustls_pki_types::pem::PemObject;
-    let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem)
-        .map(|der| {
-            der.map(|der| {
-                pingora::utils::tls::WrappedX509::new(der.to_vec(), pingora::utils::tls::parse_x509)
-            })
-        })
-        .collect();
-    certificates.ok().filter(|all| !all.is_empty()).map(Into::into)
 }

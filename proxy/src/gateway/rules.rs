@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use pingora::protocols::tls::CaType;
 
-use super::peer;
 use super::servers::Servers;
+use super::tls;
 use crate::config::Snapshot;
 use crate::headers::names::Names;
 use crate::sealing::Sealer;
@@ -118,7 +118,7 @@ fn upstream(
     let ca = match settings.tls.as_ref().and_then(|tls| tls.ca.as_ref()) {
         None => None,
         Some(pem) => Some(
-            peer::certificate_authority(pem)
+            tls::certificate_authority(pem)
                 .ok_or_else(|| RulesError::CertificateAuthority(settings.name.clone()))?,
         ),
     };

@@ -145,7 +145,7 @@ fn health_check(upstream: &Upstream) -> Option<Box<dyn HealthCheck + Send + Sync
     let host = upstream.host.as_deref().unwrap_or(first);
     let mut check = HttpHealthCheck::new(host, upstream.tls.is_some());
     check.req.set_raw_path(path.as_bytes()).ok()?;
-    super::peer::set_tls(&mut check.peer_template, upstream, first);
+    super::tls::name_server(&mut check.peer_template, upstream, first);
     check.peer_template.options.connection_timeout = Some(health.timeout);
     check.peer_template.options.read_timeout = Some(health.timeout);
     check.validator = Some(Box::new(|answer| {

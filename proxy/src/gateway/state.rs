@@ -44,6 +44,8 @@ pub struct RequestState {
     pub(super) failed_servers: SmallVec<[SocketAddr; 2]>,
     /// Attempts to reach a server.
     pub(super) attempts: u32,
+    /// Informational answers so far.
+    pub(super) informational: u32,
     /// `Set-Cookie` values for the answer.
     pub(super) set_cookies: SmallVec<[HeaderValue; 1]>,
     /// Request body bytes that passed.
@@ -112,6 +114,7 @@ impl RequestState {
             reason: None,
             failed_servers: SmallVec::new(),
             attempts: 0,
+            informational: 0,
             set_cookies: SmallVec::new(),
             body_bytes: 0,
             _in_flight: InFlight::enter(in_flight),

@@ -132,7 +132,7 @@ const PROTO: &str = "x-forwarded-proto";
 const HOST: &str = "x-forwarded-host";
 
 /// Names besides the `Forwarded` and `X-Forwarded` families by which servers and CDNs pass the client on.
-const RELATIVES: [&[u8]; 16] = [
+const RELATIVES: [&[u8]; 18] = [
     b"x-real-ip",
     b"x-client-ip",
     b"true-client-ip",
@@ -148,6 +148,8 @@ const RELATIVES: [&[u8]; 16] = [
     b"x-original-host",
     b"x-host",
     b"x-url-scheme",
+    b"x-envoy-external-address",
+    b"x-scheme",
     b"front-end-https",
 ];
 

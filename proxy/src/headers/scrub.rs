@@ -1,6 +1,9 @@
 //! What a client may not say: every name that is ours, or could be mistaken for ours, is found here.
 //! The gateway removes it on every route, before anything of ours is added (THREATS H1 to H9, H11).
 
+use http::header::{
+    AUTHORIZATION, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, COOKIE, HOST, TRANSFER_ENCODING, UPGRADE,
+};
 use http::{HeaderMap, HeaderName};
 use smallvec::SmallVec;
 
@@ -14,6 +17,30 @@ pub type Removals = SmallVec<[HeaderName; 4]>;
 pub fn forbidden(headers: &HeaderMap, names: &Names) -> Removals {
     headers.keys().filter(|name| names.reserved(name.as_str())).cloned().collect()
 }
+
+/// The fields that a request's `Connection` nominates as concerning this hop alone (RFC 9110, section 7.6.1), but for
+/// those that a request cannot do without: nominating them changes nothing (THREATS H6).
+#[must_use]
+pub fn nominated(received: &HeaderMap) -> Removals {
+    let fields = received.get_all(CONNECTION).into_iter();
+    fields
+        .flat_map(|value| value.as_bytes().split(|&byte| byte == b','))
+        .filter_map(|token| HeaderName::from_bytes(token.trim_ascii()).ok())
+        .filter(|name| !NEEDED.contains(name))
+        .collect()
+}
+
+const NEEDED: [HeaderName; 8] = [
+    HOST,
+    COOKIE,
+    AUTHORIZATION,
+    CONTENT_LENGTH,
+    TRANSFER_ENCODING,
+    CONTENT_TYPE,
+    // Upgrades are judged and rebuilt elsewhere.
+    CONNECTION,
+    UPGRADE,
+];
 
 #[cfg(test)]
 mod tests {

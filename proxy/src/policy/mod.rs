@@ -6,6 +6,7 @@ pub mod host;
 pub mod origin;
 pub mod route;
 pub mod target;
+pub mod wire;
 
 use std::time::Duration;
 

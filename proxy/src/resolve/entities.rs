@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::freshness::Belief;
 use super::session::directory_source;
 use super::{EntityKey, Layers, Stop, result_of};
 use crate::cache::copies::Pair;
@@ -9,7 +10,7 @@ use crate::cache::marks::Name;
 use crate::cache::proof::{Reading, Source};
 use crate::context::{Layer, Platform, PlatformId, User, UserId};
 use crate::reason::Reason;
-use crate::store::{Entity, EntityAnswer, Lookup};
+use crate::store::{Entity, EntityAnswer, EntityKey as StoreKey, Lookup};
 use crate::telemetry::metrics::LookupResult;
 
 /// What a session refers to.
@@ -24,6 +25,15 @@ pub(super) struct Entities {
 struct Known {
     user: Option<User>,
     choice: Option<Choice>,
+}
+
+/// What the store holds.
+#[derive(Default)]
+struct Stored {
+    /// What may be used.
+    sound: Known,
+    /// What may be used only if the directory cannot say.
+    doubtful: Known,
 }
 
 /// What became of the platform.
@@ -43,10 +53,11 @@ impl Layers {
         let (user, platform) = (&key.pair.user, key.pair.platform.as_ref());
         let chosen = platform.map_or(Name::UserPlatforms(user), Name::Platform);
         let mut reading = self.copies.reading(&[Name::User(user), chosen]);
-        let mut known = Known::default();
+        let mut stored = Stored::default();
         if key.ask_store {
-            known = self.load_stored(user, platform, &mut reading).await;
+            stored = self.load_stored(user, platform, &mut reading).await;
         }
+        let Stored { sound: known, doubtful } = stored;
         let complete = known.user.is_some() && known.choice.is_some();
         let (layer, source) = if complete {
             (Layer::Store, Source::Store)
@@ -55,7 +66,7 @@ impl Layers {
         };
         let (user, choice) = match known {
             Known { user: Some(user), choice: Some(choice) } => (user, choice),
-            known => self.load_missing(&key, known).await?,
+            known => self.load_missing(&key, known, doubtful).await?,
         };
         let (platform, platform_refused) = match choice {
             Choice::Nothing => (None, false),
@@ -68,24 +79,40 @@ impl Layers {
         Ok(Entities { pair, layer })
     }
 
-    async fn load_stored(&self, user: &UserId, chosen: Option<&PlatformId>, reading: &mut Reading) -> Known {
+    async fn load_stored(&self, user: &UserId, chosen: Option<&PlatformId>, reading: &mut Reading) -> Stored {
         let Ok(mut answer) = self.ask_store(self.store.entities(user, chosen)).await else {
             self.metrics.count_lookup("user", Layer::Store, LookupResult::Failed);
-            return Known::default();
+            return Stored::default();
         };
         answer.discard_misplaced(user, chosen);
         self.metrics.count_lookup("user", Layer::Store, result_of(&answer.user));
         let choice = match (chosen, answer.user_platforms) {
             (Some(_), _) => {
                 self.metrics.count_lookup("platform", Layer::Store, result_of(&answer.platform));
-                found(answer.platform).map(|platform| Choice::of(platform, user))
+                found(answer.platform).map(|platform| {
+                    let belief = self.freshness.judge(&StoreKey::Platform(platform.id.clone()));
+                    (Choice::of(platform, user), belief)
+                })
             }
             (None, list) => {
                 self.metrics.count_lookup("user_platforms", Layer::Store, result_of(&list));
                 self.stored_default(user, found(list), reading).await
             }
         };
-        Known { user: found(answer.user), choice }
+        let mut stored = Stored::default();
+        if let Some(user) = found(answer.user) {
+            match self.freshness.judge(&StoreKey::User(user.id.clone())) {
+                Belief::Sound => stored.sound.user = Some(user),
+                Belief::InAnOutage => stored.doubtful.user = Some(user),
+                Belief::None => {}
+            }
+        }
+        match choice {
+            Some((choice, Belief::Sound)) => stored.sound.choice = Some(choice),
+            Some((choice, Belief::InAnOutage)) => stored.doubtful.choice = Some(choice),
+            Some((_, Belief::None)) | None => {}
+        }
+        stored
     }
 
     /// The user's default by the cached list. A list that leads nowhere is out of date: the directory is asked.
@@ -94,9 +121,10 @@ impl Layers {
         user: &UserId,
         list: Option<Vec<PlatformId>>,
         reading: &mut Reading,
-    ) -> Option<Choice> {
+    ) -> Option<(Choice, Belief)> {
         let list = list?;
-        let Some(first) = list.first() else { return Some(Choice::Nothing) };
+        let belief = self.freshness.judge(&StoreKey::UserPlatforms(user.clone()));
+        let Some(first) = list.first() else { return Some((Choice::Nothing, belief)) };
         reading.also(self.copies.look(Name::Platform(first)));
         let answer = self.ask_store(self.store.platforms(std::slice::from_ref(first))).await;
         let Ok(Some(lookup)) = answer.map(|answer| answer.into_iter().next()) else {
@@ -106,29 +134,45 @@ impl Layers {
         self.metrics.count_lookup("platform", Layer::Store, result_of(&lookup));
         found(lookup)
             .filter(|platform| platform.id == *first && platform.active && platform.user == *user)
-            .map(Choice::Platform)
+            .map(|platform| {
+                let belief = belief.min(self.freshness.judge(&StoreKey::Platform(platform.id.clone())));
+                (Choice::Platform(platform), belief)
+            })
     }
 
     /// Asks the directory for what the store did not know, both at once, and tells the store.
-    async fn load_missing(&self, key: &EntityKey, known: Known) -> Result<(User, Choice), Stop> {
+    async fn load_missing(
+        &self,
+        key: &EntityKey,
+        known: Known,
+        doubtful: Known,
+    ) -> Result<(User, Choice), Stop> {
+        let reading = self.freshness.reading();
         let user = async {
             match known.user {
                 Some(user) => Ok((Some(user), None)),
-                None => {
-                    self.loader.user(&key.pair.user).await.map(|user| (user.clone(), user.map(Entity::User)))
-                }
+                None => match self.loader.user(&key.pair.user).await {
+                    Ok(user) => Ok((user.clone(), user.map(Entity::User))),
+                    Err(stop) => doubtful.user.map(|user| (Some(user), None)).ok_or(stop),
+                },
             }
         };
         let choice = async {
             match known.choice {
                 Some(choice) => Ok((choice, Vec::new())),
-                None => self.load_choice(&key.pair.user, key.pair.platform.as_ref()).await,
+                None => match self.load_choice(&key.pair.user, key.pair.platform.as_ref()).await {
+                    Ok(choice) => Ok(choice),
+                    Err(stop) => doubtful.choice.map(|choice| (choice, Vec::new())).ok_or(stop),
+                },
             }
         };
         let ((user, fresh_user), (choice, mut fresh)) = tokio::try_join!(user, choice)?;
         fresh.extend(fresh_user);
+        if !fresh.is_empty() {
+            self.freshness.note_answer();
+        }
         if key.ask_store {
-            self.refill.entities(fresh);
+            self.refill.entities(fresh, reading);
         }
         // The directory answered: a user who is not there is as good as inactive.
         let user = user.ok_or(Stop::Unknown(Reason::UserInactive))?;

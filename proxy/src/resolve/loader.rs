@@ -1,10 +1,18 @@
-//! The way to the directory. Now one call with one key; the bounded queue that asks once for all who wait (DESIGN,
-//! section 5) goes in here, behind the same four questions.
+//! The way to the directory: one bounded queue, fewer workers than connections, and one query for all that wait
+//! (DESIGN, section 5). So the pool cannot be exhausted, and writes keep a connection. Never says "not there" when it
+//! could not find out: a full queue, a passed deadline and a failed query are all undetermined.
+
+mod desk;
+mod kinds;
+mod lane;
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
+use self::desk::Desk;
+use self::kinds::{Kind, Platforms, Sessions, UserPlatforms, Users};
 use super::Stop;
 use crate::context::{Layer, Platform, PlatformId, SessionId, User, UserId};
 use crate::directory::{Directory, DirectoryError, SessionRow};
@@ -13,69 +21,96 @@ use crate::telemetry::Metrics;
 use crate::telemetry::metrics::LookupResult;
 
 /// Reads single records of the directory. `Ok(None)` is the directory's word that there is none; an error is always
-/// [`Stop::Undetermined`].
+/// [`Stop::Undetermined`]. A caller that goes away leaves the queue at once.
 #[derive(Debug)]
 pub(super) struct Loader {
-    directory: Arc<dyn Directory>,
+    desk: Arc<Desk>,
+    patience: Duration,
     metrics: Arc<Metrics>,
 }
 
+/// Why a lookup has no answer.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Failure {
+    /// The directory could not say.
+    Directory(DirectoryError),
+    /// The queue is full.
+    Shed,
+    /// The worker died, which is a fault of ours.
+    Abandoned,
+}
+
 impl Loader {
-    pub(super) const fn new(directory: Arc<dyn Directory>, metrics: Arc<Metrics>) -> Self {
-        Self { directory, metrics }
+    /// `patience` is the longest that anybody waits, in the queue and for the query together.
+    pub(super) fn new(directory: Arc<dyn Directory>, patience: Duration, metrics: Arc<Metrics>) -> Self {
+        let desk = Arc::new(Desk::new(directory, patience, Arc::clone(&metrics)));
+        Self { desk, patience, metrics }
     }
 
     /// A session, ended or not.
     pub(super) async fn session(&self, id: &SessionId) -> Result<Option<SessionRow>, Stop> {
-        let answer = self.timed("session", self.directory.sessions(std::slice::from_ref(id))).await?;
-        Ok(self.only("session", answer, |row| row.session.id == *id))
+        let row = self.look_up::<Sessions>(id).await?;
+        Ok(self.counted::<Sessions, _>(row))
     }
 
     /// A user, active or not.
     pub(super) async fn user(&self, id: &UserId) -> Result<Option<User>, Stop> {
-        let answer = self.timed("user", self.directory.users(std::slice::from_ref(id))).await?;
-        Ok(self.only("user", answer, |user| user.id == *id))
+        let user = self.look_up::<Users>(id).await?;
+        Ok(self.counted::<Users, _>(user))
     }
 
     /// A platform, active or not, whoever owns it.
     pub(super) async fn platform(&self, id: &PlatformId) -> Result<Option<Platform>, Stop> {
-        let answer = self.timed("platform", self.directory.platforms(std::slice::from_ref(id))).await?;
-        Ok(self.only("platform", answer, |platform| platform.id == *id))
+        let platform = self.look_up::<Platforms>(id).await?;
+        Ok(self.counted::<Platforms, _>(platform))
     }
 
     /// The user's active platforms, default first.
     pub(super) async fn user_platforms(&self, user: &UserId) -> Result<Vec<Platform>, Stop> {
-        let call = self.directory.user_platforms(std::slice::from_ref(user));
-        let mut answer = self.timed("user_platforms", call).await?;
-        answer.retain(|platform| platform.user == *user && platform.active);
-        self.metrics.count_lookup("user_platforms", Layer::Directory, LookupResult::Found);
-        Ok(answer)
+        let platforms = self.look_up::<UserPlatforms>(user).await?;
+        self.metrics.count_lookup(UserPlatforms::NAME, Layer::Directory, LookupResult::Found);
+        Ok(platforms)
     }
 
-    async fn timed<T>(
-        &self,
-        what: &str,
-        call: impl Future<Output = Result<T, DirectoryError>>,
-    ) -> Result<T, Stop> {
+    /// Waits for the answer of the query that this key goes into.
+    ///
+    /// Only keys that still wait are shared: whoever asks after a change never gets a reading from before it.
+    async fn look_up<K: Kind>(&self, key: &K::Key) -> Result<K::Value, Stop> {
         let started = Instant::now();
-        let answer = call.await;
+        let answer = match self.desk.join::<K>(key) {
+            Some(ticket) => timeout(self.patience, ticket.answer())
+                .await
+                .unwrap_or(Err(Failure::Directory(DirectoryError::Timeout))),
+            None => Err(Failure::Shed),
+        };
         let seconds = started.elapsed().as_secs_f64();
         self.metrics.lookup_seconds.with_label_values(&["directory"]).observe(seconds);
-        answer.map_err(|error| {
-            self.metrics.count_lookup(what, Layer::Directory, LookupResult::Failed);
-            tracing::debug!(what, %error, "the directory could not say");
-            Stop::Undetermined(match error {
-                DirectoryError::Timeout => Reason::StoreTimeout,
-                DirectoryError::Unavailable | DirectoryError::Unreadable => Reason::StoreUnavailable,
-            })
+        answer.map_err(|failure| {
+            self.metrics.count_lookup(K::NAME, Layer::Directory, LookupResult::Failed);
+            tracing::debug!(what = K::NAME, ?failure, "the directory could not say");
+            Stop::Undetermined(failure.reason())
         })
     }
 
-    /// The record that was asked for; one with another key, which replaced queries could bring, is nobody's.
-    fn only<T>(&self, what: &str, answer: Vec<T>, wanted: impl Fn(&T) -> bool) -> Option<T> {
-        let record = answer.into_iter().find(wanted);
+    fn counted<K: Kind, T>(&self, record: Option<T>) -> Option<T> {
         let result = if record.is_some() { LookupResult::Found } else { LookupResult::Missing };
-        self.metrics.count_lookup(what, Layer::Directory, result);
+        self.metrics.count_lookup(K::NAME, Layer::Directory, result);
         record
     }
 }
+
+impl Failure {
+    const fn reason(self) -> Reason {
+        match self {
+            Self::Directory(DirectoryError::Timeout) => Reason::StoreTimeout,
+            Self::Directory(DirectoryError::Unavailable | DirectoryError::Unreadable) => {
+                Reason::StoreUnavailable
+            }
+            Self::Shed => Reason::StoreOverloaded,
+            Self::Abandoned => Reason::Internal,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

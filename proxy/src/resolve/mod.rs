@@ -3,6 +3,8 @@
 //! unknown. Never mixes "not there" with "could not find out".
 
 mod entities;
+mod follower;
+mod freshness;
 mod loader;
 mod refill;
 mod session;
@@ -16,7 +18,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 use crate::cache::copies::{Copies, PairKey, Times};
 use crate::cache::marks::Name;
 use crate::cache::proof::{Proof, Reading};
-use crate::cache::{Activity, SingleFlight};
+use crate::cache::{Activity, Invalidate, SingleFlight};
 use crate::clock::Clock;
 use crate::context::{Context, Layer, Resolution, SessionId};
 use crate::directory::Directory;
@@ -26,6 +28,8 @@ use crate::store::{Lookup, Store, StoreError};
 use crate::telemetry::Metrics;
 use crate::telemetry::metrics::{Counter, LookupResult};
 use entities::Entities;
+pub use follower::Follower;
+use freshness::Freshness;
 use loader::Loader;
 use refill::Refill;
 
@@ -48,6 +52,7 @@ struct Layers {
     store: Arc<dyn Store>,
     loader: Loader,
     refill: Refill,
+    freshness: Arc<Freshness>,
     clock: Arc<dyn Clock>,
     activity: Arc<Activity>,
     session: SessionSettings,
@@ -89,10 +94,12 @@ impl Resolver {
     ) -> Self {
         let outcomes = OUTCOMES.map(|outcome| metrics.resolutions.with_label_values(&[outcome]));
         let entities = SingleFlight::joinable_for(copies.settings().max_staleness / 2);
+        let freshness = Arc::new(Freshness::new());
         let layers = Layers {
             copies,
-            loader: Loader::new(directory, Arc::clone(&metrics)),
-            refill: Refill::new(Arc::clone(&store)),
+            loader: Loader::new(directory, settings.budget, Arc::clone(&metrics)),
+            refill: Refill::new(Arc::clone(&store), Arc::clone(&freshness)),
+            freshness,
             store,
             clock,
             activity,
@@ -102,6 +109,13 @@ impl Resolver {
             entities,
         };
         Self { layers: Arc::new(layers), outcomes }
+    }
+
+    /// Who keeps the store and `kept` true to a directory that tells of changes. From now on only what was read from
+    /// there is believed, so that whoever is made must also follow.
+    #[must_use]
+    pub fn follower(&self, kept: Arc<dyn Invalidate>) -> Follower {
+        Follower::new(Arc::clone(&self.layers), self.layers.copies.flights().clone(), kept)
     }
 
     /// Resolves one session by `deadline`, or within the budget if that ends earlier. Cancellation safe.
@@ -243,3 +257,6 @@ mod coherence;
 mod copies;
 #[cfg(test)]
 mod tests;
+
+#[cfg(test)]
+mod follower_tests;

@@ -5,9 +5,10 @@ use std::sync::Arc;
 
 use tokio::sync::Semaphore;
 
+use super::freshness::{Freshness, Reading};
 use crate::clock::Timestamp;
 use crate::context::{Session, SessionId};
-use crate::store::{Entity, PutSession, Store};
+use crate::store::{Entity, EntityKey, FORGOTTEN_FOR, PutSession, Store};
 
 /// Most refills under way. Beyond it a refill is skipped: the next request that misses tries again.
 const MOST: usize = 64;
@@ -16,12 +17,13 @@ const MOST: usize = 64;
 #[derive(Debug)]
 pub(super) struct Refill {
     store: Arc<dyn Store>,
+    freshness: Arc<Freshness>,
     slots: Arc<Semaphore>,
 }
 
 impl Refill {
-    pub(super) fn new(store: Arc<dyn Store>) -> Self {
-        Self { store, slots: Arc::new(Semaphore::new(MOST)) }
+    pub(super) fn new(store: Arc<dyn Store>, freshness: Arc<Freshness>) -> Self {
+        Self { store, freshness, slots: Arc::new(Semaphore::new(MOST)) }
     }
 
     /// A live session that the store did not have.
@@ -36,11 +38,22 @@ impl Refill {
         self.beside(move |store| async move { store.end_sessions(&[(id, until)], now).await });
     }
 
-    /// Users and platforms that the store did not have.
-    pub(super) fn entities(&self, entities: Vec<Entity>) {
-        if !entities.is_empty() {
-            self.beside(move |store| async move { store.put_entities(&entities).await });
+    /// Users and platforms that the store did not have, or not in a state to be believed.
+    pub(super) fn entities(&self, entities: Vec<Entity>, reading: Reading) {
+        if entities.is_empty() {
+            return;
         }
+        let freshness = Arc::clone(&self.freshness);
+        self.beside(move |store| async move {
+            // A change that came in between keeps older readings out, but not for ever.
+            if reading.age() > FORGOTTEN_FOR / 2 {
+                return Ok(());
+            }
+            store.put_entities(&entities).await?;
+            let keys: Vec<EntityKey> = entities.iter().map(Entity::key).collect();
+            freshness.note_stored(reading, &keys);
+            Ok(())
+        });
     }
 
     fn beside<W, F>(&self, work: W)

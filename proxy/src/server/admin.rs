@@ -1,7 +1,6 @@
 //! The listener for operators: health, metrics and public keys without a token, everything else with one.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use arc_swap::ArcSwap;
 use async_trait::async_trait;
@@ -10,6 +9,7 @@ use pingora::apps::http_app::{HttpServer, ServeHttp};
 use pingora::protocols::http::ServerSession;
 use pingora::services::listening::Service;
 
+use super::life::Life;
 use crate::endpoints::operators::{self, OperatorState};
 use crate::gateway::rules::Rules;
 use crate::telemetry::Metrics;
@@ -18,7 +18,7 @@ use crate::telemetry::Metrics;
 pub(super) struct Admin {
     rules: Arc<ArcSwap<Rules>>,
     metrics: Arc<Metrics>,
-    draining: Arc<AtomicBool>,
+    life: Arc<Life>,
 }
 
 /// The service on the admin address, with a thread of its own, so that it answers however busy the proxy is.
@@ -26,10 +26,9 @@ pub(super) fn service(
     rules: &Rules,
     current: &Arc<ArcSwap<Rules>>,
     metrics: &Arc<Metrics>,
-    draining: &Arc<AtomicBool>,
+    life: &Arc<Life>,
 ) -> Service<HttpServer<Admin>> {
-    let admin =
-        Admin { rules: Arc::clone(current), metrics: Arc::clone(metrics), draining: Arc::clone(draining) };
+    let admin = Admin { rules: Arc::clone(current), metrics: Arc::clone(metrics), life: Arc::clone(life) };
     let mut service = Service::new("admin".to_owned(), HttpServer::new_app(admin));
     service.threads = Some(1);
     service.add_tcp(&rules.snapshot.admin.address.to_string());
@@ -44,7 +43,8 @@ impl ServeHttp for Admin {
         let state = OperatorState {
             metrics: &self.metrics,
             jwks: &rules.jwks,
-            draining: self.draining.load(Ordering::SeqCst),
+            phase: self.life.phase(),
+            loopback: rules.snapshot.admin.address.ip().is_loopback(),
             token: rules.snapshot.admin.token.as_ref(),
         };
         let answer = operators::answer(&request.method, request.uri.path(), &request.headers, &state);

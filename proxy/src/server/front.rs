@@ -1,37 +1,69 @@
 //! In front of Pingora's request reading: a deadline for a whole request head. Pingora has none; its read time-out
 //! starts anew with every byte (PINGORA.md, pitfall 6), so that a slow client could hold a connection for hours.
 
-use std::cell::Cell;
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use pingora::apps::{HttpServerApp, HttpServerOptions, ReusedHttpStream};
+use pingora::apps::{HttpServerApp, HttpServerOptions, ReusedHttpStream, ServerApp};
 use pingora::protocols::http::ServerSession;
 use pingora::protocols::http::v2::server::H2Options;
+use pingora::protocols::{ALPN, Stream};
 use pingora::proxy::HttpProxy;
 use pingora::server::ShutdownWatch;
 
-use crate::gateway::{Gateway, HEAD_ARRIVED};
+use super::guard::Guarded;
+use crate::gateway::{Gateway, WIRE, Wire};
+use crate::policy::Limits;
 
 /// Longest wait for the head of the first request on a connection (THREATS S11).
 const FIRST_HEAD: Duration = Duration::from_secs(15);
 /// Longest wait for the head of a later one: 60 s of idle keep-alive before it begins.
 const NEXT_HEAD: Duration = Duration::from_secs(75);
+/// What a connection in the clear shows first when it speaks HTTP/2: as many bytes as Pingora wants to see.
+const PREFACE_LENGTH: usize = 24;
 
-/// The proxy behind its deadline.
+/// The proxy behind its deadline and its watch.
 pub(super) struct Front {
-    proxy: Arc<HttpProxy<Gateway>>,
+    requests: Arc<Requests>,
+    limits: Limits,
 }
 
 impl Front {
-    pub(super) fn new(proxy: HttpProxy<Gateway>) -> Self {
-        Self { proxy: Arc::new(proxy) }
+    pub(super) fn new(proxy: HttpProxy<Gateway>, limits: Limits) -> Self {
+        Self { requests: Arc::new(Requests { proxy: Arc::new(proxy) }), limits }
     }
 }
 
 #[async_trait]
-impl HttpServerApp for Front {
+impl ServerApp for Front {
+    async fn process_new(self: &Arc<Self>, mut stream: Stream, shutdown: &ShutdownWatch) -> Option<Stream> {
+        if matches!(stream.selected_alpn_proto(), Some(ALPN::H2)) {
+            return self.requests.process_new(stream, shutdown).await;
+        }
+        let h2c = self.requests.server_options().is_some_and(|options| options.h2c);
+        if h2c && stream.get_ssl_digest().is_none() {
+            // Pingora waits for the preface without any time-out (PINGORA.md, pitfall 7).
+            let mut preface = [0; PREFACE_LENGTH];
+            tokio::time::timeout(FIRST_HEAD, stream.try_peek(&mut preface)).await.ok()?.ok()?;
+        }
+        let wire = Arc::new(Wire::new(self.limits));
+        let guarded = Box::new(Guarded::new(stream, Arc::clone(&wire)));
+        WIRE.scope(wire, self.requests.process_new(guarded, shutdown)).await
+    }
+
+    async fn cleanup(&self) {
+        self.requests.http_cleanup().await;
+    }
+}
+
+/// What is done with each request.
+pub(super) struct Requests {
+    proxy: Arc<HttpProxy<Gateway>>,
+}
+
+#[async_trait]
+impl HttpServerApp for Requests {
     async fn process_new_http(
         self: &Arc<Self>,
         mut session: ServerSession,
@@ -45,17 +77,16 @@ impl HttpServerApp for Front {
         let mark = session.take_connection_user_context();
         let deadline = if mark.is_some() { NEXT_HEAD } else { FIRST_HEAD };
         session.set_connection_user_context(mark);
-        let served = async {
-            let request = self.proxy.process_new_http(session, shutdown);
-            tokio::pin!(request);
-            tokio::select! {
-                biased;
-                end = &mut request => return end,
-                () = tokio::time::sleep(deadline) => {}
-            }
-            if HEAD_ARRIVED.with(Cell::get) { request.await } else { None }
-        };
-        HEAD_ARRIVED.scope(Cell::new(false), served).await
+        let wire = WIRE.try_with(Arc::clone).ok()?;
+        wire.restart();
+        let request = self.proxy.process_new_http(session, shutdown);
+        tokio::pin!(request);
+        tokio::select! {
+            biased;
+            end = &mut request => return end,
+            () = tokio::time::sleep(deadline) => {}
+        }
+        if wire.head_arrived() { request.await } else { None }
     }
 
     fn h2_options(&self) -> Option<H2Options> {

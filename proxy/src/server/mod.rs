@@ -3,6 +3,8 @@
 mod admin;
 pub mod connect;
 mod front;
+mod guard;
+mod life;
 mod public;
 mod shutdown;
 mod stores;
@@ -11,7 +13,6 @@ mod upkeep;
 
 use std::net::TcpListener;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 
 use anyhow::{Context as _, bail};
 use arc_swap::ArcSwap;
@@ -22,6 +23,7 @@ use pingora::services::listening::Service;
 use tokio::sync::OnceCell;
 
 use self::front::Front;
+use self::life::Life;
 use self::public::Public;
 pub use self::stores::Seed;
 use self::stores::{Farewell, Opener};
@@ -56,12 +58,11 @@ pub struct Options {
 /// What kept it from starting.
 pub fn run(snapshot: Snapshot, options: Options) -> anyhow::Result<()> {
     harden();
+    allow_many_connections();
+    count_panics(&options.metrics);
     // One TLS provider in the whole process: rediss:// takes the default one.
     let _ = rustls::crypto::ring::default_provider().install_default();
-    for listener in &snapshot.listeners {
-        can_bind(listener.address)?;
-    }
-    can_bind(snapshot.admin.address)?;
+    ensure_addresses_are_free(&snapshot)?;
     let assembly = Assembly::new(snapshot, options)?;
     assembly.serve()
 }
@@ -72,7 +73,7 @@ struct Assembly {
     metrics: Arc<Metrics>,
     clock: Arc<dyn Clock>,
     log: Option<LogSink>,
-    draining: Arc<AtomicBool>,
+    life: Arc<Life>,
     opener: Arc<Opener>,
 }
 
@@ -95,7 +96,7 @@ impl Assembly {
             metrics: options.metrics,
             clock,
             log: options.log,
-            draining: Arc::new(AtomicBool::new(false)),
+            life: Arc::new(Life::default()),
             opener: Arc::new(opener),
         })
     }
@@ -112,12 +113,10 @@ impl Assembly {
         if !h2c.is_empty() {
             server.add_service(self.public("public h2c", &h2c, &server.configuration)?);
         }
-        server.add_service(admin::service(&rules, &self.rules, &self.metrics, &self.draining));
+        server.add_service(admin::service(&rules, &self.rules, &self.metrics, &self.life));
         server.bootstrap();
         self.end_well(&server);
-        server.run(RunArgs {
-            shutdown_signal: Box::new(shutdown::Signals { draining: Arc::clone(&self.draining) }),
-        });
+        server.run(RunArgs { shutdown_signal: Box::new(shutdown::Signals { life: Arc::clone(&self.life) }) });
         Ok(())
     }
 
@@ -139,10 +138,10 @@ impl Assembly {
         proxy.server_options = Some(options);
         let mut h2 = pingora::protocols::http::v2::server::H2Options::new();
         h2.max_concurrent_streams(CLIENT_STREAMS);
-        let head_bytes = self.rules.load().snapshot.limits.head_bytes;
-        h2.max_header_list_size(u32::try_from(head_bytes.saturating_mul(2)).unwrap_or(u32::MAX));
+        let limits = self.rules.load().snapshot.limits;
+        h2.max_header_list_size(u32::try_from(limits.head_bytes.saturating_mul(2)).unwrap_or(u32::MAX));
         proxy.h2_options = Some(h2);
-        let mut service = Service::new(name.to_owned(), Front::new(proxy));
+        let mut service = Service::new(name.to_owned(), Front::new(proxy, limits));
         for listener in listeners {
             match &listener.tls {
                 None => service.add_tcp(&listener.address.to_string()),
@@ -151,7 +150,13 @@ impl Assembly {
                 }
             }
         }
-        Ok(Public { service, opener: Arc::clone(&self.opener), prepare: Some(self.watch_upstreams()) })
+        self.life.expect_service();
+        Ok(Public {
+            service,
+            opener: Arc::clone(&self.opener),
+            life: Arc::clone(&self.life),
+            prepare: Some(self.watch_upstreams()),
+        })
     }
 
     /// Resolves the upstreams' names before the first request and keeps watching them.
@@ -194,7 +199,17 @@ pub fn server_conf() -> ServerConf {
     }
 }
 
-/// Says at once that a port is taken; Pingora would try for 30 s (PINGORA.md, pitfall 8).
+/// Says at once that an address is taken; Pingora would try for 30 s (PINGORA.md, pitfall 8).
+///
+/// # Errors
+/// The first address that cannot be listened on.
+pub fn ensure_addresses_are_free(snapshot: &Snapshot) -> anyhow::Result<()> {
+    for listener in &snapshot.listeners {
+        can_bind(listener.address)?;
+    }
+    can_bind(snapshot.admin.address)
+}
+
 fn can_bind(address: std::net::SocketAddr) -> anyhow::Result<()> {
     match TcpListener::bind(address) {
         Ok(_) => Ok(()),
@@ -202,6 +217,26 @@ fn can_bind(address: std::net::SocketAddr) -> anyhow::Result<()> {
             bail!("cannot listen on {address}: {error}; stop what uses it, or choose another address")
         }
     }
+}
+
+/// As many open files as the system allows: the usual soft limit of 1,024 is what a single idle attacker opens.
+fn allow_many_connections() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let maximum = getrlimit(Resource::Nofile).maximum;
+    if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }) {
+        tracing::warn!(%error, "cannot raise the limit of open files");
+    }
+}
+
+/// Counts panics and says where they were. A panic ends the connection it happened on, never the process (THREATS O9);
+/// its message is kept back, because it may show what it stumbled over.
+fn count_panics(metrics: &Arc<Metrics>) {
+    let metrics = Arc::clone(metrics);
+    std::panic::set_hook(Box::new(move |panic| {
+        metrics.panics.inc();
+        let (file, line) = panic.location().map_or(("", 0), |at| (at.file(), at.line()));
+        tracing::error!(file, line, "panicked");
+    }));
 }
 
 /// No core dumps, no reading of this process' memory by others: they hold keys (THREATS O8).

@@ -2,15 +2,18 @@
 //! taken, a certificate that cannot be read) ends the process with a message and a code.
 
 use std::panic::AssertUnwindSafe;
+use std::pin::pin;
 use std::sync::Arc;
+use std::task::Poll;
 
 use async_trait::async_trait;
-use futures_util::FutureExt;
+use futures_util::{FutureExt, poll};
 use pingora::server::{ListenFds, ShutdownWatch};
 use pingora::services::listening::Service;
 use pingora::services::{Service as Start, ServiceReadyNotifier, ServiceWithDependents};
 
 use super::front::Front;
+use super::life::Life;
 use super::stores::Opener;
 
 /// Exit code when stores cannot be opened (`EX_CONFIG` of sysexits.h).
@@ -22,6 +25,7 @@ const CANNOT_LISTEN: i32 = 71;
 pub(super) struct Public {
     pub(super) service: Service<Front>,
     pub(super) opener: Arc<Opener>,
+    pub(super) life: Arc<Life>,
     /// Runs once in this service's runtime, before the first request.
     pub(super) prepare: Option<Prepare>,
 }
@@ -46,11 +50,20 @@ impl ServiceWithDependents for Public {
             prepare().await;
         }
         ready.notify_ready();
+        let addresses = Start::listen_addresses(&self.service).unwrap_or_default().join(", ");
         let serve = Start::start_service(&mut self.service, fds, shutdown, listeners_per_fd);
-        if AssertUnwindSafe(serve).catch_unwind().await.is_err() {
+        let mut serve = pin!(AssertUnwindSafe(serve).catch_unwind());
+        // Pingora opens its listeners before it waits for the first time, and has no other way to say so.
+        let ended = match poll!(serve.as_mut()) {
+            Poll::Ready(ended) => ended,
+            Poll::Pending => {
+                self.life.service_is_open();
+                serve.await
+            }
+        };
+        if ended.is_err() {
             eprintln!(
-                "countersign: cannot open a listener ({}); is another process using the address?",
-                Start::listen_addresses(&self.service).unwrap_or_default().join(", ")
+                "countersign: cannot open a listener ({addresses}); is another process using the address?"
             );
             std::process::exit(CANNOT_LISTEN);
         }

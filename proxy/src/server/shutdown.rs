@@ -2,7 +2,6 @@
 //! as soon as the last one has, at the latest after the grace period.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -10,6 +9,7 @@ use pingora::server::{ExecutionPhase, ShutdownSignal, ShutdownSignalWatch};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::broadcast;
 
+use super::life::Life;
 use crate::telemetry::{LogSink, Metrics};
 
 /// Exit code after a second signal (128 + SIGINT).
@@ -19,14 +19,14 @@ const LAST_WRITES: Duration = Duration::from_millis(100);
 
 /// Turns signals into the end of the server.
 pub(super) struct Signals {
-    pub(super) draining: Arc<AtomicBool>,
+    pub(super) life: Arc<Life>,
 }
 
 #[async_trait]
 impl ShutdownSignalWatch for Signals {
     async fn recv(&self) -> ShutdownSignal {
         let received = wait_for_signal().await;
-        self.draining.store(true, Ordering::SeqCst);
+        self.life.drain();
         tracing::info!(signal = received, "draining: no new connections, running requests finish");
         std::thread::spawn(exit_on_next_signal);
         ShutdownSignal::GracefulTerminate

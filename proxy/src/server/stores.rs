@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::Context as _;
 use tokio::sync::{Notify, OnceCell};
 
-use crate::cache::{Activity, Copies};
+use crate::cache::{Activity, Copies, Invalidate};
 use crate::clock::Clock;
 use crate::config::Snapshot;
 use crate::directory::{self, Directory};
@@ -61,6 +61,10 @@ impl Opener {
         if let Some(seed) = self.seed {
             seed(Arc::clone(&directory)).await?;
         }
+        if let Some(breaker) = directory.breaker() {
+            let gauge = self.metrics.breaker_state.with_label_values(&["directory"]);
+            breaker.observe(move |state| gauge.set(state.as_gauge()));
+        }
         let activity = Arc::new(Activity::new(snapshot.session.touch_interval));
         self.start_upkeep(&activity, &store, &directory);
         let copies = Arc::new(Copies::new(snapshot.cache, store.as_ref(), Arc::clone(&self.metrics)));
@@ -75,6 +79,10 @@ impl Opener {
             snapshot.resolve,
             Arc::clone(&self.metrics),
         );
+        if let Some(changes) = directory.changes() {
+            let follower = resolver.follower(Arc::clone(&copies) as Arc<dyn Invalidate>);
+            super::upkeep::spawn("changes", follower.follow(changes));
+        }
         let lifecycle = Lifecycle::new(
             store,
             directory,

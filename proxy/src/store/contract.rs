@@ -187,6 +187,9 @@ async fn forgotten_entities_are_missing(store: &dyn Store) {
         .await
         .unwrap();
     assert_eq!(store.entities(&user.id, None).await.unwrap().user, Lookup::Missing);
+    // A reading from before the change, which arrives after it.
+    store.put_entities(&[Entity::User(user.clone())]).await.unwrap();
+    assert_eq!(store.entities(&user.id, None).await.unwrap().user, Lookup::Missing);
     // What is too large to be cached must not leave its predecessor behind.
     store.put_entities(&[settings("x".repeat(70_000))]).await.unwrap();
     assert_eq!(store.json(&key).await.unwrap(), Lookup::Missing);

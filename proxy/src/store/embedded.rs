@@ -9,12 +9,12 @@ use std::time::Duration;
 use async_trait::async_trait;
 use parking_lot::{Mutex, RwLock};
 use quick_cache::Weighter;
-use quick_cache::sync::Cache;
+use quick_cache::sync::{Cache, EntryAction, EntryResult};
 use quick_cache::unsync;
 
 use super::{
-    Change, Entity, EntityAnswer, EntityKey, Follower, Lease, Lookup, PutSession, SessionAnswer, Settings,
-    Store, StoreError, StoredSession, record,
+    Change, Entity, EntityAnswer, EntityKey, EntityLifetime, FORGOTTEN_FOR, Follower, Lease, Lookup,
+    PutSession, SessionAnswer, Settings, Store, StoreError, StoredSession, record,
 };
 use crate::clock::{Clock, Timestamp};
 use crate::context::{Platform, PlatformId, Session, SessionId, UserId};
@@ -33,7 +33,7 @@ pub struct EmbeddedStore {
     entities: Cache<EntityKey, Cached, Bytes>,
     followers: RwLock<Vec<Arc<dyn Follower>>>,
     clock: Arc<dyn Clock>,
-    entity_lifetime: Duration,
+    entity_lifetime: EntityLifetime,
     stats_lifetime: Duration,
 }
 
@@ -49,6 +49,17 @@ struct Sessions {
 struct Cached {
     record: Arc<[u8]>,
     until: Timestamp,
+}
+
+impl Cached {
+    /// The mark of an entity that was forgotten.
+    fn mark(now: Timestamp) -> Self {
+        Self { record: record::FORGOTTEN.into(), until: now.plus(FORGOTTEN_FOR) }
+    }
+
+    fn is_mark(&self) -> bool {
+        *self.record == *record::FORGOTTEN
+    }
 }
 
 #[derive(Clone)]
@@ -75,7 +86,7 @@ impl EmbeddedStore {
             entities: Cache::with_weighter(usual, ENTITY_BYTES, Bytes),
             followers: RwLock::default(),
             clock,
-            entity_lifetime: settings.entity_lifetime,
+            entity_lifetime: EntityLifetime::new(settings.entity_lifetime),
             stats_lifetime: settings.stats_lifetime,
         }
     }
@@ -89,7 +100,7 @@ impl EmbeddedStore {
 
     fn entity<T>(&self, key: &EntityKey, decode: impl Fn(&[u8]) -> Lookup<T>) -> Lookup<T> {
         match self.entities.get(key) {
-            Some(cached) if cached.until > self.clock.now() => decode(&cached.record),
+            Some(cached) if cached.until > self.clock.now() && !cached.is_mark() => decode(&cached.record),
             _ => Lookup::Missing,
         }
     }
@@ -197,14 +208,24 @@ impl Store for EmbeddedStore {
             let (key, record) = record::encode_entity(entity);
             let lifetime = match key {
                 EntityKey::PlatformStats(..) => self.stats_lifetime,
-                _ => self.entity_lifetime,
+                _ => self.entity_lifetime.now(),
             };
-            match record {
-                Some(record) => {
-                    let cached = Cached { record: record.into(), until: now.plus(lifetime) };
-                    self.entities.insert(key.clone(), cached);
+            let Some(record) = record else {
+                self.entities.insert(key.clone(), Cached::mark(now));
+                self.tell(&Change::Entity(key));
+                continue;
+            };
+            let fresh = Cached { record: record.into(), until: now.plus(lifetime) };
+            // Under the lock of the entry, so that no mark is overwritten that came in between.
+            let entry = self.entities.entry(&key, None, |_, old| {
+                if !old.is_mark() || old.until <= now {
+                    *old = fresh.clone();
                 }
-                None => drop(self.entities.remove(&key)),
+                EntryAction::Retain(())
+            });
+            if let EntryResult::Vacant(place) = entry {
+                // Refused when the entry was written meanwhile: by a mark, or by another reading as fresh as this one.
+                let _ = place.insert(fresh);
             }
             self.tell(&Change::Entity(key));
         }
@@ -212,11 +233,16 @@ impl Store for EmbeddedStore {
     }
 
     async fn forget(&self, keys: &[EntityKey]) -> Result<(), StoreError> {
+        let now = self.clock.now();
         for key in keys {
-            self.entities.remove(key);
+            self.entities.insert(key.clone(), Cached::mark(now));
             self.tell(&Change::Entity(key.clone()));
         }
         Ok(())
+    }
+
+    fn limit_entities(&self, at_most: Option<Duration>) -> Duration {
+        self.entity_lifetime.limit(at_most)
     }
 
     async fn note_activity(&self, seen: &[(SessionId, Timestamp)]) -> Result<(), StoreError> {

@@ -11,6 +11,7 @@ mod contract;
 
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -92,6 +93,26 @@ pub enum EntityKey {
     PlatformStats(UserId, PlatformId),
 }
 
+impl Entity {
+    /// The name under which it is cached.
+    #[must_use]
+    pub fn key(&self) -> EntityKey {
+        match self {
+            Self::User(user) => EntityKey::User(user.id.clone()),
+            Self::Platform(platform) => EntityKey::Platform(platform.id.clone()),
+            Self::UserPlatforms(user, _) => EntityKey::UserPlatforms(user.clone()),
+            Self::UserSettings(user, platform, _) => EntityKey::UserSettings(user.clone(), platform.clone()),
+            Self::PlatformStats(user, platform, _) => {
+                EntityKey::PlatformStats(user.clone(), platform.clone())
+            }
+        }
+    }
+}
+
+/// For how long after it was forgotten an entity is not cached again: whoever read it just before the change may still
+/// be about to write. Older readings than half of this must not be written at all.
+pub const FORGOTTEN_FOR: Duration = Duration::from_secs(10);
+
 /// How a session record may be written.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum PutSession {
@@ -171,11 +192,15 @@ pub trait Store: Send + Sync + fmt::Debug {
         now: Timestamp,
     ) -> Result<(), StoreError>;
 
-    /// Caches entities for their lifetime.
+    /// Caches entities for their lifetime, those that were not forgotten just now.
     async fn put_entities(&self, entities: &[Entity]) -> Result<(), StoreError>;
 
-    /// Drops cached entities.
+    /// Drops cached entities, and keeps readings from before this moment from being cached again ([`FORGOTTEN_FOR`]).
     async fn forget(&self, keys: &[EntityKey]) -> Result<(), StoreError>;
+
+    /// From now on entities live at most this long, statistics apart; `None` lifts the limit. Answers how long they live
+    /// then. For times in which nobody tells of changes.
+    fn limit_entities(&self, at_most: Option<Duration>) -> Duration;
 
     /// Notes when sessions were last used; never moves a time backwards, never touches the session's own key.
     async fn note_activity(&self, seen: &[(SessionId, Timestamp)]) -> Result<(), StoreError>;
@@ -237,4 +262,27 @@ pub struct RedisSettings {
 pub struct RedisTls {
     /// PEM of the certificate authority; the public roots when `None`.
     pub ca: Option<Vec<u8>>,
+}
+
+/// How long entities live, as far as it is not limited at the moment.
+#[derive(Debug)]
+struct EntityLifetime {
+    usual: Duration,
+    limit: AtomicU64,
+}
+
+impl EntityLifetime {
+    const fn new(usual: Duration) -> Self {
+        Self { usual, limit: AtomicU64::new(u64::MAX) }
+    }
+
+    fn now(&self) -> Duration {
+        self.usual.min(Duration::from_millis(self.limit.load(Ordering::Relaxed)))
+    }
+
+    fn limit(&self, at_most: Option<Duration>) -> Duration {
+        let millis = at_most.map_or(u64::MAX, |span| u64::try_from(span.as_millis()).unwrap_or(u64::MAX));
+        self.limit.store(millis, Ordering::Relaxed);
+        self.now()
+    }
 }

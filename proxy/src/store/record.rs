@@ -17,6 +17,9 @@ pub(super) const LARGEST: usize = 64 * 1024;
 /// What lies in the place of a session that was ended.
 pub(super) const TOMBSTONE: &[u8] = br#"{"v":1,"ended":true}"#;
 
+/// What lies for a while in the place of an entity that was forgotten. No JSON, so that it is nobody's settings.
+pub(super) const FORGOTTEN: &[u8] = b"forgotten";
+
 /// A record under its version.
 #[derive(Serialize)]
 struct Versioned<'a, T> {
@@ -47,22 +50,14 @@ pub(super) fn decode_session(bytes: &[u8], id: &SessionId) -> Lookup<StoredSessi
 
 /// The key and the record of an entity; `None` instead of a record that would be too large to be read back.
 pub(super) fn encode_entity(entity: &Entity) -> (EntityKey, Option<Vec<u8>>) {
-    let (key, bytes) = match entity {
-        Entity::User(user) => {
-            (EntityKey::User(user.id.clone()), encode(&Versioned { v: VERSION, record: user }))
-        }
-        Entity::Platform(platform) => {
-            (EntityKey::Platform(platform.id.clone()), encode(&Versioned { v: VERSION, record: platform }))
-        }
-        Entity::UserPlatforms(user, ids) => (EntityKey::UserPlatforms(user.clone()), encode(ids)),
-        Entity::UserSettings(user, platform, settings) => {
-            (EntityKey::UserSettings(user.clone(), platform.clone()), encode(settings))
-        }
-        Entity::PlatformStats(user, platform, stats) => {
-            (EntityKey::PlatformStats(user.clone(), platform.clone()), encode(stats))
-        }
+    let bytes = match entity {
+        Entity::User(user) => encode(&Versioned { v: VERSION, record: user }),
+        Entity::Platform(platform) => encode(&Versioned { v: VERSION, record: platform }),
+        Entity::UserPlatforms(_, ids) => encode(ids),
+        Entity::UserSettings(_, _, settings) => encode(settings),
+        Entity::PlatformStats(_, _, stats) => encode(stats),
     };
-    (key, (bytes.len() <= LARGEST).then_some(bytes))
+    (entity.key(), (bytes.len() <= LARGEST).then_some(bytes))
 }
 
 /// Reads what lies under the key of the user `id`.

@@ -10,6 +10,15 @@ use super::Metrics;
 
 /// What the HTTP layer's record of a refused request begins with (pingora-proxy 0.9.1, `handle_new_request`).
 const REFUSED: &str = "Fail to proxy: ";
+/// What its record of a failed TLS handshake begins with (pingora-core 0.9.1, `run_endpoint`).
+const HANDSHAKE: &str = "Downstream handshake ";
+/// What its record of a request to the admin listener that it cannot read begins with (`apps::http_app`). The whole head
+/// follows, with whatever `Authorization` it brought.
+const UNREADABLE: &str = "HTTP server fails to read from downstream";
+/// What its record of a connection that only claims to speak HTTP/2 begins with (`apps`).
+const NO_HTTP2: &str = "H2 handshake error";
+/// What stands before the raw bytes of a head in the context of its errors. Nothing from there on is passed.
+const RAW_HEAD: &str = "buf: ";
 /// Longest message of a library that is passed on, in bytes.
 const CAP: usize = 300;
 
@@ -45,9 +54,18 @@ impl Log for Bridge {
         if record.level() > Level::Warn {
             return;
         }
+        // Whoever scans ports would fill the log.
+        let clients_faults =
+            [(HANDSHAKE, "tls_handshake"), (NO_HTTP2, "http2_handshake"), (UNREADABLE, "malformed_head")];
+        for (begins, kind) in clients_faults {
+            if begins_with(record.args(), begins) {
+                self.metrics.framework_refusals.with_label_values(&[kind]).inc();
+                return;
+            }
+        }
         let mut message = Capped { text: String::with_capacity(CAP), left: CAP };
         let _ = message.write_fmt(*record.args());
-        let (library, message) = (record.target(), message.text);
+        let (library, message) = (record.target(), without_raw_head(&message.text));
         if record.level() == Level::Error {
             tracing::error!(library, "{message}");
         } else {
@@ -56,6 +74,11 @@ impl Log for Bridge {
     }
 
     fn flush(&self) {}
+}
+
+/// A message up to the raw bytes of a head, which hold cookies and tokens.
+fn without_raw_head(message: &str) -> &str {
+    message.split(RAW_HEAD).next().unwrap_or_default()
 }
 
 /// Whether formatted text begins with `prefix`; stops formatting at the first difference, so that a head full of
@@ -98,6 +121,14 @@ impl Write for Capped {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_raw_bytes_of_a_head_are_never_passed_on() {
+        let message =
+            " InvalidHTTPHeader context: buf: GET / HTTP/1.1\\r\\nCookie: a=secret cause: invalid token";
+        assert_eq!(without_raw_head(message), " InvalidHTTPHeader context: ");
+        assert!(begins_with(&format_args!("{UNREADABLE}: {message}"), UNREADABLE));
+    }
 
     #[test]
     fn only_the_record_of_a_refused_request_is_recognised() {

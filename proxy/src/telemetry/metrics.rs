@@ -20,6 +20,9 @@ const LOOKUP_SECONDS: &[f64] =
 const SIGNING_SECONDS: &[f64] =
     &[0.000_001, 0.000_002, 0.000_005, 0.000_01, 0.000_025, 0.000_05, 0.000_1, 0.001];
 
+/// Buckets for keys in one query: up to the largest batch (512).
+const BATCH_KEYS: &[f64] = &[1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0];
+
 /// One line of a counter, for those who count on every request and look their labels up once.
 pub type Counter = IntCounter;
 
@@ -98,6 +101,18 @@ pub struct Metrics {
     pub cache_entries: IntGauge,
     /// Weight of the copies.
     pub cache_bytes: IntGauge,
+    /// Keys in one query of the directory, by what was looked up.
+    pub loader_batch_keys: HistogramVec,
+    /// Keys that wait for a query of the directory.
+    pub loader_waiting_keys: IntGauge,
+    /// Lookups not made because too many waited already, by what was looked up.
+    pub loader_shed: IntCounterVec,
+    /// Whether calls are let through to a server (`directory`, `store`): 0 all, 1 one probe, 2 none.
+    pub breaker_state: IntGaugeVec,
+    /// Changes that the directory told, by what changed.
+    pub directory_changes: IntCounterVec,
+    /// Whether changes of the directory are told: 1, or 0.
+    pub directory_listening: IntGauge,
     /// Panics caught.
     pub panics: IntCounter,
 }
@@ -105,7 +120,7 @@ pub struct Metrics {
 impl Metrics {
     /// A registry of its own with every metric in it.
     #[must_use]
-    #[expect(clippy::too_many_lines, reason = "a list; the test of the registry reads it as one")]
+    #[expect(clippy::too_many_lines, reason = "one entry per metric")]
     pub fn new() -> Self {
         let registry = Registry::new();
         let r = &registry;
@@ -225,6 +240,49 @@ impl Metrics {
             cache_bytes: register(
                 r,
                 IntGauge::with_opts(opts("cache_bytes", "Weight of the copies in this process")),
+            ),
+            loader_batch_keys: histograms(
+                r,
+                "loader_batch_keys",
+                "Keys in one query of the directory, by what was looked up",
+                &["what"],
+                BATCH_KEYS,
+            ),
+            loader_waiting_keys: register(
+                r,
+                IntGauge::with_opts(opts(
+                    "loader_waiting_keys",
+                    "Keys that wait for a query of the directory",
+                )),
+            ),
+            loader_shed: counters(
+                r,
+                "loader_shed_total",
+                "Lookups not made because too many waited already, by what was looked up",
+                &["what"],
+            ),
+            breaker_state: register(
+                r,
+                IntGaugeVec::new(
+                    opts(
+                        "breaker_state",
+                        "Whether calls are let through to a server: 0 all, 1 one probe, 2 none",
+                    ),
+                    &["server"],
+                ),
+            ),
+            directory_changes: counters(
+                r,
+                "directory_changes_total",
+                "Changes that the directory told, by what changed",
+                &["what"],
+            ),
+            directory_listening: register(
+                r,
+                IntGauge::with_opts(opts(
+                    "directory_listening",
+                    "Whether changes of the directory are told: 1, or 0",
+                )),
             ),
             panics: register(r, IntCounter::with_opts(opts("panics_total", "Panics caught"))),
             registry,

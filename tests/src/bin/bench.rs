@@ -1,7 +1,7 @@
 //! What Countersign costs beside bare Pingora of the same version and settings: CPU microseconds per request (utime +
 //! stime of the proxy's process, over the requests it served), in interleaved rounds of one run, and their ratios.
 //!
-//! `cargo build --release --workspace --examples && cargo run --release -p e2e --bin bench`
+//! `cargo build --release --workspace --bins --examples && cargo run --release -p e2e --bin bench`
 
 use std::io::Write as _;
 use std::net::{SocketAddr, TcpListener as StdListener};
@@ -204,12 +204,10 @@ fn start_countersign(
 ) -> Result<(Child, SocketAddr), Failure> {
     std::fs::create_dir_all(folder)?;
     let (address, admin) = (free_address()?, free_address()?);
-    let key = "0123456789abcdef0123456789abcdef0123456789a";
-    for name in ["token", "csrf", "sealing", "hmac"] {
-        std::fs::write(folder.join(name), key)?;
+    for name in ["token", "csrf", "sealing", "hmac", "jwt"] {
+        let key = Command::new(release.join("countersign")).args(["key", "new", name]).output()?;
+        std::fs::write(folder.join(name), key.stdout)?;
     }
-    let pem = Command::new(release.join("countersign")).args(["key", "new", "jwt"]).output()?;
-    std::fs::write(folder.join("jwt.pem"), pem.stdout)?;
     let secret = |name: &str| folder.join(name).display().to_string();
     let config = format!(
         r#"
@@ -250,7 +248,7 @@ require = "session"
         csrf = secret("csrf"),
         sealing = secret("sealing"),
         hmac = secret("hmac"),
-        jwt = secret("jwt.pem"),
+        jwt = secret("jwt"),
     );
     let file = folder.join("bench.toml");
     std::fs::write(&file, config)?;

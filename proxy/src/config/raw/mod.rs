@@ -175,7 +175,8 @@ pub(crate) struct StoreTls {
 pub(crate) struct Directory {
     /// Which kind of directory.
     pub(crate) kind: DirectoryKind,
-    /// Postgres: `postgres://` URL with user, password, host and database.
+    /// Postgres: `postgres://` URL with user, password, host and database. SQLite: `sqlite:FILE`, as another way to
+    /// write `path`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) url: Option<SecretText>,
     /// SQLite: the file, made when it is not there. `:memory:` keeps everything in memory until the process ends.

@@ -181,7 +181,8 @@ impl Judge<'_> {
                 self.tell(
                     problem
                         .expected("a secret of its own for each key")
-                        .hint("`countersign key new` makes one"),
+                        .hint("`countersign key new` makes one")
+                        .as_warning(),
                 );
             }
         }

@@ -185,21 +185,45 @@ impl Judge<'_> {
         directory::Kind::Postgres(secret)
     }
 
+    /// The file comes from `path`, or from `url` in the form that database tools use (`sqlite:FILE`, `sqlite://FILE`).
     fn sqlite(&mut self, raw: &raw::Directory) -> directory::Kind {
-        if raw.url.is_some() {
-            let problem =
-                self.problem("directory.url", "`directory.url` means nothing to a sqlite directory");
-            self.tell(problem.hint("set `kind = \"postgres\"`, or write `path`"));
-        }
-        match raw.path.as_deref().unwrap_or(raw::DEFAULT_SQLITE_PATH) {
+        let (key, file) = match (&raw.path, &raw.url) {
+            (Some(_), Some(_)) => {
+                let problem =
+                    self.problem("directory.url", "`directory.path` and `directory.url` say the same");
+                self.tell(problem.expected("one of them"));
+                return directory::Kind::Sqlite(None);
+            }
+            (Some(path), None) => ("directory.path", path.clone()),
+            (None, Some(url)) => match self.sqlite_url(url) {
+                Some(file) => ("directory.url", file),
+                None => return directory::Kind::Sqlite(None),
+            },
+            (None, None) => ("directory.path", raw::DEFAULT_SQLITE_PATH.to_owned()),
+        };
+        match file.as_str() {
             ":memory:" => directory::Kind::Sqlite(None),
             "" => {
-                let problem = self.problem("directory.path", "`directory.path` is empty");
+                let problem = self.problem(key, format!("`{key}` names no file"));
                 self.tell(problem.expected("the path of a file, or \":memory:\""));
                 directory::Kind::Sqlite(None)
             }
-            path => directory::Kind::Sqlite(Some(self.path("directory.path", path))),
+            path => directory::Kind::Sqlite(Some(self.path(key, path))),
         }
+    }
+
+    fn sqlite_url(&mut self, url: &SecretText) -> Option<String> {
+        let secret = self.secret_text("directory.url", url)?;
+        let text = secret.expose_text().ok().map(str::trim);
+        let file = text.and_then(|text| text.strip_prefix("sqlite:"));
+        if file.is_none() {
+            self.tell(
+                self.problem("directory.url", "the URL of the directory cannot be used")
+                    .found("not shown: it may hold a password")
+                    .expected("sqlite:FILE; for Postgres set `kind = \"postgres\"`"),
+            );
+        }
+        file.map(|file| file.strip_prefix("//").unwrap_or(file).to_owned())
     }
 
     fn secret_text(&mut self, key: &str, text: &SecretText) -> Option<Secret> {

@@ -27,8 +27,8 @@ use self::instance::Instance;
 use self::keys::Keys;
 use self::tracking::{Tracker, Tracking};
 use super::{
-    Entity, EntityAnswer, EntityKey, Follower, Lease, Lookup, PutSession, RedisSettings, SessionAnswer,
-    Settings, Store, StoreError, StoredSession, UnusableSettings, record,
+    Entity, EntityAnswer, EntityKey, EntityLifetime, FORGOTTEN_FOR, Follower, Lease, Lookup, PutSession,
+    RedisSettings, SessionAnswer, Settings, Store, StoreError, StoredSession, UnusableSettings, record,
 };
 use crate::clock::Timestamp;
 use crate::context::{Platform, PlatformId, Session, SessionId, UserId};
@@ -51,6 +51,10 @@ const PUT_IF_NEWER: &str = "local old = redis.pcall('GET', KEYS[1]) \
     end \
     redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2]) return 1";
 
+/// Writes ARGV[1] for ARGV[2] ms unless ARGV[3], the mark of a forgotten entity, lies there.
+const PUT_ENTITY: &str = "if redis.pcall('GET', KEYS[1]) == ARGV[3] then return 0 end \
+    redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2]) return 1";
+
 /// Sessions and entities in one Redis server.
 pub struct RedisStore {
     client: Client,
@@ -59,7 +63,7 @@ pub struct RedisStore {
     instance: Arc<Instance>,
     tracking: Mutex<Vec<Tracking>>,
     keys: Arc<Keys>,
-    entity_lifetime: Duration,
+    entity_lifetime: EntityLifetime,
     stats_lifetime: Duration,
 }
 
@@ -81,7 +85,7 @@ impl RedisStore {
             instance,
             tracking: Mutex::default(),
             keys: Arc::new(Keys::new(&redis.prefix)),
-            entity_lifetime: settings.entity_lifetime,
+            entity_lifetime: EntityLifetime::new(settings.entity_lifetime),
             stats_lifetime: settings.stats_lifetime,
         })
     }
@@ -251,15 +255,16 @@ impl Store for RedisStore {
                 let name = self.keys.entity(&key);
                 let lifetime = match key {
                     EntityKey::PlatformStats(..) => self.stats_lifetime,
-                    _ => self.entity_lifetime,
+                    _ => self.entity_lifetime.now(),
                 };
                 match record {
                     Some(record) => {
-                        commands.cmd("SET").arg(name).arg(record).arg("PX").arg(millis(lifetime).max(1))
+                        commands.cmd("EVAL").arg(PUT_ENTITY).arg(1).arg(name);
+                        commands.arg(record).arg(millis(lifetime).max(1)).arg(record::FORGOTTEN);
                     }
                     // Too large to be cached; what lay there before is old now.
-                    None => commands.cmd("UNLINK").arg(name),
-                };
+                    None => forget(&mut commands, name),
+                }
             }
             self.connection.ask_all(&commands).await?;
         }
@@ -270,11 +275,15 @@ impl Store for RedisStore {
         for some in keys.chunks(BATCH) {
             let mut commands = Pipeline::new();
             for key in some {
-                commands.cmd("UNLINK").arg(self.keys.entity(key));
+                forget(&mut commands, self.keys.entity(key));
             }
             self.connection.ask_all(&commands).await?;
         }
         Ok(())
+    }
+
+    fn limit_entities(&self, at_most: Option<Duration>) -> Duration {
+        self.entity_lifetime.limit(at_most)
     }
 
     async fn note_activity(&self, seen: &[(SessionId, Timestamp)]) -> Result<(), StoreError> {
@@ -377,8 +386,17 @@ fn lookup<T>(value: Value, decode: impl Fn(&[u8]) -> Lookup<T>) -> Result<Lookup
         Value::Nil => Ok(Lookup::Missing),
         Value::ServerError(error) if error.code() == "WRONGTYPE" => Ok(Lookup::Unreadable),
         Value::ServerError(_) => Err(StoreError::Unavailable),
-        value => Ok(bytes_of(&value).map_or(Lookup::Unreadable, decode)),
+        value => Ok(match bytes_of(&value) {
+            Some(record::FORGOTTEN) => Lookup::Missing,
+            Some(bytes) => decode(bytes),
+            None => Lookup::Unreadable,
+        }),
     }
+}
+
+/// Puts the mark in the place of an entity; it is a write, so whoever tracks the key is told even if nothing lay there.
+fn forget(commands: &mut Pipeline, name: String) {
+    commands.cmd("SET").arg(name).arg(record::FORGOTTEN).arg("PX").arg(millis(FORGOTTEN_FOR));
 }
 
 /// A time of last use. When the server refuses to say, so do we: "never seen" would make a session idle.

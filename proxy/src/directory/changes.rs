@@ -1,0 +1,137 @@
+//! What a directory tells of changes that others make: a stream of news, with the moments when it begins and ends to be
+//! complete. Payloads come from a channel that others can write to, so what cannot be read is passed over.
+
+use std::fmt;
+
+use percent_encoding::percent_decode_str;
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+
+use crate::context::{PlatformId, SessionId, UserId};
+
+/// How many news wait for whoever reads them; beyond that the connection itself holds them back.
+const ROOM: usize = 1024;
+
+/// One record that changed.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub enum Changed {
+    /// A user was written, changed or deleted.
+    User(UserId),
+    /// A platform was.
+    Platform(PlatformId),
+    /// Which platforms a user has, or which is the default.
+    UserPlatforms(UserId),
+    /// A user's settings for a platform.
+    Settings(UserId, PlatformId),
+    /// A session was changed or ended.
+    Session(SessionId),
+}
+
+/// One piece of news.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum News {
+    /// From now on every change is told, until `Lost`. What changed before was not.
+    Listening,
+    /// This has changed; what was read before may be old.
+    Changed(Changed),
+    /// Changes are not told any more.
+    Lost,
+}
+
+/// The news of one directory, in order. Its task ends with it.
+#[derive(Debug)]
+pub struct Changes {
+    receiver: mpsc::Receiver<News>,
+    teller: JoinHandle<()>,
+}
+
+impl Changes {
+    /// Starts `teller`, on the current tokio runtime.
+    pub(super) fn told_by<F>(teller: impl FnOnce(mpsc::Sender<News>) -> F) -> Self
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let (sender, receiver) = mpsc::channel(ROOM);
+        Self { receiver, teller: tokio::spawn(teller(sender)) }
+    }
+
+    /// Waits for news and takes at most `most` of those that are there. Empty when there will be none any more, which
+    /// is a fault of ours. Cancellation safe.
+    pub async fn next(&mut self, most: usize) -> Vec<News> {
+        let mut news = Vec::new();
+        self.receiver.recv_many(&mut news, most).await;
+        news
+    }
+}
+
+impl Drop for Changes {
+    fn drop(&mut self) {
+        self.teller.abort();
+    }
+}
+
+impl Changed {
+    /// Reads a payload (`migrations/postgres/0002_notify.up.sql`): `user:<id>`, `platform:<id>`, `user_platforms:<user>`,
+    /// `settings:<user>:<platform>` with `%` and `:` in ids percent-encoded, `session:<id>`.
+    pub(super) fn parse(payload: &str) -> Option<Self> {
+        let (kind, id) = payload.split_once(':')?;
+        match kind {
+            "user" => id.parse().ok().map(Self::User),
+            "platform" => id.parse().ok().map(Self::Platform),
+            "user_platforms" => id.parse().ok().map(Self::UserPlatforms),
+            "session" => id.parse().ok().map(Self::Session),
+            "settings" => {
+                let (user, platform) = id.split_once(':')?;
+                let decoded = |text| percent_decode_str(text).decode_utf8().ok();
+                Some(Self::Settings(decoded(user)?.parse().ok()?, decoded(platform)?.parse().ok()?))
+            }
+            _ => None,
+        }
+    }
+}
+
+impl fmt::Display for Changed {
+    /// The kind alone, for metrics and logs.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::User(_) => "user",
+            Self::Platform(_) => "platform",
+            Self::UserPlatforms(_) => "user_platforms",
+            Self::Settings(..) => "settings",
+            Self::Session(_) => "session",
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn payloads_are_read_as_the_triggers_write_them() {
+        let user = |id: &str| id.parse::<UserId>().unwrap();
+        let platform = |id: &str| id.parse::<PlatformId>().unwrap();
+        let session = SessionId::of_token(b"x");
+        for (payload, changed) in [
+            ("user:a:na".to_owned(), Changed::User(user("a:na"))),
+            ("platform:p%3A1".to_owned(), Changed::Platform(platform("p%3A1"))),
+            ("user_platforms:ana".to_owned(), Changed::UserPlatforms(user("ana"))),
+            ("settings:a%3Ana:50%25".to_owned(), Changed::Settings(user("a:na"), platform("50%"))),
+            (format!("session:{session}"), Changed::Session(session)),
+        ] {
+            assert_eq!(Changed::parse(&payload), Some(changed), "{payload}");
+        }
+        for foreign in ["", "user", "user:", "session:short", "settings:a", "settings:%FF:b", "else:1"] {
+            assert_eq!(Changed::parse(foreign), None, "{foreign}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_payload_panics(payload in ".{0,200}") {
+            let _ = Changed::parse(&payload);
+        }
+    }
+}

@@ -1,0 +1,170 @@
+//! What the HTTP/1 layer mends or takes leniently before policy can see it, watched on the bytes of the connection:
+//! heads without end, blanks in the request line, the syntax of chunked bodies (THREATS F5, F6, F13, P6).
+//! It follows one request at a time, only ever refuses, and never decides where a message ends for anybody else.
+
+mod chunks;
+
+use memchr::{memchr, memchr_iter, memmem};
+
+use self::chunks::Chunks;
+use super::Limits;
+use crate::reason::Reason;
+
+/// What is to happen with bytes that were just received.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Pass {
+    /// All of them go on to the HTTP layer.
+    All,
+    /// So many of them go on, then `end`, then nothing: a head beyond the limits. What goes on is enough for the gate
+    /// to see that a limit was passed.
+    Cut {
+        /// Bytes that go on.
+        keep: usize,
+        /// What makes a head of them.
+        end: &'static [u8],
+    },
+    /// None of them: the body breaks the grammar.
+    None,
+}
+
+/// Follows the bytes of one connection.
+#[derive(Debug)]
+pub struct Watch {
+    limits: Limits,
+    state: State,
+    verdict: Option<Reason>,
+}
+
+#[derive(Debug)]
+enum State {
+    /// Within a head that came in pieces so far; holds them.
+    Head(Vec<u8>),
+    Chunks(Chunks),
+    /// Nothing more to be watched in this request: a body of known length, a tunnel, HTTP/2.
+    Rest,
+}
+
+impl Watch {
+    /// A watch at the beginning of a request.
+    #[must_use]
+    pub fn new(limits: Limits) -> Self {
+        Self { limits, state: State::Head(Vec::new()), verdict: None }
+    }
+
+    /// Begins anew: the next bytes are those of another request.
+    pub fn restart(&mut self) {
+        self.state = State::Head(Vec::new());
+        self.verdict = None;
+    }
+
+    /// Why the request is to be refused, if it is.
+    #[must_use]
+    pub const fn verdict(&self) -> Option<Reason> {
+        self.verdict
+    }
+
+    /// Looks at bytes as they arrive.
+    pub fn see(&mut self, bytes: &[u8]) -> Pass {
+        match &mut self.state {
+            State::Rest => Pass::All,
+            State::Chunks(chunks) => match chunks.see(bytes) {
+                Ok(done) => {
+                    if done {
+                        self.state = State::Rest;
+                    }
+                    Pass::All
+                }
+                Err(reason) => {
+                    self.verdict = Some(reason);
+                    Pass::None
+                }
+            },
+            State::Head(before) => {
+                let before = std::mem::take(before);
+                self.see_head(before, bytes)
+            }
+        }
+    }
+
+    fn see_head(&mut self, mut before: Vec<u8>, bytes: &[u8]) -> Pass {
+        let passed = before.len();
+        // Nearly every head comes in one piece and is judged where it lies.
+        let head = if passed == 0 {
+            bytes
+        } else {
+            before.extend_from_slice(bytes);
+            &before
+        };
+        let start = if head.starts_with(b"\r\n") { 2 } else { 0 };
+        let search_from = passed.saturating_sub(3).max(start);
+        let end = head.get(search_from..).and_then(|rest| memmem::find(rest, b"\r\n\r\n"));
+        let end = end.map(|at| search_from + at + 4);
+        if let Some((keep, end)) = beyond(&head[..end.unwrap_or(head.len())], start, &self.limits) {
+            self.state = State::Rest;
+            // What has passed already lay within the limits.
+            return Pass::Cut { keep: keep.saturating_sub(passed), end };
+        }
+        let Some(end) = end else {
+            self.state = State::Head(if passed == 0 { bytes.to_vec() } else { before });
+            return Pass::All;
+        };
+        let (head, body) = (&head[start..end], &head[end..]);
+        if !is_request_line(head) {
+            self.verdict = Some(Reason::MalformedRequest);
+        }
+        self.state = State::Rest;
+        if is_chunked(head) {
+            let mut chunks = Chunks::default();
+            match chunks.see(body) {
+                Ok(true) => {}
+                Ok(false) => self.state = State::Chunks(chunks),
+                // The head goes on, so that the refusal is an answer to a request that the log knows.
+                Err(reason) => self.verdict = Some(reason),
+            }
+        }
+        Pass::All
+    }
+}
+
+/// Where a head is cut that passes a limit, and what ends it there: just behind the limit, so that the gate says which.
+fn beyond(head: &[u8], start: usize, limits: &Limits) -> Option<(usize, &'static [u8])> {
+    let line_limit = limits.target_bytes + METHOD_AND_VERSION;
+    let line_end = memchr(b'\n', &head[start..]).map(|at| start + at + 1);
+    let line = line_end.unwrap_or(head.len()) - start;
+    if line > line_limit {
+        return Some((start + line_limit, b" HTTP/1.1\r\n\r\n"));
+    }
+    let fields = line_end?;
+    let count = memchr_iter(b'\n', &head[fields..]).nth(limits.head_fields);
+    if let Some(at) = count.filter(|&at| fields + at + 1 < head.len()) {
+        let line = fields + at + 1;
+        // One line more than allowed, or the empty line that ends a head of exactly so many.
+        if !head[..line].ends_with(b"\r\n\r\n") {
+            return Some((line, b"\r\n"));
+        }
+    }
+    // Inside a line the two line ends close it and the head; behind one they are an empty line, and one too many.
+    let bytes_limit = fields + limits.head_bytes + 1;
+    (head.len() > bytes_limit + 2).then_some((bytes_limit, b"\r\n\r\n"))
+}
+
+/// Room for the longest method that the gate accepts, the version, two blanks and the line end.
+const METHOD_AND_VERSION: usize = 48;
+
+/// `token SP target SP version`, without any other blank and without controls. The HTTP layer would mend such a line.
+fn is_request_line(head: &[u8]) -> bool {
+    let line = &head[..memchr(b'\n', head).unwrap_or(head.len())];
+    let line = line.strip_suffix(b"\r").unwrap_or(line);
+    memchr_iter(b' ', line).count() == 2
+        && line.iter().all(|&byte| byte == b' ' || (byte > b' ' && byte != 0x7f))
+}
+
+/// Whether a body in chunks follows. More than one coding, or another one, is refused by the gate.
+fn is_chunked(head: &[u8]) -> bool {
+    const NAME: &[u8] = b"\ntransfer-encoding:";
+    memchr_iter(b'\n', head)
+        .any(|at| head[at..].get(..NAME.len()).is_some_and(|name| name.eq_ignore_ascii_case(NAME)))
+}
+
+#[cfg(test)]
+mod tests;

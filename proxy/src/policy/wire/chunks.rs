@@ -1,0 +1,141 @@
+//! The grammar of a chunked body (RFC 9112, section 7.1), byte by byte and without any leniency; data is skipped, not
+//! looked at. Bounded: it holds no bytes of the body.
+
+use crate::reason::Reason;
+
+/// Digits of a chunk size; more would overflow somebody behind us.
+const SIZE_DIGITS: u32 = 15;
+/// Largest extension of one chunk in bytes.
+const EXTENSION_BYTES: u32 = 256;
+/// How many bytes of a body may be spent on anything but data, beyond [`FREE_PER_CHUNK`] and what the data pays for.
+const OVERHEAD_BYTES: u64 = 16 * 1024;
+/// What a chunk may cost without being charged: its size and its line ends.
+const FREE_PER_CHUNK: u64 = 16;
+/// Largest trailer section in bytes.
+const TRAILER_BYTES: u32 = 8 * 1024;
+
+/// Where in a chunked body we are.
+#[derive(Debug, Default)]
+pub(super) struct Chunks {
+    at: At,
+    /// Size of the chunk, or what is left of its data.
+    size: u64,
+    /// Digits, bytes of the extension or of the trailer section so far.
+    count: u32,
+    /// Bytes of the size line so far.
+    line: u64,
+    /// Bytes charged as overhead (the rule of Go's reader against CVE-2023-39326).
+    overhead: u64,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+enum At {
+    #[default]
+    Size,
+    Extension,
+    SizeLineFeed,
+    Data,
+    DataReturn,
+    DataLineFeed,
+    /// At the beginning of a trailer line.
+    Trailer,
+    TrailerName,
+    TrailerValue,
+    TrailerLineFeed,
+    LastLineFeed,
+}
+
+impl Chunks {
+    /// Follows `bytes`; `true` when the body has ended.
+    ///
+    /// # Errors
+    /// `AmbiguousFraming` for what breaks the grammar, `BodyTooLarge` for more overhead than a body can need.
+    pub(super) fn see(&mut self, mut bytes: &[u8]) -> Result<bool, Reason> {
+        while let Some((&byte, rest)) = bytes.split_first() {
+            if self.at == At::Data {
+                let skipped = usize::try_from(self.size).unwrap_or(usize::MAX).min(bytes.len());
+                self.size -= skipped as u64;
+                bytes = &bytes[skipped..];
+                if self.size == 0 {
+                    self.at = At::DataReturn;
+                }
+                continue;
+            }
+            if self.step(byte)? {
+                return Ok(true);
+            }
+            bytes = rest;
+        }
+        Ok(false)
+    }
+
+    /// One byte that is no data; `true` when it was the last of the body.
+    fn step(&mut self, byte: u8) -> Result<bool, Reason> {
+        self.line += 1;
+        self.at = match (self.at, byte) {
+            (At::Size, b'\r') if self.count > 0 => At::SizeLineFeed,
+            (At::Size, b';') if self.count > 0 => self.begin(At::Extension),
+            (At::Size, _) => self.digit(byte)?,
+            (At::Extension, b'\r') => At::SizeLineFeed,
+            (At::Extension, _) if is_text(byte) => self.counted(At::Extension, EXTENSION_BYTES)?,
+            (At::SizeLineFeed, b'\n') => self.end_of_size_line()?,
+            (At::DataReturn, b'\r') => At::DataLineFeed,
+            (At::DataLineFeed, b'\n') => {
+                self.size = 0;
+                self.line = 2;
+                self.begin(At::Size)
+            }
+            (At::Trailer, b'\r') => At::LastLineFeed,
+            (At::Trailer | At::TrailerName, _) if is_token(byte) => {
+                self.counted(At::TrailerName, TRAILER_BYTES)?
+            }
+            (At::TrailerName, b':') => At::TrailerValue,
+            (At::TrailerValue, b'\r') => At::TrailerLineFeed,
+            (At::TrailerValue, _) if is_text(byte) => self.counted(At::TrailerValue, TRAILER_BYTES)?,
+            (At::TrailerLineFeed, b'\n') => At::Trailer,
+            (At::LastLineFeed, b'\n') => return Ok(true),
+            _ => return Err(Reason::AmbiguousFraming),
+        };
+        Ok(false)
+    }
+
+    fn begin(&mut self, at: At) -> At {
+        self.count = 0;
+        at
+    }
+
+    fn counted(&mut self, at: At, limit: u32) -> Result<At, Reason> {
+        self.count += 1;
+        if self.count > limit { Err(Reason::BodyTooLarge) } else { Ok(at) }
+    }
+
+    fn digit(&mut self, byte: u8) -> Result<At, Reason> {
+        let digit = char::from(byte).to_digit(16).ok_or(Reason::AmbiguousFraming)?;
+        self.count += 1;
+        if self.count > SIZE_DIGITS {
+            return Err(Reason::AmbiguousFraming);
+        }
+        self.size = self.size * 16 + u64::from(digit);
+        Ok(At::Size)
+    }
+
+    fn end_of_size_line(&mut self) -> Result<At, Reason> {
+        let paid = FREE_PER_CHUNK + self.size.saturating_mul(2);
+        self.overhead = (self.overhead + self.line).saturating_sub(paid);
+        if self.overhead > OVERHEAD_BYTES {
+            return Err(Reason::BodyTooLarge);
+        }
+        Ok(if self.size == 0 { self.begin(At::Trailer) } else { self.begin(At::Data) })
+    }
+}
+
+/// Visible ASCII, blanks and bytes beyond ASCII: what a field value or an extension may hold.
+const fn is_text(byte: u8) -> bool {
+    byte == b'\t' || (byte >= b' ' && byte != 0x7f)
+}
+
+/// `tchar` of RFC 9110, section 5.6.2.
+const fn is_token(b: u8) -> bool {
+    b.is_ascii_alphanumeric()
+        || matches!(b, b'!' | b'#'..=b'\'' | b'*' | b'+' | b'-' | b'.' | b'^'..=b'`' | b'|' | b'~')
+}

@@ -1,0 +1,182 @@
+//! A client's connection with the watch in front of it: every byte that Pingora reads has been looked at before. What
+//! the watch refuses is not read; the gateway asks for the verdict and answers.
+
+use std::fmt;
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use pingora::protocols::raw_connect::ProxyDigest;
+use pingora::protocols::tls::{SslDigest, TlsRef};
+use pingora::protocols::{
+    ALPN, GetProxyDigest, GetSocketDigest, GetTimingDigest, Peek, Shutdown, SocketDigest, Ssl, Stream,
+    TimingDigest, UniqueID, UniqueIDType,
+};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
+
+use crate::gateway::Wire;
+use crate::policy::wire::Pass;
+
+/// How long, and how much, is read after the answer to a request that was cut off. Closing a socket with unread bytes
+/// resets the connection, and the client might never see why.
+const LINGER: (Duration, usize) = (Duration::from_secs(1), 4 * 1024 * 1024);
+
+/// A connection that is watched.
+pub(super) struct Guarded {
+    stream: Stream,
+    wire: Arc<Wire>,
+    /// What is still to be read in place of what was cut off.
+    instead: &'static [u8],
+    cut: bool,
+}
+
+impl Guarded {
+    pub(super) fn new(stream: Stream, wire: Arc<Wire>) -> Self {
+        Self { stream, wire, instead: b"", cut: false }
+    }
+
+    fn hand_out(&mut self, buffer: &mut ReadBuf<'_>) {
+        let length = self.instead.len().min(buffer.remaining());
+        buffer.put_slice(&self.instead[..length]);
+        self.instead = &self.instead[length..];
+    }
+}
+
+impl AsyncRead for Guarded {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        if self.cut {
+            // Nothing more, once the end is handed out: as if the client had stopped sending.
+            self.hand_out(buffer);
+            return Poll::Ready(Ok(()));
+        }
+        let before = buffer.filled().len();
+        ready!(Pin::new(&mut self.stream).poll_read(context, buffer))?;
+        let received = &buffer.filled()[before..];
+        if received.is_empty() {
+            return Poll::Ready(Ok(()));
+        }
+        match self.wire.see(received) {
+            Pass::All => Poll::Ready(Ok(())),
+            Pass::Cut { keep, end } => {
+                buffer.set_filled(before + keep);
+                self.cut = true;
+                self.instead = end;
+                self.hand_out(buffer);
+                Poll::Ready(Ok(()))
+            }
+            Pass::None => {
+                buffer.set_filled(before);
+                self.cut = true;
+                Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, "malformed chunked body")))
+            }
+        }
+    }
+}
+
+impl AsyncWrite for Guarded {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(context, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(context)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        pieces: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write_vectored(context, pieces)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+}
+
+#[async_trait]
+impl Shutdown for Guarded {
+    async fn shutdown(&mut self) {
+        self.stream.shutdown().await;
+        if self.cut {
+            let (time, bytes) = LINGER;
+            let mut rest = (&mut self.stream).take(bytes as u64);
+            let _ = tokio::time::timeout(time, tokio::io::copy(&mut rest, &mut tokio::io::sink())).await;
+        }
+    }
+}
+
+impl UniqueID for Guarded {
+    fn id(&self) -> UniqueIDType {
+        self.stream.id()
+    }
+}
+
+impl Ssl for Guarded {
+    fn get_ssl(&self) -> Option<&TlsRef> {
+        self.stream.get_ssl()
+    }
+
+    fn get_ssl_digest(&self) -> Option<Arc<SslDigest>> {
+        self.stream.get_ssl_digest()
+    }
+
+    fn selected_alpn_proto(&self) -> Option<ALPN> {
+        self.stream.selected_alpn_proto()
+    }
+}
+
+impl GetTimingDigest for Guarded {
+    fn get_timing_digest(&self) -> Vec<Option<TimingDigest>> {
+        self.stream.get_timing_digest()
+    }
+
+    fn get_read_pending_time(&self) -> Duration {
+        self.stream.get_read_pending_time()
+    }
+
+    fn get_write_pending_time(&self) -> Duration {
+        self.stream.get_write_pending_time()
+    }
+}
+
+impl GetProxyDigest for Guarded {
+    fn get_proxy_digest(&self) -> Option<Arc<ProxyDigest>> {
+        self.stream.get_proxy_digest()
+    }
+}
+
+impl GetSocketDigest for Guarded {
+    fn get_socket_digest(&self) -> Option<Arc<SocketDigest>> {
+        self.stream.get_socket_digest()
+    }
+}
+
+#[async_trait]
+impl Peek for Guarded {
+    async fn try_peek(&mut self, buffer: &mut [u8]) -> io::Result<bool> {
+        self.stream.try_peek(buffer).await
+    }
+}
+
+impl fmt::Debug for Guarded {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Guarded").field("stream", &self.stream).finish_non_exhaustive()
+    }
+}

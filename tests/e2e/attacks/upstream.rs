@@ -1,0 +1,54 @@
+//! Answers of an application that break HTTP become 502, and nobody else's answer (THREATS F10, F15, F16).
+
+use e2e::raw::RawUpstream;
+
+use super::{ask, in_front_of};
+
+const WEBSOCKET: &str = "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
+                         Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nOrigin: http://app.test\r\n";
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn framing_that_two_readers_could_see_differently_is_a_502() {
+    for fields in [
+        "Transfer-Encoding: xchunked",
+        "Transfer-Encoding: gzip, chunked",
+        "Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked",
+        "Content-Length: 3\r\nContent-Length: 3",
+        "Content-Length: +3",
+        "Content-Length: 3\r\nX: a\0b",
+    ] {
+        let answer = format!("HTTP/1.1 200 OK\r\n{fields}\r\n\r\n3\r\nabc\r\n0\r\n\r\n");
+        let app = RawUpstream::answering(answer.as_bytes()).await;
+        let proxy = in_front_of(&app).await;
+        let exchange = ask(&proxy, "GET /public/", "", "").await;
+        assert_eq!((exchange.status(), exchange.answers()), (502, 1), "{fields}: {}", exchange.text());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn informational_answers_are_bounded_and_have_no_body() {
+    let early = "HTTP/1.1 103 Early Hints\r\nLink: </a>\r\nContent-Length: 5\r\n\r\n";
+    let last = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
+    for (count, status) in [(10, "200"), (1000, "502")] {
+        let app = RawUpstream::answering((early.repeat(count) + last).as_bytes()).await;
+        let proxy = in_front_of(&app).await;
+        let exchange = ask(&proxy, "GET /public/", "", "").await;
+        let text = exchange.text();
+        assert!(text.contains(&format!("HTTP/1.1 {status} ")), "{count}: {text}");
+        assert!(exchange.answers() <= 17, "{} answers", exchange.answers());
+        assert!(!text.contains("ength: 5"), "{text}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_switch_to_another_protocol_than_was_asked_for_is_a_502() {
+    for switch in ["Upgrade: h2c", "Upgrade: websocket, h2c", "X: y"] {
+        let answer =
+            format!("HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\n{switch}\r\n\r\nhello");
+        let app = RawUpstream::answering(answer.as_bytes()).await;
+        let proxy = in_front_of(&app).await;
+        let exchange = ask(&proxy, "GET /public/", WEBSOCKET, "").await;
+        assert_eq!((exchange.status(), exchange.answers()), (502, 1), "{switch}: {}", exchange.text());
+        assert!(!exchange.text().contains("hello"));
+    }
+}
