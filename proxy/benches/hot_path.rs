@@ -1,10 +1,15 @@
-//! What the pure steps of one request cost: scrubbing, rendering, signing, tokens. Run with `cargo bench --bench hot_path`.
+//! What the pure steps of one request cost: scrubbing, rendering, signing, tokens, and a hit in
+//! the process. Run with `cargo bench --bench hot_path`.
 
 use std::hint::black_box;
 use std::sync::Arc;
 use std::time::Duration;
 
-use countersign::clock::Timestamp;
+use countersign::cache::Activity;
+use countersign::cache::copies::{self, Copies, Times};
+use countersign::cache::marks::Name;
+use countersign::cache::proof::Source;
+use countersign::clock::{Clock, SystemClock, Timestamp};
 use countersign::context::{Authn, Context, Layer, Platform, Session, SessionId, User};
 use countersign::headers::forwarded::{self, Hop, Scheme};
 use countersign::headers::names::Names;
@@ -16,6 +21,8 @@ use countersign::signing::keyring::{Keyring, generate};
 use countersign::signing::{
     JWT_CACHE, JWT_LIFETIME, MESSAGE_LIFETIME, MessageAlgorithm, Outgoing, Signer, SignerSettings,
 };
+use countersign::store;
+use countersign::telemetry::Metrics;
 use criterion::{Criterion, criterion_group, criterion_main};
 use http::{HeaderMap, HeaderName, HeaderValue};
 
@@ -202,5 +209,51 @@ fn signing(criterion: &mut Criterion) {
     }
 }
 
-criterion_group!(benches, headers, signing);
+/// A hit: a session in the process, on one thread, among few and among many.
+fn cache(criterion: &mut Criterion) {
+    let settings = store::Settings {
+        kind: store::Kind::Embedded,
+        timeout: Duration::from_millis(100),
+        entity_lifetime: Duration::from_hours(1),
+        stats_lifetime: Duration::from_mins(5),
+    };
+    let embedded = store::open(&settings, Arc::new(SystemClock)).expect("the embedded store opens");
+    let copies = Copies::new(
+        copies::Settings {
+            max_staleness: Duration::from_millis(100),
+            degraded_lease: Duration::from_secs(1),
+            entity_lifetime: Duration::from_hours(24),
+            bytes: 1 << 30,
+        },
+        embedded.as_ref(),
+        Arc::new(Metrics::new()),
+    );
+    let activity = Activity::new(Duration::from_mins(1));
+    for count in [1_u64, 1_000, 100_000] {
+        let ids: Vec<SessionId> = (0..count)
+            .map(|number| {
+                let context = context(number);
+                let (id, user) = (context.session.id, &context.user.id);
+                let platform = context.session.platform.as_ref().expect("the sample has one");
+                let names = [Name::Session(&id), Name::User(user), Name::Platform(platform)];
+                let proof = copies.proof(copies.reading(&names), Source::Store);
+                copies.keep(&context, proof, NOW.plus(Duration::from_hours(10_000)));
+                id
+            })
+            .collect();
+        let mut next = ids.iter().cycle();
+        criterion.bench_function(&format!("cache/hit among {count}"), |bencher| {
+            bencher.iter(|| {
+                // The wall clock is asked as the resolver does; the sample sessions lie in the future.
+                let _now = black_box(SystemClock.now());
+                let times = Times { now: NOW, idle_timeout: Duration::from_hours(1), activity: &activity };
+                let hit = copies.resolution(next.next().expect("a cycle"), &times);
+                assert!(hit.is_some());
+                hit
+            });
+        });
+    }
+}
+
+criterion_group!(benches, headers, signing, cache);
 criterion_main!(benches);

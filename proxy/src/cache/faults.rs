@@ -2,6 +2,7 @@
 //! of its own but "cannot be read".
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use parking_lot::Mutex;
@@ -11,7 +12,8 @@ use crate::clock::Timestamp;
 use crate::context::{Platform, PlatformId, Session, SessionId, User, UserId};
 use crate::directory::{AuditEntry, Change, Changes, Directory, DirectoryError, SessionRow};
 use crate::store::{
-    Entity, EntityAnswer, EntityKey, Lookup, PutSession, SessionAnswer, Store, StoreError, StoredSession,
+    Entity, EntityAnswer, EntityKey, Follower, Lease, Lookup, PutSession, SessionAnswer, Store, StoreError,
+    StoredSession,
 };
 
 /// What befalls a call.
@@ -194,7 +196,7 @@ impl Store for Faulty<dyn Store> {
         self.inner.put_entities(entities).await
     }
 
-    fn limit_entities(&self, at_most: Option<std::time::Duration>) -> std::time::Duration {
+    fn limit_entities(&self, at_most: Option<Duration>) -> Duration {
         self.inner.limit_entities(at_most)
     }
 
@@ -211,6 +213,10 @@ impl Store for Faulty<dyn Store> {
     async fn user_sessions(&self, user: &UserId) -> Result<Vec<SessionId>, StoreError> {
         self.pass("user_sessions").await?;
         self.inner.user_sessions(user).await
+    }
+
+    fn follow(&self, follower: Arc<dyn Follower>, max_staleness: Duration) -> Arc<Lease> {
+        self.inner.follow(follower, max_staleness)
     }
 
     async fn ping(&self) -> Result<String, StoreError> {

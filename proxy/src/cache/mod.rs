@@ -1,12 +1,16 @@
 //! What this process shares between requests: one lookup per key, however many wait, and when sessions were last used.
-//! The coherent copy of sessions and entities (DESIGN, section 6) goes here, in front of the flights. Nothing here
-//! knows HTTP.
+//! In front of the flights stand the coherent copies (DESIGN, section 6); PROTOCOL.md says why they may be believed.
+//! Nothing here knows HTTP.
 
 pub mod activity;
+pub mod copies;
 pub mod invalidate;
+pub mod marks;
+pub mod proof;
 pub mod single_flight;
 
 pub use activity::Activity;
+pub use copies::Copies;
 pub use invalidate::{Invalidate, NothingKept};
 pub use single_flight::SingleFlight;
 

@@ -6,9 +6,11 @@ use std::fmt;
 use std::hash::{BuildHasher, Hash, RandomState};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use futures_util::future::{BoxFuture, FutureExt, Shared, WeakShared};
 use parking_lot::Mutex;
+use tokio::time::Instant;
 
 /// Locks over which the keys are spread, so that callers of different keys seldom meet.
 const SHARDS: usize = 16;
@@ -23,10 +25,12 @@ struct Shards<K, V> {
     hasher: RandomState,
     maps: [Mutex<HashMap<K, Flight<V>>>; SHARDS],
     started: AtomicU64,
+    joinable: Option<Duration>,
 }
 
 struct Flight<V> {
     number: u64,
+    begun: Instant,
     work: WeakShared<BoxFuture<'static, V>>,
 }
 
@@ -35,11 +39,22 @@ where
     K: Clone + Eq + Hash + Send + 'static,
     V: Clone + Send + Sync + 'static,
 {
-    /// Nothing under way.
+    /// Nothing under way. A flight can be joined until it lands.
     #[must_use]
     pub fn new() -> Self {
+        Self::bounded(None)
+    }
+
+    /// As [`Self::new`], but nobody joins a flight that began longer ago than `age`: what it read may be older than the
+    /// caller may believe.
+    #[must_use]
+    pub fn joinable_for(age: Duration) -> Self {
+        Self::bounded(Some(age))
+    }
+
+    fn bounded(joinable: Option<Duration>) -> Self {
         let maps = std::array::from_fn(|_| Mutex::new(HashMap::new()));
-        Self(Arc::new(Shards { hasher: RandomState::new(), maps, started: AtomicU64::new(0) }))
+        Self(Arc::new(Shards { hasher: RandomState::new(), maps, started: AtomicU64::new(0), joinable }))
     }
 
     /// Joins the flight of `key`, or starts one with `work`. Every caller receives the same value, errors too.
@@ -73,7 +88,8 @@ where
     {
         let mut flights = self.0.shard(key).lock();
         // A flight that cannot be upgraded has lost its last caller just now and is about to be taken out.
-        if let Some(work) = flights.get(key).and_then(|flight| flight.work.upgrade()) {
+        let joinable = |flight: &&Flight<V>| self.0.joinable.is_none_or(|age| flight.begun.elapsed() < age);
+        if let Some(work) = flights.get(key).filter(joinable).and_then(|flight| flight.work.upgrade()) {
             return work;
         }
         let number = self.0.started.fetch_add(1, Ordering::Relaxed);
@@ -87,7 +103,7 @@ where
         };
         let flight = flight.boxed().shared();
         let weak = flight.downgrade().expect("a future that was not polled yet is not finished");
-        flights.insert(key.clone(), Flight { number, work: weak });
+        flights.insert(key.clone(), Flight { number, begun: Instant::now(), work: weak });
         flight
     }
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::Activity;
+use super::copies::{self, Copies};
 use super::faults::Faulty;
 use crate::clock::{Clock, ManualClock, Timestamp};
 use crate::context::{Platform, Session, SessionId, User};
@@ -17,6 +18,14 @@ use crate::store::{self, Entity, PutSession, Store};
 use crate::telemetry::Metrics;
 
 pub(crate) const MINUTE: Duration = Duration::from_mins(1);
+
+/// As the defaults of the configuration.
+pub(crate) const COPIES: copies::Settings = copies::Settings {
+    max_staleness: Duration::from_millis(100),
+    degraded_lease: Duration::from_secs(1),
+    entity_lifetime: Duration::from_mins(6),
+    bytes: 64 * 1024 * 1024,
+};
 
 /// Ana has the platforms `a1` (her default), `a2` and the inactive `a3`; Ben has `b1`; Cho has none; Ida is inactive.
 pub(crate) struct World {
@@ -58,6 +67,16 @@ impl World {
             settings,
             keys: vec![Key { id: "k".to_owned(), secret: Secret::new(vec![1; 32]) }],
         }
+    }
+
+    /// Copies that keep nothing: every request asks the store. Flights can be joined however slow the machine is.
+    pub(crate) fn no_copies(&self) -> Arc<Copies> {
+        self.copies(&copies::Settings { bytes: 0, max_staleness: MINUTE, ..COPIES })
+    }
+
+    /// Copies of what this store holds.
+    pub(crate) fn copies(&self, settings: &copies::Settings) -> Arc<Copies> {
+        Arc::new(Copies::new(*settings, self.store.as_ref(), Arc::clone(&self.metrics)))
     }
 
     pub(crate) fn now(&self) -> Timestamp {

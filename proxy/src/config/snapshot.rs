@@ -9,6 +9,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 use super::problem::Problem;
+use crate::cache::copies;
 pub use crate::headers::forwarded::Scheme;
 use crate::keys::{Key, SigningKey};
 use crate::policy::Limits;
@@ -43,6 +44,8 @@ pub struct Snapshot {
     pub headers: headers::Settings,
     /// How long resolving may take.
     pub resolve: resolve::Settings,
+    /// How far copies in this process are believed.
+    pub cache: copies::Settings,
     /// Key material.
     pub keys: Keys,
     /// How long after it was made a message signature expires (30 s).

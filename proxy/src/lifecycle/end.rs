@@ -1,6 +1,7 @@
 //! Sessions end: one with its relatives, or all of a user.
 
 use super::{LONGEST_CHAIN, Lifecycle, LifecycleError, Origin};
+use crate::cache::Invalidate;
 use crate::clock::Timestamp;
 use crate::context::{Session, SessionId, User, UserId};
 use crate::directory::{AuditEntry, SessionRow};
@@ -69,10 +70,12 @@ impl Lifecycle {
         ids.extend(self.remembered_and_over(&user.id).await);
         ids.sort_unstable();
         ids.dedup();
+        self.copies.user(&user.id);
         let _told = self.tell_ended(&ids, now).await;
-        let told = self.store.put_entities(&[Entity::User(user)]).await;
+        let told = self.store.put_entities(&[Entity::User(user.clone())]).await;
         self.note_telling("entities", told);
-        self.flights.forget_all();
+        self.copies.user(&user.id);
+        self.copies.flights().forget_all();
     }
 
     /// What the store remembers of a user and the directory has ended: sessions that began after the list was read,

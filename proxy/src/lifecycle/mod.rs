@@ -10,7 +10,7 @@ mod start;
 use std::fmt;
 use std::sync::Arc;
 
-use crate::cache::Resolutions;
+use crate::cache::{Copies, Invalidate};
 use crate::clock::{Clock, Timestamp};
 use crate::context::{Platform, PlatformId, Session, SessionId, User, UserId};
 use crate::directory::{AuditEntry, Directory, DirectoryError, SessionRow};
@@ -35,7 +35,7 @@ pub struct Lifecycle {
     clock: Arc<dyn Clock>,
     keys: Vec<Key>,
     settings: Settings,
-    flights: Resolutions,
+    copies: Arc<Copies>,
     metrics: Arc<Metrics>,
 }
 
@@ -81,7 +81,7 @@ impl From<DirectoryError> for LifecycleError {
 }
 
 impl Lifecycle {
-    /// `keys` are the token keys, newest first; `flights` those of the resolver of this process.
+    /// `keys` are the token keys, newest first; `copies` those of this process.
     #[must_use]
     pub fn new(
         store: Arc<dyn Store>,
@@ -89,10 +89,10 @@ impl Lifecycle {
         clock: Arc<dyn Clock>,
         keys: Vec<Key>,
         settings: Settings,
-        flights: Resolutions,
+        copies: Arc<Copies>,
         metrics: Arc<Metrics>,
     ) -> Self {
-        Self { store, directory, clock, keys, settings, flights, metrics }
+        Self { store, directory, clock, keys, settings, copies, metrics }
     }
 
     async fn user(&self, id: &UserId) -> Result<Option<User>, LifecycleError> {
@@ -133,22 +133,24 @@ impl Lifecycle {
 
     /// Tells the store of a session that the directory holds, and lets later requests see it.
     async fn tell_session(&self, session: &Session, now: Timestamp) {
+        // Before and after: nobody is served the copy while the store is told, nor what was read there meanwhile.
+        self.copies.session(&session.id);
         let told = self.store.put_session(session, PutSession::IfNewer, now).await;
         self.note_telling("session", told.map(|_written| ()));
-        self.flights.forget(&session.id);
+        self.copies.session(&session.id);
     }
 
     /// Tells the store that sessions have ended. Works for sessions that it does not hold.
     async fn tell_ended(&self, ids: &[SessionId], now: Timestamp) -> Result<(), StoreError> {
+        let forget = || ids.iter().for_each(|id| self.copies.session(id));
+        forget();
         // Kept as long as an older copy of any of them could be believed.
         let until = now.plus(self.settings.absolute_timeout);
         let tombstones: Vec<_> = ids.iter().map(|id| (*id, until)).collect();
         let told =
             if tombstones.is_empty() { Ok(()) } else { self.store.end_sessions(&tombstones, now).await };
         self.note_telling("tombstone", told);
-        for id in ids {
-            self.flights.forget(id);
-        }
+        forget();
         told
     }
 

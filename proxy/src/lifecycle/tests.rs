@@ -7,7 +7,7 @@ use tokio::time::Instant;
 
 use super::*;
 use crate::cache::faults::Fault::{Fails, Held, TimesOut};
-use crate::cache::world::{MINUTE, World, user};
+use crate::cache::world::{COPIES, MINUTE, World, user};
 use crate::context::{Context, Resolution};
 use crate::reason::Reason;
 use crate::resolve::{Resolver, Settings as ResolveSettings};
@@ -21,7 +21,9 @@ struct Scene {
 impl Scene {
     async fn new() -> Self {
         let world = World::new().await;
+        let copies = world.copies(&COPIES);
         let resolver = Resolver::new(
+            Arc::clone(&copies),
             Arc::clone(&world.store) as Arc<dyn Store>,
             Arc::clone(&world.directory) as Arc<dyn Directory>,
             Arc::clone(&world.clock) as Arc<dyn Clock>,
@@ -36,7 +38,7 @@ impl Scene {
             Arc::clone(&world.clock) as Arc<dyn Clock>,
             world.keys.clone(),
             world.settings.clone(),
-            resolver.flights(),
+            copies,
             Arc::clone(&world.metrics),
         );
         Self { world, resolver, lifecycle }

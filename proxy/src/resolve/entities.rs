@@ -3,7 +3,11 @@
 use std::sync::Arc;
 
 use super::freshness::Belief;
+use super::session::directory_source;
 use super::{EntityKey, Layers, Stop, result_of};
+use crate::cache::copies::Pair;
+use crate::cache::marks::Name;
+use crate::cache::proof::{Reading, Source};
 use crate::context::{Layer, Platform, PlatformId, User, UserId};
 use crate::reason::Reason;
 use crate::store::{Entity, EntityAnswer, EntityKey as StoreKey, Lookup};
@@ -12,10 +16,7 @@ use crate::telemetry::metrics::LookupResult;
 /// What a session refers to.
 #[derive(Clone, Debug)]
 pub(super) struct Entities {
-    pub(super) user: Arc<User>,
-    pub(super) platform: Option<Arc<Platform>>,
-    /// A platform was chosen but is gone, inactive or somebody else's.
-    pub(super) platform_refused: bool,
+    pub(super) pair: Arc<Pair>,
     pub(super) layer: Layer,
 }
 
@@ -49,14 +50,20 @@ impl Layers {
     /// Finds user and platform: one round trip to the store (two when the default has to be found out), and the
     /// directory for what is missing there.
     pub(super) async fn find_entities(self: Arc<Self>, key: EntityKey) -> Result<Entities, Stop> {
-        let EntityKey { user, platform, ask_store } = &key;
+        let (user, platform) = (&key.pair.user, key.pair.platform.as_ref());
+        let chosen = platform.map_or(Name::UserPlatforms(user), Name::Platform);
+        let mut reading = self.copies.reading(&[Name::User(user), chosen]);
         let mut stored = Stored::default();
-        if *ask_store {
-            stored = self.load_stored(user, platform.as_ref()).await;
+        if key.ask_store {
+            stored = self.load_stored(user, platform, &mut reading).await;
         }
         let Stored { sound: known, doubtful } = stored;
         let complete = known.user.is_some() && known.choice.is_some();
-        let layer = if complete { Layer::Store } else { Layer::Directory };
+        let (layer, source) = if complete {
+            (Layer::Store, Source::Store)
+        } else {
+            (Layer::Directory, directory_source(key.ask_store))
+        };
         let (user, choice) = match known {
             Known { user: Some(user), choice: Some(choice) } => (user, choice),
             known => self.load_missing(&key, known, doubtful).await?,
@@ -66,10 +73,13 @@ impl Layers {
             Choice::Platform(platform) => (Some(Arc::new(platform)), false),
             Choice::Refused => (None, true),
         };
-        Ok(Entities { user: Arc::new(user), platform, platform_refused, layer })
+        let proof = self.copies.proof_of_pair(reading, source);
+        let pair = Arc::new(Pair { user: Arc::new(user), platform, platform_refused, proof });
+        self.copies.keep_pair(key.pair, Arc::clone(&pair));
+        Ok(Entities { pair, layer })
     }
 
-    async fn load_stored(&self, user: &UserId, chosen: Option<&PlatformId>) -> Stored {
+    async fn load_stored(&self, user: &UserId, chosen: Option<&PlatformId>, reading: &mut Reading) -> Stored {
         let Ok(mut answer) = self.ask_store(self.store.entities(user, chosen)).await else {
             self.metrics.count_lookup("user", Layer::Store, LookupResult::Failed);
             return Stored::default();
@@ -86,7 +96,7 @@ impl Layers {
             }
             (None, list) => {
                 self.metrics.count_lookup("user_platforms", Layer::Store, result_of(&list));
-                self.stored_default(user, found(list)).await
+                self.stored_default(user, found(list), reading).await
             }
         };
         let mut stored = Stored::default();
@@ -106,10 +116,16 @@ impl Layers {
     }
 
     /// The user's default by the cached list. A list that leads nowhere is out of date: the directory is asked.
-    async fn stored_default(&self, user: &UserId, list: Option<Vec<PlatformId>>) -> Option<(Choice, Belief)> {
+    async fn stored_default(
+        &self,
+        user: &UserId,
+        list: Option<Vec<PlatformId>>,
+        reading: &mut Reading,
+    ) -> Option<(Choice, Belief)> {
         let list = list?;
         let belief = self.freshness.judge(&StoreKey::UserPlatforms(user.clone()));
         let Some(first) = list.first() else { return Some((Choice::Nothing, belief)) };
+        reading.also(self.copies.look(Name::Platform(first)));
         let answer = self.ask_store(self.store.platforms(std::slice::from_ref(first))).await;
         let Ok(Some(lookup)) = answer.map(|answer| answer.into_iter().next()) else {
             self.metrics.count_lookup("platform", Layer::Store, LookupResult::Failed);
@@ -135,7 +151,7 @@ impl Layers {
         let user = async {
             match known.user {
                 Some(user) => Ok((Some(user), None)),
-                None => match self.loader.user(&key.user).await {
+                None => match self.loader.user(&key.pair.user).await {
                     Ok(user) => Ok((user.clone(), user.map(Entity::User))),
                     Err(stop) => doubtful.user.map(|user| (Some(user), None)).ok_or(stop),
                 },
@@ -144,7 +160,7 @@ impl Layers {
         let choice = async {
             match known.choice {
                 Some(choice) => Ok((choice, Vec::new())),
-                None => match self.load_choice(&key.user, key.platform.as_ref()).await {
+                None => match self.load_choice(&key.pair.user, key.pair.platform.as_ref()).await {
                     Ok(choice) => Ok(choice),
                     Err(stop) => doubtful.choice.map(|choice| (choice, Vec::new())).ok_or(stop),
                 },

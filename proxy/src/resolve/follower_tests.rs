@@ -10,7 +10,7 @@ use super::*;
 use crate::cache::faults::Fault::Fails;
 use crate::cache::faults::Faulty;
 use crate::cache::world::{World, platform, user};
-use crate::context::Layer;
+use crate::context::{PlatformId, UserId};
 use crate::directory::{self, Kind, migrations};
 use crate::secret::Secret;
 use crate::store::{PutSession, StoredSession};
@@ -60,6 +60,7 @@ impl Scene {
         directory.inner().put_platform(&platform("a1", "ana", true)).await.unwrap();
         let world = World::new().await;
         let resolver = Resolver::new(
+            world.no_copies(),
             Arc::clone(&world.store) as Arc<dyn Store>,
             Arc::clone(&directory) as Arc<dyn Directory>,
             Arc::clone(&world.clock) as Arc<dyn Clock>,

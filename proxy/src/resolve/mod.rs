@@ -1,4 +1,4 @@
-//! Session id in, one of three outcomes out: session, user and platform from the store, the directory behind it.
+//! Session id in, one of three outcomes out: from the copies of this process, else the store, the directory behind it.
 //! Each layer that cannot say hands over to the next; only an answer of the directory, or a tombstone, makes a session
 //! unknown. Never mixes "not there" with "could not find out".
 
@@ -15,15 +15,18 @@ use std::time::Duration;
 
 use tokio::time::{Instant, timeout, timeout_at};
 
-use crate::cache::{Activity, Invalidate, Resolutions, SingleFlight};
+use crate::cache::copies::{Copies, PairKey, Times};
+use crate::cache::marks::Name;
+use crate::cache::proof::{Proof, Reading};
+use crate::cache::{Activity, Invalidate, SingleFlight};
 use crate::clock::Clock;
-use crate::context::{Context, PlatformId, Resolution, SessionId, UserId};
+use crate::context::{Context, Layer, Resolution, SessionId};
 use crate::directory::Directory;
 use crate::reason::Reason;
 use crate::session::{Settings as SessionSettings, lifetime};
 use crate::store::{Lookup, Store, StoreError};
 use crate::telemetry::Metrics;
-use crate::telemetry::metrics::LookupResult;
+use crate::telemetry::metrics::{Counter, LookupResult};
 use entities::Entities;
 pub use follower::Follower;
 use freshness::Freshness;
@@ -39,12 +42,13 @@ pub struct Settings {
 
 /// Resolves sessions; one per process, shared by all requests.
 pub struct Resolver {
-    flights: Resolutions,
     layers: Arc<Layers>,
+    outcomes: [Counter; 3],
 }
 
 /// What a flight works with; it outlives the request that started it.
 struct Layers {
+    copies: Arc<Copies>,
     store: Arc<dyn Store>,
     loader: Loader,
     refill: Refill,
@@ -60,8 +64,7 @@ struct Layers {
 /// Who shares one lookup of entities: all who ask for the same user and platform in the same layers.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 struct EntityKey {
-    user: UserId,
-    platform: Option<PlatformId>,
+    pair: PairKey,
     ask_store: bool,
 }
 
@@ -75,9 +78,12 @@ enum Stop {
 }
 
 impl Resolver {
-    /// A resolver that asks the store first and the directory behind it.
+    /// A resolver that looks into the copies first, then asks the store, and the directory behind it. `copies` follow
+    /// that same store.
     #[must_use]
+    #[expect(clippy::too_many_arguments, reason = "each is another neighbour; called in one place")]
     pub fn new(
+        copies: Arc<Copies>,
         store: Arc<dyn Store>,
         directory: Arc<dyn Directory>,
         clock: Arc<dyn Clock>,
@@ -86,8 +92,11 @@ impl Resolver {
         settings: Settings,
         metrics: Arc<Metrics>,
     ) -> Self {
+        let outcomes = OUTCOMES.map(|outcome| metrics.resolutions.with_label_values(&[outcome]));
+        let entities = SingleFlight::joinable_for(copies.settings().max_staleness / 2);
         let freshness = Arc::new(Freshness::new());
         let layers = Layers {
+            copies,
             loader: Loader::new(directory, settings.budget, Arc::clone(&metrics)),
             refill: Refill::new(Arc::clone(&store), Arc::clone(&freshness)),
             freshness,
@@ -97,75 +106,105 @@ impl Resolver {
             session,
             settings,
             metrics,
-            entities: SingleFlight::new(),
+            entities,
         };
-        Self { flights: Resolutions::new(), layers: Arc::new(layers) }
-    }
-
-    /// The flights of this resolver, for those who change sessions.
-    #[must_use]
-    pub fn flights(&self) -> Resolutions {
-        self.flights.clone()
+        Self { layers: Arc::new(layers), outcomes }
     }
 
     /// Who keeps the store and `kept` true to a directory that tells of changes. From now on only what was read from
     /// there is believed, so that whoever is made must also follow.
     #[must_use]
     pub fn follower(&self, kept: Arc<dyn Invalidate>) -> Follower {
-        Follower::new(Arc::clone(&self.layers), self.flights.clone(), kept)
+        Follower::new(Arc::clone(&self.layers), self.layers.copies.flights().clone(), kept)
     }
 
     /// Resolves one session by `deadline`, or within the budget if that ends earlier. Cancellation safe.
     pub async fn resolve(&self, id: &SessionId, deadline: Instant) -> Resolution {
-        // The coherent copy of this process will be asked here, before anything that waits.
-        let flight = self.flights.run(id, || Arc::clone(&self.layers).resolve(*id));
+        let resolution = match self.copy(id) {
+            Some(resolution) => resolution,
+            None => self.ask(id, deadline).await,
+        };
+        self.outcomes[outcome(&resolution)].inc();
+        resolution
+    }
+
+    /// What the copies of this process say. Waits for nobody.
+    fn copy(&self, id: &SessionId) -> Option<Resolution> {
+        let Layers { copies, clock, session, activity, .. } = self.layers.as_ref();
+        let times =
+            Times { now: clock.now(), idle_timeout: session.idle_timeout, activity: activity.as_ref() };
+        copies.resolution(id, &times)
+    }
+
+    async fn ask(&self, id: &SessionId, deadline: Instant) -> Resolution {
+        let flight = self.layers.copies.flights().run(id, || Arc::clone(&self.layers).resolve(*id));
         let deadline = deadline.min(Instant::now() + self.layers.settings.budget);
-        let resolution = match timeout_at(deadline, flight).await {
+        match timeout_at(deadline, flight).await {
             // The flight was for this id; an answer that is not is a fault, and nobody else's identity (THREATS S2).
             Ok(Resolution::Known(context)) if context.session.id != *id => {
                 Resolution::Undetermined(Reason::Internal)
             }
             Ok(resolution) => resolution,
             Err(_) => Resolution::Undetermined(Reason::StoreTimeout),
-        };
-        self.layers.metrics.resolutions.with_label_values(&[outcome(&resolution)]).inc();
-        resolution
+        }
     }
 }
 
 impl Layers {
     /// One flight. It has a whole budget of its own: a caller with little time left must not fail those who join.
     async fn resolve(self: Arc<Self>, id: SessionId) -> Resolution {
-        match timeout(self.settings.budget, self.find_context(&id)).await {
-            Ok(Ok(context)) => Resolution::Known(Arc::new(context)),
-            Ok(Err(Stop::Unknown(reason))) => Resolution::Unknown(reason),
+        let reading = self.copies.reading(&[Name::Session(&id)]);
+        match timeout(self.settings.budget, self.find_context(&id, reading.clone())).await {
+            Ok(Ok((context, proof))) => {
+                let ends = lifetime::absolute_end(&context.session, &self.session);
+                self.copies.keep(&context, proof, ends);
+                Resolution::Known(Arc::new(context))
+            }
+            Ok(Err(Stop::Unknown(reason))) => {
+                self.copies.keep_unknown(&id, reading, reason);
+                Resolution::Unknown(reason)
+            }
             Ok(Err(Stop::Undetermined(reason))) => Resolution::Undetermined(reason),
             Err(_) => Resolution::Undetermined(Reason::StoreTimeout),
         }
     }
 
-    async fn find_context(self: &Arc<Self>, id: &SessionId) -> Result<Context, Stop> {
+    async fn find_context(
+        self: &Arc<Self>,
+        id: &SessionId,
+        reading: Reading,
+    ) -> Result<(Context, Proof), Stop> {
         let now = self.clock.now();
         let mut found = self.find_session(id).await?;
         lifetime::check_end(&found.session, &self.session, now).map_err(Stop::Unknown)?;
         self.check_use(&mut found, now).await?;
         let session = found.session;
-        let key = EntityKey {
-            user: session.user.clone(),
-            platform: session.platform.clone(),
-            ask_store: found.store_failure.is_none(),
-        };
-        let work = || Arc::clone(self).find_entities(key.clone());
-        let entities = self.entities.run(&key, work).await?;
-        lifetime::check_user(&session, &entities.user).map_err(Stop::Unknown)?;
-        Ok(Context {
+        let pair = PairKey { user: session.user.clone(), platform: session.platform.clone() };
+        let key = EntityKey { pair, ask_store: found.store_failure.is_none() };
+        let Entities { pair, layer } = self.entities_of(key).await?;
+        lifetime::check_user(&session, &pair.user).map_err(Stop::Unknown)?;
+        let context = Context {
             session: Arc::new(session),
-            user: entities.user,
-            platform: entities.platform,
-            platform_refused: entities.platform_refused,
+            user: Arc::clone(&pair.user),
+            platform: pair.platform.clone(),
+            platform_refused: pair.platform_refused,
             last_seen: found.last_seen,
-            layer: found.layer.max(entities.layer),
-        })
+            layer: found.layer.max(layer),
+        };
+        Ok((context, self.copies.proof(reading, found.source).and(&pair.proof)))
+    }
+
+    /// What the session refers to: a copy, or what one lookup for all who ask answers.
+    async fn entities_of(self: &Arc<Self>, key: EntityKey) -> Result<Entities, Stop> {
+        if let Some(pair) = self.copies.pair(&key.pair) {
+            return Ok(Entities { pair, layer: Layer::Process });
+        }
+        let entities = self.entities.run(&key, || Arc::clone(self).find_entities(key.clone())).await?;
+        if self.copies.is_unstruck(&entities.pair.proof) {
+            return Ok(entities);
+        }
+        // Something changed since that lookup began, perhaps before this request did: once more, by itself.
+        Arc::clone(self).find_entities(key).await
     }
 
     /// Waits for the store no longer than leaves time for the directory: at most three calls are made for a
@@ -188,7 +227,7 @@ impl fmt::Debug for Resolver {
 /// What a failure of the store means for a request that no other layer can answer.
 const fn reason_of(error: StoreError) -> Reason {
     match error {
-        StoreError::Unavailable => Reason::StoreUnavailable,
+        StoreError::Unavailable | StoreError::Doubtful => Reason::StoreUnavailable,
         StoreError::Timeout => Reason::StoreTimeout,
     }
 }
@@ -201,14 +240,21 @@ const fn result_of<T>(lookup: &Lookup<T>) -> LookupResult {
     }
 }
 
-const fn outcome(resolution: &Resolution) -> &'static str {
+/// The words of the outcomes, at the place that [`outcome`] says.
+const OUTCOMES: [&str; 3] = ["known", "unknown", "undetermined"];
+
+const fn outcome(resolution: &Resolution) -> usize {
     match resolution {
-        Resolution::Known(_) => "known",
-        Resolution::Unknown(_) => "unknown",
-        Resolution::Undetermined(_) => "undetermined",
+        Resolution::Known(_) => 0,
+        Resolution::Unknown(_) => 1,
+        Resolution::Undetermined(_) => 2,
     }
 }
 
+#[cfg(test)]
+mod coherence;
+#[cfg(test)]
+mod copies;
 #[cfg(test)]
 mod tests;
 

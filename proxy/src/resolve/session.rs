@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::{Layers, Stop, reason_of, result_of};
+use crate::cache::proof::Source;
 use crate::clock::Timestamp;
 use crate::context::{Layer, Session, SessionId};
 use crate::directory::SessionRow;
@@ -17,6 +18,8 @@ pub(super) struct Found {
     /// The latest use that anybody who was asked knows of.
     pub(super) last_seen: Timestamp,
     pub(super) layer: Layer,
+    /// Who answered for the session itself.
+    pub(super) source: Source,
     /// Why the store, and with it the activity set, could not be asked.
     pub(super) store_failure: Option<Reason>,
 }
@@ -37,20 +40,21 @@ impl Layers {
             Ok((in_store, last_seen)) => (in_store, last_seen, None),
             Err(reason) => (InStore::Open, None, Some(reason)),
         };
-        let (session, written, layer) = match in_store {
+        let (session, written, layer, source) = match in_store {
             InStore::Ended => return Err(Stop::Unknown(Reason::SessionEnded)),
-            InStore::Live(session) => (session, None, Layer::Store),
+            InStore::Live(session) => (session, None, Layer::Store, Source::Store),
             InStore::Open => {
                 let row = self.live_row(id, store_failure.is_none()).await?;
                 if store_failure.is_none() {
                     self.refill.session(row.session.clone(), self.clock.now());
                 }
-                (row.session, row.last_seen, Layer::Directory)
+                let source = directory_source(store_failure.is_none());
+                (row.session, row.last_seen, Layer::Directory, source)
             }
         };
         let known = [noted, in_activity_set, written];
         let last_seen = known.into_iter().flatten().fold(session.created, Timestamp::max);
-        Ok(Found { session, last_seen, layer, store_failure })
+        Ok(Found { session, last_seen, layer, source, store_failure })
     }
 
     /// Whether the session was used recently enough. Nobody is called idle before all who could know a later use
@@ -107,4 +111,9 @@ impl Layers {
         }
         Err(Stop::Unknown(Reason::SessionEnded))
     }
+}
+
+/// An answer of the directory, with the store behind it or without.
+pub(super) const fn directory_source(store_answers: bool) -> Source {
+    if store_answers { Source::Directory } else { Source::DirectoryAlone }
 }

@@ -20,6 +20,7 @@ fn resolver(world: &World) -> Resolver {
 
 fn resolver_with(world: &World, budget: Duration) -> Resolver {
     Resolver::new(
+        world.no_copies(),
         Arc::clone(&world.store) as Arc<dyn Store>,
         Arc::clone(&world.directory) as Arc<dyn Directory>,
         Arc::clone(&world.clock) as Arc<dyn Clock>,
@@ -481,7 +482,7 @@ async fn nobody_joins_a_reading_from_before_a_change() {
     settle().await;
     let until = world.now().plus(MINUTE);
     world.store.inner().end_sessions(&[(id, until)], world.now()).await.unwrap();
-    resolver.flights().forget(&id);
+    resolver.layers.copies.flights().forget(&id);
     assert_eq!(unknown(&resolver, &id).await, Reason::SessionEnded);
     world.store.let_go();
     assert_eq!(before.await.unwrap(), id);

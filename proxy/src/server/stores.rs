@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::Context as _;
 use tokio::sync::{Notify, OnceCell};
 
-use crate::cache::{Activity, NothingKept};
+use crate::cache::{Activity, Copies, Invalidate};
 use crate::clock::Clock;
 use crate::config::Snapshot;
 use crate::directory::{self, Directory};
@@ -20,6 +20,8 @@ use crate::telemetry::Metrics;
 
 /// How often ended sessions are purged.
 const PURGE_EVERY: Duration = Duration::from_mins(10);
+/// How often gauges of the copies are written: as often as anybody scrapes.
+const REPORT_EVERY: Duration = Duration::from_secs(1);
 /// How many rows one purge deletes at most, so that it never holds locks for long.
 const PURGE_BATCH: u32 = 500;
 /// How long ended sessions are kept, for questions about what happened.
@@ -65,7 +67,10 @@ impl Opener {
         }
         let activity = Arc::new(Activity::new(snapshot.session.touch_interval));
         self.start_upkeep(&activity, &store, &directory);
+        let copies = Arc::new(Copies::new(snapshot.cache, store.as_ref(), Arc::clone(&self.metrics)));
+        super::upkeep::spawn("report", report(Arc::clone(&copies)));
         let resolver = Resolver::new(
+            Arc::clone(&copies),
             Arc::clone(&store),
             Arc::clone(&directory),
             Arc::clone(&self.clock),
@@ -75,8 +80,7 @@ impl Opener {
             Arc::clone(&self.metrics),
         );
         if let Some(changes) = directory.changes() {
-            // The copies of this process are dropped through this, once it keeps any.
-            let follower = resolver.follower(Arc::new(NothingKept));
+            let follower = resolver.follower(Arc::clone(&copies) as Arc<dyn Invalidate>);
             super::upkeep::spawn("changes", follower.follow(changes));
         }
         let lifecycle = Lifecycle::new(
@@ -85,7 +89,7 @@ impl Opener {
             Arc::clone(&self.clock),
             snapshot.keys.token.clone(),
             snapshot.session.clone(),
-            resolver.flights(),
+            copies,
             Arc::clone(&self.metrics),
         );
         Ok(Arc::new(Core { resolver, lifecycle, activity }))
@@ -121,6 +125,14 @@ impl Farewell {
         while !self.done.load(Ordering::SeqCst) && Instant::now() < end {
             std::thread::sleep(Duration::from_millis(5));
         }
+    }
+}
+
+/// Keeps the gauges of the copies true.
+async fn report(copies: Arc<Copies>) {
+    loop {
+        copies.report();
+        tokio::time::sleep(REPORT_EVERY).await;
     }
 }
 

@@ -7,14 +7,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLock};
 use quick_cache::Weighter;
 use quick_cache::sync::{Cache, EntryAction, EntryResult};
 use quick_cache::unsync;
 
 use super::{
-    Entity, EntityAnswer, EntityKey, EntityLifetime, FORGOTTEN_FOR, Lookup, PutSession, SessionAnswer,
-    Settings, Store, StoreError, StoredSession, record,
+    Change, Entity, EntityAnswer, EntityKey, EntityLifetime, FORGOTTEN_FOR, Follower, Lease, Lookup,
+    PutSession, SessionAnswer, Settings, Store, StoreError, StoredSession, record,
 };
 use crate::clock::{Clock, Timestamp};
 use crate::context::{Platform, PlatformId, Session, SessionId, UserId};
@@ -31,6 +31,7 @@ const USUAL_ENTITY_BYTES: u64 = 512;
 pub struct EmbeddedStore {
     sessions: Mutex<Sessions>,
     entities: Cache<EntityKey, Cached, Bytes>,
+    followers: RwLock<Vec<Arc<dyn Follower>>>,
     clock: Arc<dyn Clock>,
     entity_lifetime: EntityLifetime,
     stats_lifetime: Duration,
@@ -83,9 +84,17 @@ impl EmbeddedStore {
                 of_user: unsync::Cache::new(SESSIONS),
             }),
             entities: Cache::with_weighter(usual, ENTITY_BYTES, Bytes),
+            followers: RwLock::default(),
             clock,
             entity_lifetime: EntityLifetime::new(settings.entity_lifetime),
             stats_lifetime: settings.stats_lifetime,
+        }
+    }
+
+    /// Tells the followers, after the write: what was read before is old now.
+    fn tell(&self, change: &Change) {
+        for follower in self.followers.read().iter() {
+            follower.changed(change);
         }
     }
 
@@ -170,6 +179,10 @@ impl Store for EmbeddedStore {
             sessions.records.insert(session.id, record);
             sessions.remember(session, now);
         }
+        drop(sessions);
+        if may {
+            self.tell(&Change::Session(session.id));
+        }
         Ok(may)
     }
 
@@ -181,6 +194,10 @@ impl Store for EmbeddedStore {
         let mut sessions = self.sessions.lock();
         for (id, until) in ended {
             sessions.records.insert(*id, (StoredSession::Ended, *until));
+        }
+        drop(sessions);
+        for (id, _) in ended {
+            self.tell(&Change::Session(*id));
         }
         Ok(())
     }
@@ -194,7 +211,8 @@ impl Store for EmbeddedStore {
                 _ => self.entity_lifetime.now(),
             };
             let Some(record) = record else {
-                self.entities.insert(key, Cached::mark(now));
+                self.entities.insert(key.clone(), Cached::mark(now));
+                self.tell(&Change::Entity(key));
                 continue;
             };
             let fresh = Cached { record: record.into(), until: now.plus(lifetime) };
@@ -209,6 +227,7 @@ impl Store for EmbeddedStore {
                 // Refused when the entry was written meanwhile: by a mark, or by another reading as fresh as this one.
                 let _ = place.insert(fresh);
             }
+            self.tell(&Change::Entity(key));
         }
         Ok(())
     }
@@ -217,6 +236,7 @@ impl Store for EmbeddedStore {
         let now = self.clock.now();
         for key in keys {
             self.entities.insert(key.clone(), Cached::mark(now));
+            self.tell(&Change::Entity(key.clone()));
         }
         Ok(())
     }
@@ -239,6 +259,12 @@ impl Store for EmbeddedStore {
         let sessions = self.sessions.lock();
         let of_user = sessions.of_user.get(user).into_iter().flatten();
         Ok(of_user.filter(|(_, end)| **end > now).map(|(id, _)| *id).collect())
+    }
+
+    /// Nothing can be lost on the way within one process, so the lease never lapses.
+    fn follow(&self, follower: Arc<dyn Follower>, _max_staleness: Duration) -> Arc<Lease> {
+        self.followers.write().push(follower);
+        Arc::new(Lease::unbroken())
     }
 
     async fn ping(&self) -> Result<String, StoreError> {

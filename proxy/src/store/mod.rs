@@ -1,6 +1,7 @@
 //! Where sessions live and entities are cached for all proxies: Redis, or this process ("embedded").
 //! A store is a cache of the directory. It knows nothing of cookies, HTTP or the directory.
 
+pub mod coherence;
 mod embedded;
 mod record;
 mod redis;
@@ -15,6 +16,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
+pub use coherence::{Change, Epoch, Follower, Lease};
 pub use embedded::EmbeddedStore;
 pub use redis::RedisStore;
 
@@ -129,6 +131,9 @@ pub enum StoreError {
     /// No answer in time.
     #[error("the store did not answer in time")]
     Timeout,
+    /// It answers, but may hold what was true before its last restart: it is not believed.
+    #[error("the store was replaced and may hold old records")]
+    Doubtful,
 }
 
 /// The settings name something with which no connection can ever be made: an authority that is not PEM.
@@ -202,6 +207,10 @@ pub trait Store: Send + Sync + fmt::Debug {
 
     /// The sessions remembered under a user; some may have ended meanwhile.
     async fn user_sessions(&self, user: &UserId) -> Result<Vec<SessionId>, StoreError>;
+
+    /// Begins to tell `follower` of every write, this process' own included, and answers the lease that says how far
+    /// its silence can be believed: never longer than `max_staleness`. For Redis a tokio runtime must be entered.
+    fn follow(&self, follower: Arc<dyn Follower>, max_staleness: Duration) -> Arc<Lease>;
 
     /// Whether the store answers, and who it says it is.
     async fn ping(&self) -> Result<String, StoreError>;

@@ -3,8 +3,8 @@
 
 use prometheus::core::Collector;
 use prometheus::{
-    Encoder, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
-    Registry, TextEncoder,
+    Encoder, Gauge, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec,
+    Opts, Registry, TextEncoder,
 };
 
 use crate::context::Layer;
@@ -23,6 +23,9 @@ const SIGNING_SECONDS: &[f64] =
 /// Buckets for keys in one query: up to the largest batch (512).
 const BATCH_KEYS: &[f64] = &[1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0];
 
+/// One line of a counter, for those who count on every request and look their labels up once.
+pub type Counter = IntCounter;
+
 /// What one lookup in one layer came to.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum LookupResult {
@@ -37,7 +40,9 @@ pub enum LookupResult {
 }
 
 impl LookupResult {
-    const fn as_str(self) -> &'static str {
+    /// The word used in metrics.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
         match self {
             Self::Found => "found",
             Self::Missing => "missing",
@@ -88,6 +93,14 @@ pub struct Metrics {
     /// Changes that are durable in the directory but could not be told to the store, by what was to be written
     /// (`session`, `tombstone`, `entities`).
     pub store_writes_failed: IntCounterVec,
+    /// Changes of which the copies of this process were told, by what changed (`session`, `entity`, `everything`).
+    pub invalidations: IntCounterVec,
+    /// Seconds since it was last proven that no change in the store was missed; -1 while changes are not heard of.
+    pub lease_age: Gauge,
+    /// Copies of contexts, of users with platforms, and of unknown sessions.
+    pub cache_entries: IntGauge,
+    /// Weight of the copies.
+    pub cache_bytes: IntGauge,
     /// Keys in one query of the directory, by what was looked up.
     pub loader_batch_keys: HistogramVec,
     /// Keys that wait for a query of the directory.
@@ -203,6 +216,30 @@ impl Metrics {
                 "store_writes_failed_total",
                 "Changes durable in the directory that could not be told to the store, by what was to be written",
                 &["what"],
+            ),
+            invalidations: counters(
+                r,
+                "invalidations_total",
+                "Changes of which the copies of this process were told, by what changed",
+                &["what"],
+            ),
+            lease_age: register(
+                r,
+                Gauge::with_opts(opts(
+                    "lease_age_seconds",
+                    "Time since it was proven that no change in the store was missed; -1 while none are heard of",
+                )),
+            ),
+            cache_entries: register(
+                r,
+                IntGauge::with_opts(opts(
+                    "cache_entries",
+                    "Copies of contexts, entities and unknown sessions",
+                )),
+            ),
+            cache_bytes: register(
+                r,
+                IntGauge::with_opts(opts("cache_bytes", "Weight of the copies in this process")),
             ),
             loader_batch_keys: histograms(
                 r,

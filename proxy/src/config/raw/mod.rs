@@ -52,6 +52,8 @@ pub(crate) struct File {
     pub(crate) context: ContextHeaders,
     /// How a session is looked up.
     pub(crate) resolve: Resolve,
+    /// The copies of sessions, users and platforms in the memory of this process.
+    pub(crate) cache: Cache,
     /// RFC 9421 message signatures.
     pub(crate) signature: Signature,
     /// JSON Web Tokens for applications.
@@ -386,6 +388,29 @@ pub(crate) struct Resolve {
 impl Default for Resolve {
     fn default() -> Self {
         Self { budget: Span::from_millis(250) }
+    }
+}
+
+/// `[cache]`
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Cache {
+    /// The longest that a session is served from memory after it was revoked elsewhere, whatever is cut off or frozen.
+    /// Redis is asked for a sign of life five times as often.
+    pub(crate) max_staleness: Span,
+    /// The longest that a session which the directory confirmed is believed while the store is away.
+    pub(crate) degraded_lease: Span,
+    /// The size of all copies together; 0 keeps none, and every request asks the store.
+    pub(crate) bytes: Size,
+}
+
+impl Default for Cache {
+    fn default() -> Self {
+        Self {
+            max_staleness: Span::from_millis(100),
+            degraded_lease: Span::from_secs(1),
+            bytes: Size(256 * 1024 * 1024),
+        }
     }
 }
 

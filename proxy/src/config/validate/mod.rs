@@ -8,6 +8,7 @@ mod stores;
 mod traffic;
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use super::Environment;
 use super::document::{Places, read_bounded};
@@ -15,6 +16,7 @@ use super::problem::{Place, Problem, Problems, shown};
 use super::raw;
 use super::raw::values::SecretSource;
 use super::snapshot::{LogLevel, Scheme, Snapshot};
+use crate::cache::copies;
 use crate::secret::Secret;
 use crate::session::profile::Profile;
 use crate::{headers, policy, resolve, session};
@@ -59,6 +61,7 @@ pub(super) fn snapshot(
         limits: judge.limits(&file.limits),
         headers: judge.context(&file.context),
         resolve: resolve::Settings { budget: file.resolve.budget.0 },
+        cache: judge.cache(file),
         keys,
         signature_lifetime: file.signature.lifetime.0,
         jwt_lifetime: file.jwt.lifetime.0,
@@ -247,6 +250,24 @@ impl Judge<'_> {
             }
         }
         policy::Limits { target_bytes: target, head_bytes: head, head_fields: raw.head_fields }
+    }
+
+    /// Copies of entities are read again ten times in the lifetime of a record, whose end the store does not report.
+    fn cache(&mut self, file: &raw::File) -> copies::Settings {
+        let max_staleness = file.cache.max_staleness.0;
+        if !(Duration::from_millis(5)..=Duration::from_mins(1)).contains(&max_staleness) {
+            self.tell(
+                self.problem("cache.max_staleness", "`cache.max_staleness` is out of range")
+                    .found(humantime::format_duration(max_staleness).to_string())
+                    .expected("5ms to 1m"),
+            );
+        }
+        copies::Settings {
+            max_staleness,
+            degraded_lease: file.cache.degraded_lease.0,
+            entity_lifetime: file.store.entity_lifetime.0 / 10,
+            bytes: file.cache.bytes.0,
+        }
     }
 
     fn context(&mut self, raw: &raw::ContextHeaders) -> headers::Settings {

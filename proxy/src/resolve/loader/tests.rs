@@ -176,6 +176,7 @@ async fn ten_thousand_cold_sessions_at_once_are_answered_with_few_queries() {
     let world = World::new().await;
     world.store.break_all(Fails);
     let resolver = Arc::new(Resolver::new(
+        world.no_copies(),
         Arc::clone(&world.store) as Arc<dyn Store>,
         Arc::clone(&directory) as Arc<dyn Directory>,
         Arc::new(SystemClock),

@@ -1,5 +1,5 @@
 //! One supervised connection to Redis. While there is none, calls fail at once; a task of its own connects again in
-//! the background. Every call has a deadline. (The connection that tracks invalidations will stand beside this one.)
+//! the background. Every call has a deadline. The connection that hears of changes stands beside it, in `tracking`.
 
 use std::fmt;
 use std::sync::Arc;
@@ -14,13 +14,14 @@ use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout};
 
+use super::instance::{Instance, identify};
 use crate::store::StoreError;
 
 /// The waits between attempts to connect, each drawn at random below a ceiling that doubles (STATE.md 2.4).
 const FIRST_WAIT: Duration = Duration::from_millis(10);
-const LONGEST_WAIT: Duration = Duration::from_secs(1);
+pub(super) const LONGEST_WAIT: Duration = Duration::from_secs(1);
 /// The longest that connecting, TLS and login may take together.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
+pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 /// How often an idle connection is asked whether it lives, and how many silences end it: a host that vanished says
 /// nothing, and no call would ever notice (STATE.md 1.2).
 const HEARTBEAT: Duration = Duration::from_secs(1);
@@ -42,16 +43,18 @@ struct Line {
     address: String,
     current: ArcSwapOption<MultiplexedConnection>,
     lost: Arc<Notify>,
+    instance: Arc<Instance>,
     last_complaint: Mutex<Option<(String, Instant)>>,
 }
 
 impl Connection {
     /// Starts to connect, in the background of the current tokio runtime, and returns at once.
-    pub(super) fn open(client: Client, address: String, timeout: Duration) -> Self {
+    pub(super) fn open(client: Client, address: String, timeout: Duration, instance: Arc<Instance>) -> Self {
         let line = Arc::new(Line {
             address,
             current: ArcSwapOption::empty(),
             lost: Arc::new(Notify::new()),
+            instance,
             last_complaint: Mutex::new(None),
         });
         let keeper = tokio::spawn(keep(Arc::clone(&line), client, timeout));
@@ -154,7 +157,7 @@ async fn keep(line: Arc<Line>, client: Client, call_timeout: Duration) {
     let mut failures = 0_u32;
     let mut said_down = false;
     loop {
-        match connect(&line, &client).await {
+        match connect_and_identify(&line, &client).await {
             Ok(connection) => {
                 tracing::info!(address = %line.address, "redis is connected");
                 let connection = Arc::new(connection);
@@ -162,6 +165,7 @@ async fn keep(line: Arc<Line>, client: Client, call_timeout: Duration) {
                 let begin = Instant::now();
                 watch(&line, &connection, call_timeout).await;
                 line.current.store(None);
+                line.instance.reads_lost();
                 tracing::warn!(address = %line.address, "the connection to redis is lost");
                 said_down = true;
                 // A server that accepts and hangs up again at once is not asked without a pause.
@@ -182,6 +186,20 @@ async fn keep(line: Arc<Line>, client: Client, call_timeout: Duration) {
     }
 }
 
+/// Connects, and finds out who answers before anybody reads there.
+async fn connect_and_identify(line: &Line, client: &Client) -> Result<MultiplexedConnection, RedisError> {
+    let connection = connect(line, client).await?;
+    match timeout(CONNECT_TIMEOUT, identify(&connection)).await {
+        Ok(identity) => line.instance.reads_from(identity?, &line.address),
+        Err(_) => return Err(timed_out()),
+    }
+    Ok(connection)
+}
+
+fn timed_out() -> RedisError {
+    std::io::Error::from(std::io::ErrorKind::TimedOut).into()
+}
+
 async fn connect(line: &Line, client: &Client) -> Result<MultiplexedConnection, RedisError> {
     let lost = Arc::clone(&line.lost);
     let config = AsyncConnectionConfig::new()
@@ -197,7 +215,7 @@ async fn connect(line: &Line, client: &Client) -> Result<MultiplexedConnection, 
         });
     match timeout(CONNECT_TIMEOUT, client.get_multiplexed_async_connection_with_config(&config)).await {
         Ok(outcome) => outcome,
-        Err(_) => Err(std::io::Error::from(std::io::ErrorKind::TimedOut).into()),
+        Err(_) => Err(timed_out()),
     }
 }
 
@@ -205,7 +223,13 @@ async fn connect(line: &Line, client: &Client) -> Result<MultiplexedConnection, 
 async fn watch(line: &Line, connection: &Arc<MultiplexedConnection>, call_timeout: Duration) {
     let mut silences = 0;
     while silences < SILENCES {
-        if timeout(HEARTBEAT, line.lost.notified()).await.is_ok() {
+        let woken = tokio::select! {
+            () = line.lost.notified() => true,
+            // What is read and what is followed must be one server (PROTOCOL.md, rule 7).
+            () = line.instance.elsewhere() => return,
+            () = sleep(HEARTBEAT) => false,
+        };
+        if woken {
             // A permit can be left over from an earlier connection; only a dead or replaced one ends the watch.
             let replaced = line.current.load().as_ref().is_none_or(|now| !Arc::ptr_eq(now, connection));
             if replaced {
@@ -224,7 +248,7 @@ async fn watch(line: &Line, connection: &Arc<MultiplexedConnection>, call_timeou
 }
 
 /// A random part of a ceiling that doubles with each failure, so that proxies do not come back all at once.
-fn wait_after(failures: u32) -> Duration {
+pub(super) fn wait_after(failures: u32) -> Duration {
     let ceiling = FIRST_WAIT.saturating_mul(1 << failures.min(7)).min(LONGEST_WAIT);
     let mut random = [0; 1];
     // Without randomness the full ceiling is still a fair wait.

@@ -1,7 +1,7 @@
 //! The names of our keys in Redis (DESIGN.md section 4).
 
 use crate::context::{PlatformId, SessionId, UserId};
-use crate::store::EntityKey;
+use crate::store::{Change, EntityKey};
 
 /// How many sorted sets share the times of last use, so that no single one becomes a large key.
 const SHARDS: u8 = 64;
@@ -53,6 +53,45 @@ impl Keys {
             EntityKey::PlatformStats(user, platform) => pair("platform_stats", user, platform),
         }
     }
+
+    /// What the server is asked to report: everything that copies are made of (not the times of last use, which change
+    /// all the time).
+    pub(super) fn tracked(&self) -> impl Iterator<Item = String> {
+        TRACKED.iter().map(|kind| format!("{}{kind}:", self.prefix))
+    }
+
+    /// What a key is the name of; `None` when no copy is made of it. A name of ours that cannot be read could be
+    /// anything.
+    pub(super) fn change(&self, key: &[u8]) -> Option<Change> {
+        let (kind, id) = std::str::from_utf8(key).ok()?.strip_prefix(&self.prefix)?.split_once(':')?;
+        let pair = |id: &str| {
+            let (user, platform) = id.split_once(':')?;
+            Some((whole(user)?, whole(platform)?))
+        };
+        let change = match kind {
+            "session" => id.parse().ok().map(Change::Session),
+            "user" => whole(id).map(|id| Change::Entity(EntityKey::User(id))),
+            "user_platforms" => whole(id).map(|id| Change::Entity(EntityKey::UserPlatforms(id))),
+            "platform" => whole(id).map(|id| Change::Entity(EntityKey::Platform(id))),
+            "user_settings" => {
+                pair(id).map(|(user, platform)| Change::Entity(EntityKey::UserSettings(user, platform)))
+            }
+            "platform_stats" => {
+                pair(id).map(|(user, platform)| Change::Entity(EntityKey::PlatformStats(user, platform)))
+            }
+            _ => return None,
+        };
+        Some(change.unwrap_or(Change::Everything))
+    }
+}
+
+/// The kinds of key that are tracked. No prefix of one is another's: the server refuses overlaps.
+const TRACKED: [&str; 6] =
+    ["session", "user", "user_platforms", "platform", "user_settings", "platform_stats"];
+
+/// The id that [`part`] made a part of a key of.
+fn whole<T: std::str::FromStr>(part: &str) -> Option<T> {
+    part.replace("%3A", ":").replace("%25", "%").parse().ok()
 }
 
 /// An id as a part of a key. Ids may hold colons: unescaped, the settings of user `a:b` for platform `c` would lie
@@ -75,6 +114,31 @@ mod tests {
         let id = SessionId::from_bytes([65; 32]);
         assert_eq!(keys.session(&id), "cs:session:QUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUE");
         assert_eq!(keys.activity(&id), "cs:activity:1");
+    }
+
+    #[test]
+    fn a_key_leads_back_to_what_it_names() {
+        let keys = Keys::new("cs:");
+        let id = SessionId::from_bytes([65; 32]);
+        assert_eq!(keys.change(keys.session(&id).as_bytes()), Some(Change::Session(id)));
+        for name in ["42", "a:b", "a%3Ab", "%25", "\u{e4} b"] {
+            let (user, platform): (UserId, PlatformId) = (name.parse().unwrap(), name.parse().unwrap());
+            for entity in [
+                EntityKey::User(user.clone()),
+                EntityKey::UserPlatforms(user.clone()),
+                EntityKey::Platform(platform.clone()),
+                EntityKey::UserSettings(user.clone(), platform.clone()),
+                EntityKey::PlatformStats(user, platform),
+            ] {
+                let key = keys.entity(&entity);
+                assert!(keys.tracked().any(|prefix| key.starts_with(&prefix)), "{key}");
+                assert_eq!(keys.change(key.as_bytes()), Some(Change::Entity(entity)));
+            }
+        }
+        for others in ["cs:activity:1", "other:session:x", "cs:user_sessions:42", "", "cs:"] {
+            assert_eq!(keys.change(others.as_bytes()), None, "{others}");
+        }
+        assert_eq!(keys.change(b"cs:session:not-an-id"), Some(Change::Everything));
     }
 
     #[test]

@@ -2,16 +2,20 @@
 //! with a prefix. Nothing here blocks the start; what cannot be asked in time is an error, never "missing".
 
 mod connection;
+mod instance;
 mod keys;
+mod tracking;
 
 #[cfg(test)]
 mod tests;
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use parking_lot::Mutex;
 use redis::io::tcp::TcpSettings;
 use redis::{
     Client, ConnectionAddr, IntoConnectionInfo, Pipeline, ProtocolVersion, RedisConnectionInfo,
@@ -19,10 +23,12 @@ use redis::{
 };
 
 use self::connection::Connection;
+use self::instance::Instance;
 use self::keys::Keys;
+use self::tracking::{Tracker, Tracking};
 use super::{
-    Entity, EntityAnswer, EntityKey, EntityLifetime, FORGOTTEN_FOR, Lookup, PutSession, RedisSettings,
-    SessionAnswer, Settings, Store, StoreError, UnusableSettings, record,
+    Entity, EntityAnswer, EntityKey, EntityLifetime, FORGOTTEN_FOR, Follower, Lease, Lookup, PutSession,
+    RedisSettings, SessionAnswer, Settings, Store, StoreError, StoredSession, UnusableSettings, record,
 };
 use crate::clock::Timestamp;
 use crate::context::{Platform, PlatformId, Session, SessionId, UserId};
@@ -51,8 +57,12 @@ const PUT_ENTITY: &str = "if redis.pcall('GET', KEYS[1]) == ARGV[3] then return 
 
 /// Sessions and entities in one Redis server.
 pub struct RedisStore {
+    client: Client,
+    address: String,
     connection: Connection,
-    keys: Keys,
+    instance: Arc<Instance>,
+    tracking: Mutex<Vec<Tracking>>,
+    keys: Arc<Keys>,
     entity_lifetime: EntityLifetime,
     stats_lifetime: Duration,
 }
@@ -66,12 +76,23 @@ impl RedisStore {
     pub fn open(settings: &Settings, redis: &RedisSettings) -> Result<Self, UnusableSettings> {
         let client = client(redis)?;
         let address = format!("{}:{}", redis.host, redis.port);
+        let instance = Arc::new(Instance::default());
+        let reads = Arc::clone(&instance);
         Ok(Self {
-            connection: Connection::open(client, address, settings.timeout),
-            keys: Keys::new(&redis.prefix),
+            connection: Connection::open(client.clone(), address.clone(), settings.timeout, reads),
+            client,
+            address,
+            instance,
+            tracking: Mutex::default(),
+            keys: Arc::new(Keys::new(&redis.prefix)),
             entity_lifetime: EntityLifetime::new(settings.entity_lifetime),
             stats_lifetime: settings.stats_lifetime,
         })
+    }
+
+    /// Fails while the server may hold records from before a restart that revocations have not been replayed over.
+    fn believed(&self) -> Result<(), StoreError> {
+        if self.instance.is_doubtful() { Err(StoreError::Doubtful) } else { Ok(()) }
     }
 
     /// Drops from a user's set the sessions that have no record any more.
@@ -126,6 +147,10 @@ impl Store for RedisStore {
         commands.cmd("ZSCORE").arg(self.keys.activity(id)).arg(id.to_string());
         let [record, score] = exactly(self.connection.ask(&commands).await?)?;
         let session = lookup(record, |bytes| record::decode_session(bytes, id))?;
+        // A tombstone is never old; everything else may be, in a server that was replaced.
+        if session != Lookup::Found(StoredSession::Ended) {
+            self.believed()?;
+        }
         Ok(SessionAnswer { session, last_seen: time_of(&score)? })
     }
 
@@ -142,6 +167,7 @@ impl Store for RedisStore {
             commands.cmd("GET").arg(self.keys.platform(platform));
         }
         let mut values = self.connection.ask(&commands).await?.into_iter();
+        self.believed()?;
         let mut next = || values.next().unwrap_or(Value::Nil);
         Ok(EntityAnswer {
             user: lookup(next(), |bytes| record::decode_user(bytes, user))?,
@@ -162,6 +188,7 @@ impl Store for RedisStore {
             commands.cmd("GET").arg(self.keys.platform(id));
         }
         let values = self.connection.ask(&commands).await?;
+        self.believed()?;
         let pairs = ids.iter().zip(values);
         pairs.map(|(id, value)| lookup(value, |bytes| record::decode_platform(bytes, id))).collect()
     }
@@ -170,6 +197,7 @@ impl Store for RedisStore {
         let mut commands = Pipeline::new();
         commands.cmd("GET").arg(self.keys.entity(key));
         let [value] = exactly(self.connection.ask(&commands).await?)?;
+        self.believed()?;
         lookup(value, record::decode_json)
     }
 
@@ -290,6 +318,21 @@ impl Store for RedisStore {
         let ids =
             members.iter().filter_map(|member| std::str::from_utf8(bytes_of(member)?).ok()?.parse().ok());
         Ok(ids.collect())
+    }
+
+    fn follow(&self, follower: Arc<dyn Follower>, max_staleness: Duration) -> Arc<Lease> {
+        let lease = Arc::new(Lease::closed(max_staleness));
+        self.instance.follow(Arc::clone(&lease));
+        self.tracking.lock().push(Tracking::start(Tracker {
+            client: self.client.clone(),
+            address: self.address.clone(),
+            keys: Arc::clone(&self.keys),
+            instance: Arc::clone(&self.instance),
+            lease: Arc::clone(&lease),
+            follower,
+            max_staleness,
+        }));
+        lease
     }
 
     async fn ping(&self) -> Result<String, StoreError> {

@@ -1,0 +1,402 @@
+//! The coherent copies of this process: contexts by session, and what sessions refer to. A hit asks nobody, waits for
+//! nobody and holds no lock while it looks. The rules are in PROTOCOL.md; the numbers in comments are its rules.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use quick_cache::Weighter;
+use quick_cache::sync::Cache;
+use tokio::time::Instant;
+
+use super::marks::{Mark, Marks, Name};
+use super::proof::{Held, Proof, Reading, Source};
+use super::{Activity, Invalidate, Resolutions};
+use crate::clock::Timestamp;
+use crate::context::{Context, Layer, Platform, PlatformId, Resolution, Session, SessionId, User, UserId};
+use crate::reason::Reason;
+use crate::store::{Change, EntityKey, Follower, Lease, Store};
+use crate::telemetry::Metrics;
+use crate::telemetry::metrics::{Counter, LookupResult};
+
+/// Sessions known not to be valid that are remembered: about 8 MiB.
+const UNKNOWN: usize = 65_536;
+/// The longest that an unknown session is remembered.
+const LONGEST_UNKNOWN: Duration = Duration::from_secs(1);
+/// The size of a context for which the cache is laid out.
+const USUAL_BYTES: usize = 1024;
+/// What `quick_cache` adds to an entry (measured: 83 bytes) and the allocator to its five allocations.
+const BOOKKEEPING: usize = 83 + 5 * 16;
+
+/// How far copies may be believed, and how many there may be.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Settings {
+    /// The longest that a revocation may go unnoticed here (100 ms).
+    pub max_staleness: Duration,
+    /// The longest that a session which the directory confirmed is believed while the store is away (1 s).
+    pub degraded_lease: Duration,
+    /// The longest that user and platform are believed without reading them again: a record in the store ends without
+    /// word of it (STATE.md 2.1).
+    pub entity_lifetime: Duration,
+    /// The size of all copies together; 0 keeps none.
+    pub bytes: u64,
+}
+
+/// What a session refers to; `None` is the user's default platform.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub struct PairKey {
+    /// The user.
+    pub user: UserId,
+    /// The chosen platform.
+    pub platform: Option<PlatformId>,
+}
+
+/// User and platform as a context shows them.
+#[derive(Clone, Debug)]
+pub struct Pair {
+    /// The user.
+    pub user: Arc<User>,
+    /// The platform in force.
+    pub platform: Option<Arc<Platform>>,
+    /// A platform was chosen but is gone, inactive or somebody else's.
+    pub platform_refused: bool,
+    /// What this rests on.
+    pub proof: Proof,
+}
+
+/// All copies of this process. It is told of changes by the store that it follows, and by whoever changes something.
+pub struct Copies {
+    settings: Settings,
+    lease: Arc<Lease>,
+    marks: Arc<Struck>,
+    sessions: Cache<SessionId, Arc<Known>, Bytes>,
+    pairs: Cache<PairKey, Arc<Pair>, Bytes>,
+    unknown: Cache<SessionId, Arc<(Reason, Proof)>>,
+    found: Counter,
+    missed: Counter,
+    metrics: Arc<Metrics>,
+}
+
+/// The cells with the flights: what an invalidation touches.
+struct Struck {
+    marks: Marks,
+    flights: Resolutions,
+    session: Counter,
+    entity: Counter,
+    everything: Counter,
+}
+
+/// A session that was found valid.
+struct Known {
+    context: Arc<Context>,
+    proof: Proof,
+    /// The absolute end of the session.
+    ends: Timestamp,
+    /// The latest use that was heard of here, in milliseconds.
+    last_seen: AtomicU64,
+}
+
+/// The times of a session, as the request that asks for it judges them.
+#[derive(Clone, Copy)]
+pub struct Times<'a> {
+    /// The present moment.
+    pub now: Timestamp,
+    /// How long a session may be unused.
+    pub idle_timeout: Duration,
+    /// When sessions were last used.
+    pub activity: &'a Activity,
+}
+
+impl Copies {
+    /// Nothing copied yet. Begins to follow `store`; for Redis a tokio runtime must be entered.
+    #[must_use]
+    pub fn new(settings: Settings, store: &dyn Store, metrics: Arc<Metrics>) -> Self {
+        let invalidations = |what| metrics.invalidations.with_label_values(&[what]);
+        let marks = Arc::new(Struck {
+            marks: Marks::new(),
+            // Half: a flight joins another one, and both together must not be older than the bound (rule 9).
+            flights: Resolutions::joinable_for(settings.max_staleness / 2),
+            session: invalidations("session"),
+            entity: invalidations("entity"),
+            everything: invalidations("everything"),
+        });
+        let lease = store.follow(Arc::clone(&marks) as Arc<dyn Follower>, settings.max_staleness);
+        // Sessions are weighed with all they hold; a quarter for what new sessions of known users find.
+        let pairs = settings.bytes / 4;
+        let sessions = settings.bytes - pairs;
+        let usual = |bytes: u64| usize::try_from(bytes).unwrap_or(usize::MAX) / USUAL_BYTES;
+        let lookups =
+            |result: &str| metrics.lookups.with_label_values(&["context", Layer::Process.as_str(), result]);
+        Self {
+            settings,
+            lease,
+            marks,
+            sessions: Cache::with_weighter(usual(sessions), sessions, Bytes),
+            pairs: Cache::with_weighter(usual(pairs), pairs, Bytes),
+            unknown: Cache::new(UNKNOWN),
+            found: lookups(LookupResult::Found.as_str()),
+            missed: lookups(LookupResult::Missing.as_str()),
+            metrics,
+        }
+    }
+
+    /// How far copies may be believed.
+    #[must_use]
+    pub const fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// The flights that a change here must not be overtaken by.
+    #[must_use]
+    pub fn flights(&self) -> &Resolutions {
+        &self.marks.flights
+    }
+
+    /// The copy of a context, or of the knowledge that there is none; `None` when the stores must be asked.
+    pub fn resolution(&self, id: &SessionId, times: &Times<'_>) -> Option<Resolution> {
+        let resolution = self.known(id, times).or_else(|| self.known_unknown(id));
+        if resolution.is_some() {
+            self.found.inc();
+        } else {
+            self.missed.inc();
+        }
+        resolution
+    }
+
+    fn known(&self, id: &SessionId, times: &Times<'_>) -> Option<Resolution> {
+        let known = self.sessions.get(id)?;
+        let served = known.context.session.id == *id
+            && self.stands(&known.proof)
+            && times.now < known.ends
+            && known.is_in_use(id, times);
+        served.then(|| Resolution::Known(Arc::clone(&known.context)))
+    }
+
+    fn known_unknown(&self, id: &SessionId) -> Option<Resolution> {
+        let entry = self.unknown.get(id)?;
+        self.stands(&entry.1).then_some(Resolution::Unknown(entry.0))
+    }
+
+    /// A copy of user and platform.
+    pub fn pair(&self, key: &PairKey) -> Option<Arc<Pair>> {
+        self.pairs.get(key).filter(|pair| self.stands(&pair.proof))
+    }
+
+    /// Notes what stands before something is read (rule 3). Everything read must be named, now or by [`Self::look`].
+    #[must_use]
+    pub fn reading(&self, names: &[Name<'_>]) -> Reading {
+        let marks = names.iter().map(|name| self.look(*name)).collect();
+        let (all, epoch) = (self.marks.marks.all(), self.lease.epoch());
+        Reading { at: Instant::now(), all, epoch, marks }
+    }
+
+    /// Notes one more cell, before its key is read.
+    #[must_use]
+    pub fn look(&self, name: Name<'_>) -> Mark {
+        self.marks.marks.look(name)
+    }
+
+    /// What an answer of `source` to a reading rests on.
+    #[must_use]
+    pub fn proof(&self, reading: Reading, source: Source) -> Proof {
+        match source {
+            Source::Store => reading.proves(true, self.settings.max_staleness),
+            Source::Directory => reading.proves(false, self.settings.max_staleness),
+            Source::DirectoryAlone => reading.proves(false, self.settings.degraded_lease),
+        }
+    }
+
+    /// What user and platform rest on: the same, but not for longer than their lifetime.
+    #[must_use]
+    pub fn proof_of_pair(&self, reading: Reading, source: Source) -> Proof {
+        let ends = reading.at + self.settings.entity_lifetime;
+        Proof { ends: Some(ends), ..self.proof(reading, source) }
+    }
+
+    /// Whether what was proven still stands: the hit rule (rule 1).
+    #[must_use]
+    pub fn stands(&self, proof: &Proof) -> bool {
+        // In this order: a lease seen fresh vouches for every mark looked at afterwards, and the epoch, looked at last,
+        // says that it was the lease of this epoch.
+        let lease = self.lease.view();
+        let now = Instant::now();
+        let in_time = proof.ends.is_none_or(|end| now < end)
+            && (now < proof.young_until || (proof.coherent && lease.is_fresh(now)));
+        in_time && self.is_unstruck(proof) && self.lease.epoch() == proof.epoch
+    }
+
+    /// Whether no invalidation arrived since the reading began, however old it is.
+    #[must_use]
+    pub fn is_unstruck(&self, proof: &Proof) -> bool {
+        let marks = &self.marks.marks;
+        marks.all() == proof.all && proof.marks.iter().all(|mark| marks.stands(*mark))
+    }
+
+    /// Keeps a context. It was valid when its reading began; an invalidation since then leaves it marked.
+    pub fn keep(&self, context: &Context, proof: Proof, ends: Timestamp) {
+        if self.settings.bytes == 0 {
+            return;
+        }
+        let id = context.session.id;
+        let last_seen = AtomicU64::new(context.last_seen.as_millis());
+        let context = Arc::new(Context { layer: Layer::Process, ..context.clone() });
+        self.sessions.insert(id, Arc::new(Known { context, proof, ends, last_seen }));
+    }
+
+    /// Keeps user and platform.
+    pub fn keep_pair(&self, key: PairKey, pair: Arc<Pair>) {
+        if self.settings.bytes > 0 {
+            self.pairs.insert(key, pair);
+        }
+    }
+
+    /// Remembers for a moment that there is no valid session.
+    pub fn keep_unknown(&self, id: &SessionId, reading: Reading, reason: Reason) {
+        if self.settings.bytes == 0 {
+            return;
+        }
+        self.sessions.remove(id);
+        let age = self.settings.max_staleness.min(LONGEST_UNKNOWN);
+        self.unknown.insert(*id, Arc::new((reason, reading.proves(false, age))));
+    }
+
+    /// Writes size and lease into the metrics.
+    pub fn report(&self) {
+        let number = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
+        let entries = self.sessions.len() + self.pairs.len() + self.unknown.len();
+        self.metrics.cache_entries.set(number(entries as u64));
+        self.metrics.cache_bytes.set(number(self.sessions.weight() + self.pairs.weight()));
+        let age = self.lease.age(Instant::now());
+        self.metrics.lease_age.set(age.map_or(-1.0, |age| age.as_secs_f64()));
+    }
+}
+
+impl Known {
+    /// Whether the session was used recently enough. What this process noted since is looked up only when the time
+    /// known here has run out; whatever others noted is for the stores to say.
+    fn is_in_use(&self, id: &SessionId, times: &Times<'_>) -> bool {
+        let in_use = |seen| times.now.since(seen) < times.idle_timeout;
+        if in_use(Timestamp::from_millis(self.last_seen.load(Ordering::Relaxed))) {
+            return true;
+        }
+        let Some(seen) = times.activity.last_seen(id).filter(|seen| in_use(*seen)) else { return false };
+        self.last_seen.fetch_max(seen.as_millis(), Ordering::Relaxed);
+        true
+    }
+}
+
+impl Invalidate for Copies {
+    fn user(&self, id: &UserId) {
+        self.marks.user(id);
+    }
+
+    fn platform(&self, id: &PlatformId) {
+        self.marks.platform(id);
+    }
+
+    fn session(&self, id: &SessionId) {
+        self.marks.session(id);
+    }
+
+    fn everything(&self) {
+        self.marks.everything();
+        // Marked already; this gives the memory back.
+        self.sessions.clear();
+        self.pairs.clear();
+        self.unknown.clear();
+    }
+}
+
+impl Invalidate for Struck {
+    fn user(&self, id: &UserId) {
+        self.entity.inc();
+        self.marks.strike(Name::User(id));
+        self.marks.strike(Name::UserPlatforms(id));
+    }
+
+    fn platform(&self, id: &PlatformId) {
+        self.entity.inc();
+        self.marks.strike(Name::Platform(id));
+    }
+
+    fn session(&self, id: &SessionId) {
+        self.session.inc();
+        self.marks.strike(Name::Session(id));
+        self.flights.forget(id);
+    }
+
+    fn everything(&self) {
+        self.everything.inc();
+        self.marks.strike_all();
+        self.flights.forget_all();
+    }
+}
+
+impl Follower for Struck {
+    fn changed(&self, change: &Change) {
+        match change {
+            Change::Session(id) => self.session(id),
+            Change::Everything => self.everything(),
+            Change::Entity(key) => {
+                self.entity.inc();
+                match key {
+                    EntityKey::User(id) => self.marks.strike(Name::User(id)),
+                    EntityKey::UserPlatforms(id) => self.marks.strike(Name::UserPlatforms(id)),
+                    EntityKey::Platform(id) => self.marks.strike(Name::Platform(id)),
+                    // No context holds them.
+                    EntityKey::UserSettings(..) | EntityKey::PlatformStats(..) => {}
+                }
+            }
+        }
+    }
+}
+
+/// Weighs copies with all they hold, though contexts of one user share much of it: what is shared may lose its other
+/// owners.
+#[derive(Clone)]
+struct Bytes;
+
+impl Weighter<SessionId, Arc<Known>> for Bytes {
+    fn weight(&self, _id: &SessionId, known: &Arc<Known>) -> u64 {
+        let context = &known.context;
+        let own = size_of::<Known>() + size_of::<Context>() + size_of::<Session>() + size_of::<SessionId>();
+        let platform = context.platform.as_deref();
+        total(own + spilled(&known.proof.marks) + bytes_of(&context.user, platform))
+    }
+}
+
+impl Weighter<PairKey, Arc<Pair>> for Bytes {
+    fn weight(&self, _key: &PairKey, pair: &Arc<Pair>) -> u64 {
+        let own = size_of::<Pair>() + size_of::<PairKey>() + spilled(&pair.proof.marks);
+        total(own + bytes_of(&pair.user, pair.platform.as_deref()))
+    }
+}
+
+fn total(bytes: usize) -> u64 {
+    (bytes + BOOKKEEPING) as u64
+}
+
+fn spilled(marks: &Held) -> usize {
+    if marks.spilled() { marks.capacity() * size_of::<Mark>() } else { 0 }
+}
+
+fn bytes_of(user: &User, platform: Option<&Platform>) -> usize {
+    let roles: usize = user.roles.iter().map(|role| role.len() + size_of::<String>()).sum();
+    let of_user = size_of::<User>() + user.id.as_str().len() + user.name.len() + roles;
+    let of_platform = platform.map_or(0, |platform| {
+        let sealed = platform.credential.as_ref().map_or(0, |credential| credential.as_text().len());
+        let texts = platform.id.as_str().len() + platform.user.as_str().len() + platform.kind.len();
+        size_of::<Platform>() + texts + platform.name.len() + platform.url.len() + sealed
+    });
+    of_user + of_platform
+}
+
+impl fmt::Debug for Copies {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Copies")
+            .field("settings", &self.settings)
+            .field("lease", &self.lease)
+            .finish_non_exhaustive()
+    }
+}

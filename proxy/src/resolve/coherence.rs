@@ -1,0 +1,223 @@
+//! The coherence of copies over real Redis servers: several processes' worth of stores and resolvers around one server
+//! and one directory, revoking, freezing, killing and restarting. Waits are for conditions; times are only bounds.
+
+use std::time::Duration;
+
+use e2e::redis::{Options, Redis};
+
+use super::*;
+use crate::cache::copies;
+use crate::cache::world::{COPIES, World, user};
+use crate::clock::SystemClock;
+use crate::lifecycle::{Lifecycle, Origin, Start};
+use crate::store::{self, Entity};
+
+/// Longer than any lease, and what a busy machine adds.
+const PATIENCE: Duration = Duration::from_secs(20);
+const SETTINGS: copies::Settings = copies::Settings { degraded_lease: Duration::from_millis(200), ..COPIES };
+
+/// One proxy: its own connections and copies.
+struct Proxy {
+    store: Arc<dyn Store>,
+    resolver: Resolver,
+    lifecycle: Lifecycle,
+    metrics: Arc<Metrics>,
+}
+
+impl Proxy {
+    fn on(server: &Redis, world: &World) -> Self {
+        let kind = store::Kind::Redis(store::RedisSettings {
+            host: "localhost".to_owned(),
+            port: server.port(),
+            database: 0,
+            username: None,
+            password: None,
+            tls: None,
+            prefix: "cs:".to_owned(),
+        });
+        let settings = store::Settings {
+            kind,
+            timeout: Duration::from_millis(200),
+            entity_lifetime: Duration::from_hours(1),
+            stats_lifetime: Duration::from_mins(5),
+        };
+        let store = store::open(&settings, Arc::new(SystemClock)).unwrap();
+        let metrics = Arc::new(Metrics::new());
+        let copies = Arc::new(Copies::new(SETTINGS, store.as_ref(), Arc::clone(&metrics)));
+        let directory = || Arc::clone(&world.directory) as Arc<dyn Directory>;
+        let resolver = Resolver::new(
+            Arc::clone(&copies),
+            Arc::clone(&store),
+            directory(),
+            Arc::new(SystemClock),
+            Arc::new(Activity::new(world.settings.touch_interval)),
+            world.settings.clone(),
+            Settings { budget: Duration::from_secs(2) },
+            Arc::clone(&metrics),
+        );
+        let lifecycle = Lifecycle::new(
+            Arc::clone(&store),
+            directory(),
+            Arc::new(SystemClock),
+            world.keys.clone(),
+            world.settings.clone(),
+            copies,
+            Arc::clone(&metrics),
+        );
+        Self { store, resolver, lifecycle, metrics }
+    }
+
+    async fn resolve(&self, id: &SessionId) -> Resolution {
+        self.resolver.resolve(id, Instant::now() + PATIENCE).await
+    }
+
+    async fn start(&self, user: &str) -> Arc<crate::context::Session> {
+        let start = Start { user: user.parse().unwrap(), platform: None, actor: None, replaces: None };
+        Arc::new(self.lifecycle.start(&start, &origin()).await.unwrap().session)
+    }
+
+    /// Resolves until the lease alone serves the session.
+    async fn leased(&self, id: &SessionId) {
+        until("the lease serves the session", async || {
+            let Resolution::Known(first) = self.resolve(id).await else { return false };
+            if first.layer != Layer::Process {
+                return false;
+            }
+            // Longer than its age alone would serve it.
+            tokio::time::sleep(SETTINGS.max_staleness * 2).await;
+            matches!(self.resolver.copy(id), Some(Resolution::Known(_)))
+        })
+        .await;
+    }
+
+    async fn is_known(&self, id: &SessionId) -> bool {
+        matches!(self.resolve(id).await, Resolution::Known(_))
+    }
+}
+
+fn origin() -> Origin {
+    Origin { by: "user".to_owned(), from: None, request_id: None }
+}
+
+async fn until(what: &str, mut check: impl AsyncFnMut() -> bool) {
+    let begin = Instant::now();
+    while !check().await {
+        assert!(begin.elapsed() < PATIENCE, "{what}: not within {PATIENCE:?}");
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_one_proxy_ends_or_switches_the_other_sees() {
+    let (server, world) = (Redis::start(), World::new().await);
+    let (here, there) = (Proxy::on(&server, &world), Proxy::on(&server, &world));
+    until("Redis answers", async || here.store.ping().await.is_ok() && there.store.ping().await.is_ok())
+        .await;
+    let session = there.start("ana").await;
+    here.leased(&session.id).await;
+    there.leased(&session.id).await;
+
+    let chosen: crate::context::PlatformId = "a2".parse().unwrap();
+    let session = there.lifecycle.set_platform(&session, Some(&chosen), &origin()).await.unwrap();
+    let platform = |resolution| match resolution {
+        Resolution::Known(context) => context.platform.as_ref().map(|platform| platform.id.clone()),
+        other => panic!("not known: {other:?}"),
+    };
+    assert_eq!(
+        platform(there.resolve(&session.id).await),
+        Some(chosen.clone()),
+        "at once where it was switched"
+    );
+    until("the switch is seen", async || platform(here.resolve(&session.id).await) == Some(chosen.clone()))
+        .await;
+
+    let mut renamed = user("ana", true);
+    renamed.name = "Anna".to_owned();
+    here.leased(&session.id).await;
+    there.store.put_entities(&[Entity::User(renamed)]).await.unwrap();
+    until("the new name is seen", async || {
+        matches!(here.resolve(&session.id).await, Resolution::Known(context) if context.user.name == "Anna")
+    })
+    .await;
+
+    here.leased(&session.id).await;
+    there.lifecycle.end(&session, &origin()).await.unwrap();
+    let acknowledged = Instant::now();
+    assert!(!there.is_known(&session.id).await, "at once where it was ended");
+    until("the end is seen", async || !here.is_known(&session.id).await).await;
+    println!("seen {:?} after it was acknowledged", acknowledged.elapsed());
+    assert!(acknowledged.elapsed() < Duration::from_secs(5));
+    for _ in 0..20 {
+        assert!(!here.is_known(&session.id).await, "an ended session came back");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_frozen_server_ends_the_lease_and_a_thawed_one_renews_it() {
+    let (server, world) = (Redis::start(), World::new().await);
+    let proxy = Proxy::on(&server, &world);
+    until("Redis answers", async || proxy.store.ping().await.is_ok()).await;
+    let (kept, revoked) = (proxy.start("ana").await, proxy.start("ben").await);
+    proxy.leased(&kept.id).await;
+    proxy.leased(&revoked.id).await;
+
+    server.freeze();
+    let frozen = Instant::now();
+    world.directory.inner().end_sessions(&[revoked.id], SystemClock.now()).await.unwrap();
+    until("the lease lapses", async || proxy.resolver.copy(&revoked.id).is_none()).await;
+    println!("nothing served {:?} after the freeze", frozen.elapsed());
+    assert!(proxy.resolver.copy(&kept.id).is_none());
+    assert!(!proxy.is_known(&revoked.id).await, "the directory knows better");
+    assert!(proxy.is_known(&kept.id).await, "through the directory");
+    server.thaw();
+    proxy.leased(&kept.id).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_from_before_is_believed_after_a_kill_or_a_flush() {
+    let (mut server, world) = (Redis::start(), World::new().await);
+    let proxy = Proxy::on(&server, &world);
+    until("Redis answers", async || proxy.store.ping().await.is_ok()).await;
+    let session = proxy.start("ana").await;
+    proxy.leased(&session.id).await;
+
+    let flushes = || proxy.metrics.invalidations.with_label_values(&["everything"]).get();
+    let before = flushes();
+    assert_eq!(server.command(&["FLUSHALL"]), "OK");
+    until("the flush is heard of", async || flushes() > before).await;
+    assert!(!matches!(proxy.resolver.copy(&session.id), Some(Resolution::Known(_))));
+    proxy.leased(&session.id).await;
+
+    server.kill();
+    until("the end of the connection is noticed", async || proxy.resolver.copy(&session.id).is_none()).await;
+    assert!(proxy.is_known(&session.id).await, "through the directory");
+    server.restart();
+    proxy.leased(&session.id).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_restored_from_an_old_save_brings_no_session_back() {
+    let (mut server, world) =
+        (Redis::start_with(&Options { keep_data: true, ..Options::default() }), World::new().await);
+    let proxy = Proxy::on(&server, &world);
+    until("Redis answers", async || proxy.store.ping().await.is_ok()).await;
+    let (kept, revoked) = (proxy.start("ana").await, proxy.start("ben").await);
+    proxy.leased(&revoked.id).await;
+    assert_eq!(server.command(&["SAVE"]), "OK");
+    proxy.lifecycle.end(&revoked, &origin()).await.unwrap();
+    assert!(!proxy.is_known(&revoked.id).await);
+
+    server.kill();
+    server.restart();
+    let record = server.command(&["GET", &format!("cs:session:{}", revoked.id)]);
+    assert!(record.contains("\"user\""), "the old save holds it live: {record}");
+    until("Redis is doubted", async || proxy.store.ping().await.is_ok()).await;
+    for _ in 0..50 {
+        assert!(!proxy.is_known(&revoked.id).await, "a revoked session came back");
+        assert!(proxy.is_known(&kept.id).await, "through the directory");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    world.directory.break_all(crate::cache::faults::Fault::Fails);
+    until("nobody can say", async || matches!(proxy.resolve(&revoked.id).await, Resolution::Undetermined(_)))
+        .await;
+}

@@ -1,0 +1,219 @@
+//! What lets a process believe copies of what the store holds: word of every change, and a lease that says how long
+//! silence may be taken for "nothing changed". The protocol is written down in `cache/PROTOCOL.md`. No I/O here.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use tokio::time::Instant;
+
+use super::EntityKey;
+use crate::context::SessionId;
+
+/// Something in the store was written, by whomever; what was read before may be old.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Change {
+    /// A session's record.
+    Session(SessionId),
+    /// An entity.
+    Entity(EntityKey),
+    /// Possibly everything: the store was emptied.
+    Everything,
+}
+
+/// Hears of changes. Called from the task that drives a connection: it must neither wait nor do much.
+pub trait Follower: Send + Sync {
+    /// Takes note of one change before it returns.
+    fn changed(&self, change: &Change);
+}
+
+/// Which unbroken stretch of following a reading falls into. Odd while changes are heard of, even while they are not.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub struct Epoch(u64);
+
+impl Epoch {
+    /// Whether changes were being heard of.
+    #[must_use]
+    pub const fn is_open(self) -> bool {
+        self.0 % 2 == 1
+    }
+}
+
+/// How long copies may be believed without asking. Read without a lock by every request.
+///
+/// Invariant: while the epoch is open, every change that the store made before `until - length` has been handed to the
+/// follower; `until` is moved only by the keeper of the connection on which they arrive.
+#[derive(Debug)]
+pub struct Lease {
+    begin: Instant,
+    length: Duration,
+    epoch: AtomicU64,
+    /// Nanoseconds after `begin`; the largest value never lapses.
+    until: AtomicU64,
+    /// Held while the epoch changes, so that a connection lost meanwhile is not announced as live.
+    turning: Mutex<()>,
+}
+
+/// What a lease said at one moment. Taken before the time and before the marks are looked at.
+#[derive(Clone, Copy, Debug)]
+pub struct LeaseView {
+    begin: Instant,
+    until: u64,
+}
+
+impl LeaseView {
+    /// Whether the lease reaches beyond `now`.
+    #[must_use]
+    pub fn is_fresh(self, now: Instant) -> bool {
+        self.until == u64::MAX || nanos(now.saturating_duration_since(self.begin)) < self.until
+    }
+}
+
+/// One connection on which changes arrive, from its making to its end.
+#[derive(Debug, Default)]
+pub struct Line {
+    lost: AtomicBool,
+    epoch: AtomicU64,
+}
+
+impl Lease {
+    /// A lease of `length` on a store that is not followed yet.
+    #[must_use]
+    pub fn closed(length: Duration) -> Self {
+        Self {
+            begin: Instant::now(),
+            length,
+            epoch: AtomicU64::new(0),
+            until: AtomicU64::new(0),
+            turning: Mutex::new(()),
+        }
+    }
+
+    /// For a store within this process, whose changes cannot be lost on the way.
+    #[must_use]
+    pub fn unbroken() -> Self {
+        let lease = Self::closed(Duration::MAX);
+        lease.epoch.store(1, Ordering::Release);
+        lease.until.store(u64::MAX, Ordering::Release);
+        lease
+    }
+
+    /// The stretch that a reading which begins now belongs to.
+    #[must_use]
+    pub fn epoch(&self) -> Epoch {
+        Epoch(self.epoch.load(Ordering::Acquire))
+    }
+
+    /// How far the lease reaches. See [`LeaseView`] for when to ask.
+    #[must_use]
+    pub fn view(&self) -> LeaseView {
+        LeaseView { begin: self.begin, until: self.until.load(Ordering::Acquire) }
+    }
+
+    /// How long ago it was proven that no change is missing; `None` while the store is not followed.
+    #[must_use]
+    pub fn age(&self, now: Instant) -> Option<Duration> {
+        let until = self.until.load(Ordering::Acquire);
+        if !self.epoch().is_open() {
+            return None;
+        }
+        if until == u64::MAX {
+            return Some(Duration::ZERO);
+        }
+        let proven = self.begin + Duration::from_nanos(until).saturating_sub(self.length);
+        Some(now.saturating_duration_since(proven))
+    }
+
+    /// Begins a new epoch on `line`, whose server confirmed that it reports changes in an answer to what was sent at
+    /// `sent`. Answers `None`, and opens nothing, when the line was lost meanwhile.
+    #[must_use]
+    pub fn open(&self, line: &Line, sent: Instant) -> Option<Epoch> {
+        let _turning = self.turning.lock();
+        if line.lost.load(Ordering::Acquire) {
+            return None;
+        }
+        // The lease first: nobody must find the new epoch with an old lease (PROTOCOL.md, rule 2).
+        self.until.store(self.reach(sent), Ordering::Release);
+        let now = self.epoch.load(Ordering::Acquire);
+        let next = if Epoch(now).is_open() { now + 2 } else { now + 1 };
+        self.epoch.store(next, Ordering::Release);
+        line.epoch.store(next, Ordering::Release);
+        Some(Epoch(next))
+    }
+
+    /// Ends the epoch of `line`, if it is still the current one, and lets the line open none any more. Called by the
+    /// connection's own task the moment it ends, and by whoever gives it up.
+    pub fn close(&self, line: &Line) {
+        let _turning = self.turning.lock();
+        line.lost.store(true, Ordering::Release);
+        let opened = line.epoch.load(Ordering::Acquire);
+        if opened != 0 && self.epoch.load(Ordering::Acquire) == opened {
+            self.epoch.store(opened + 1, Ordering::Release);
+        }
+    }
+
+    /// Ends the epoch whatever line it is on: what is read and what is followed are not the same server any more.
+    pub fn close_any(&self) {
+        let _turning = self.turning.lock();
+        let now = self.epoch();
+        if now.is_open() {
+            self.epoch.store(now.0 + 1, Ordering::Release);
+        }
+    }
+
+    /// Prolongs the lease: what was asked on the line at `sent` has been answered, after every change before it.
+    pub fn renew(&self, sent: Instant) {
+        self.until.fetch_max(self.reach(sent), Ordering::AcqRel);
+    }
+
+    fn reach(&self, sent: Instant) -> u64 {
+        let since = sent.saturating_duration_since(self.begin);
+        nanos(since.saturating_add(self.length)).min(u64::MAX - 1)
+    }
+}
+
+fn nanos(span: Duration) -> u64 {
+    u64::try_from(span.as_nanos()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LENGTH: Duration = Duration::from_millis(100);
+
+    #[test]
+    fn a_lease_counts_from_when_the_question_was_sent() {
+        let (lease, line, sent) = (Lease::closed(LENGTH), Line::default(), Instant::now());
+        assert!(!lease.epoch().is_open() && !lease.view().is_fresh(sent));
+        assert!(lease.open(&line, sent).is_some_and(Epoch::is_open));
+        assert!(lease.view().is_fresh(sent + LENGTH.saturating_sub(Duration::from_nanos(1))));
+        assert!(!lease.view().is_fresh(sent + LENGTH));
+        lease.renew(sent + LENGTH);
+        lease.renew(sent);
+        assert!(lease.view().is_fresh(sent + LENGTH + LENGTH / 2), "a late answer took the lease back");
+        assert_eq!(lease.age(sent + LENGTH * 2), Some(LENGTH));
+    }
+
+    #[test]
+    fn each_line_has_an_epoch_of_its_own_and_ends_only_that() {
+        let (lease, first, second, sent) =
+            (Lease::closed(LENGTH), Line::default(), Line::default(), Instant::now());
+        let old = lease.open(&first, sent).unwrap();
+        lease.close(&first);
+        assert!(!lease.epoch().is_open());
+        assert_eq!(lease.open(&first, sent), None, "a line that was lost opened the lease");
+        let new = lease.open(&second, sent).unwrap();
+        lease.close(&first);
+        assert!(new > old && lease.epoch() == new, "the end of an old line closed the new one");
+        lease.close_any();
+        assert!(!lease.epoch().is_open() && lease.age(sent).is_none());
+    }
+
+    #[test]
+    fn a_lease_within_the_process_never_lapses() {
+        let lease = Lease::unbroken();
+        assert!(lease.epoch().is_open());
+        assert!(lease.view().is_fresh(Instant::now() + Duration::from_hours(10_000)));
+    }
+}
