@@ -70,6 +70,11 @@ impl Breaker {
         Some(Admission { breaker: self, is_probe, is_told: false })
     }
 
+    /// The server was seen to answer by other means than a call through this breaker: every call is let through again.
+    pub fn recovered(&self) {
+        self.change(|circuit, _| *circuit = Circuit::Closed { failures: 0 });
+    }
+
     /// What is let through now.
     pub fn state(&self) -> State {
         self.circuit.lock().state()

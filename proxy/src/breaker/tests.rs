@@ -18,6 +18,16 @@ fn fail(breaker: &Breaker, times: u32) {
 }
 
 #[test]
+fn a_server_that_was_seen_elsewhere_is_asked_again_at_once() {
+    let (_, breaker) = breaker();
+    fail(&breaker, FAILURES);
+    assert!(breaker.admit().is_none());
+    breaker.recovered();
+    assert_eq!(breaker.state(), State::Closed);
+    assert!(breaker.admit().is_some());
+}
+
+#[test]
 fn only_failures_in_a_row_open_it() {
     let (_, breaker) = breaker();
     for _ in 0..3 {

@@ -72,7 +72,7 @@ impl PostgresDirectory {
             ("idle_in_transaction_session_timeout", &limit.as_millis().to_string()),
         ]);
         let connections = settings.connections.max(1);
-        let breaker = Breaker::new(Arc::new(SystemClock));
+        let breaker = Arc::new(Breaker::new(Arc::new(SystemClock)));
         let pool = PgPoolOptions::new()
             .max_connections(connections)
             .acquire_timeout(limit / 2)
@@ -408,12 +408,12 @@ impl Directory for PostgresDirectory {
     }
 
     fn changes(&self) -> Option<Changes> {
-        let options = self.options.clone();
-        Some(Changes::told_by(|news| listener::listen(options, news)))
+        let (options, breaker) = (self.options.clone(), self.watch.breaker().cloned());
+        Some(Changes::told_by(|news| listener::listen(options, breaker, news)))
     }
 
     fn breaker(&self) -> Option<&Breaker> {
-        self.watch.breaker()
+        self.watch.breaker().map(AsRef::as_ref)
     }
 
     async fn ping(&self) -> Result<String, DirectoryError> {

@@ -2,6 +2,7 @@
 //! back, by code and never by the server's sentence, which may quote what is stored.
 
 use std::future::Future;
+use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -27,17 +28,17 @@ pub(super) enum Dialect {
 pub(super) struct Watch {
     dialect: Dialect,
     limit: Duration,
-    breaker: Option<Breaker>,
+    breaker: Option<Arc<Breaker>>,
     complaint: Mutex<Option<(String, Instant)>>,
 }
 
 impl Watch {
-    pub(super) fn new(dialect: Dialect, limit: Duration, breaker: Option<Breaker>) -> Self {
+    pub(super) fn new(dialect: Dialect, limit: Duration, breaker: Option<Arc<Breaker>>) -> Self {
         Self { dialect, limit, breaker, complaint: Mutex::new(None) }
     }
 
     /// What keeps calls from waiting for a server that is not there.
-    pub(super) const fn breaker(&self) -> Option<&Breaker> {
+    pub(super) const fn breaker(&self) -> Option<&Arc<Breaker>> {
         self.breaker.as_ref()
     }
 

@@ -2,6 +2,7 @@
 //! proving itself, because a server that vanished says nothing and a pooler may promise to listen and stay mute.
 
 use std::fmt::Write;
+use std::sync::Arc;
 use std::time::Duration;
 
 use ring::rand::{SecureRandom, SystemRandom};
@@ -10,6 +11,7 @@ use tokio::sync::mpsc::Sender;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use super::super::changes::{Changed, News};
+use crate::breaker::Breaker;
 
 /// The channel of the triggers (`migrations/postgres/0002_notify.up.sql`).
 const CHANNEL: &str = "countersign";
@@ -49,13 +51,14 @@ enum Deaf {
     Unread,
 }
 
-/// Listens, for as long as somebody reads the news.
-pub(super) async fn listen(options: PgConnectOptions, news: Sender<News>) {
+/// Listens, for as long as somebody reads the news. A connection that has just proven itself closes the breaker: who
+/// believes nothing from before must be able to ask.
+pub(super) async fn listen(options: PgConnectOptions, breaker: Option<Arc<Breaker>>, news: Sender<News>) {
     let mut failures = 0_u32;
     let mut last_said = String::new();
     while !news.is_closed() {
         let mut ear = None;
-        let reason = match attend(&options, &news, &mut ear).await {
+        let reason = match attend(&options, breaker.as_deref(), &news, &mut ear).await {
             Ok(never) => match never {},
             Err(reason) => reason,
         };
@@ -82,6 +85,7 @@ pub(super) async fn listen(options: PgConnectOptions, news: Sender<News>) {
 /// One connection from its beginning to its end. `ear` says since when it is proven, if it ever was.
 async fn attend(
     options: &PgConnectOptions,
+    breaker: Option<&Breaker>,
     news: &Sender<News>,
     ear: &mut Option<Instant>,
 ) -> Result<std::convert::Infallible, Deaf> {
@@ -90,6 +94,9 @@ async fn attend(
     hear_itself(&mut listener, news).await?;
     *ear = Some(Instant::now());
     tracing::info!("changes in the directory are told");
+    if let Some(breaker) = breaker {
+        breaker.recovered();
+    }
     news.send(News::Listening).await.map_err(|_| Deaf::Unread)?;
     loop {
         let beat = Instant::now() + HEARTBEAT;
