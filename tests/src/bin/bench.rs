@@ -184,7 +184,7 @@ fn contenders(upstream: SocketAddr) -> Result<Vec<Contender>, Failure> {
         Ok(Contender { name, address, process, path, cookies })
     };
     all.push(ours("Countersign, route that asks for nothing", "/public", 0)?);
-    all.push(ours("Countersign, session in the embedded store", "/", SESSIONS)?);
+    all.push(ours("Countersign, session in the process", "/", SESSIONS)?);
     Ok(all)
 }
 
