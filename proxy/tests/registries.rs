@@ -63,6 +63,24 @@ fn every_metric_is_unique_well_named_and_documented() {
     check_page("docs/metrics.md", &page);
 }
 
+#[test]
+fn every_metric_that_a_dashboard_or_an_alert_names_exists() {
+    let metrics = metrics();
+    let mut named = 0;
+    for file in fs::read_dir(root().join("dashboards")).unwrap() {
+        let file = file.unwrap().path();
+        let text = fs::read_to_string(&file).unwrap();
+        for rest in text.split("countersign_").skip(1) {
+            let name: String = rest.chars().take_while(|c| c.is_ascii_lowercase() || *c == '_').collect();
+            let series = ["_bucket", "_sum", "_count"].iter().find_map(|end| name.strip_suffix(end));
+            let known = |name: &str| metrics.iter().any(|metric| metric.name == name);
+            assert!(known(&name) || series.is_some_and(known), "{}: countersign_{name}", file.display());
+            named += 1;
+        }
+    }
+    assert!(named > 5, "the dashboards were not read");
+}
+
 struct Metric {
     name: String,
     kind: &'static str,
