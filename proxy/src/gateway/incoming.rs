@@ -1,6 +1,6 @@
 //! Step 9: the upstream's answer. Our names are kept in, the application's copy of our cookie out, our cookies set.
 
-use http::{HeaderValue, StatusCode, header};
+use http::{HeaderValue, StatusCode, Version, header};
 use pingora::http::ResponseHeader;
 
 use super::state::RequestState;
@@ -43,6 +43,11 @@ pub(super) fn check(answer: &ResponseHeader, state: &mut RequestState) -> Result
 
 /// Keeps our names in, the application's copy of our cookie out, and private answers out of shared caches.
 pub(super) fn clean(answer: &mut ResponseHeader, state: &RequestState) {
+    if answer.version == Version::HTTP_10 {
+        // The version is ours, not the application's (RFC 9110, section 2.5); Pingora would pass HTTP/1.0 on, and with
+        // it a chunked body that no reader of HTTP/1.0 knows.
+        answer.set_version(Version::HTTP_11);
+    }
     if answer.status.is_informational() {
         // It never has a body, whatever it says.
         answer.remove_header(&header::CONTENT_LENGTH);

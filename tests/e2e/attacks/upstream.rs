@@ -26,6 +26,16 @@ async fn framing_that_two_readers_could_see_differently_is_a_502() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_old_application_is_answered_for_in_the_version_that_we_speak() {
+    for fields in ["Content-Length: 2\r\n", ""] {
+        let app = RawUpstream::answering(format!("HTTP/1.0 200 OK\r\n{fields}\r\nok").as_bytes()).await;
+        let proxy = in_front_of(&app).await;
+        let exchange = ask(&proxy, "GET /public/", "", "").await;
+        assert!(exchange.text().starts_with("HTTP/1.1 200 "), "{fields}: {}", exchange.text());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn informational_answers_are_bounded_and_have_no_body() {
     let early = "HTTP/1.1 103 Early Hints\r\nLink: </a>\r\nContent-Length: 5\r\n\r\n";
     let last = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
