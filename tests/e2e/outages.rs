@@ -28,9 +28,10 @@ async fn the_story_of_a_bad_day() {
     both_are_served(&site, &ana, &ben).await;
 
     site.stores.redis().restart();
-    until("Redis holds the sessions again", async || {
+    until("Redis holds sessions, users and platforms again", async || {
         both_are_served(&site, &ana, &ben).await;
-        site.stores.redis().command(&["KEYS", "cs:session:*"]).lines().count() >= 2
+        let mut count = |keys: &str| site.stores.redis().command(&["KEYS", keys]).lines().count();
+        count("cs:session:*") >= 2 && count("cs:user:*") >= 2 && count("cs:platform:*") >= 2
     })
     .await;
     site.stores.postgres().stop();
@@ -42,7 +43,7 @@ async fn the_story_of_a_bad_day() {
 
     site.stores.postgres().restart();
     site.stores.redis().restart();
-    until("normal again", async || ana.get("/session/").send().await.status == 200).await;
+    until("normal again", async || both_get_in(&ana, &ben).await).await;
     both_are_served(&site, &ana, &ben).await;
     site.logged_in(ANA).await;
 }
@@ -60,7 +61,7 @@ async fn frozen_stores_are_outages_within_the_budget() {
     undetermined(&site, &ana).await;
     site.stores.redis().thaw();
     site.stores.postgres().thaw();
-    until("normal again", async || ana.get("/session/").send().await.status == 200).await;
+    until("normal again", async || both_get_in(&ana, &ben).await).await;
     both_are_served(&site, &ana, &ben).await;
 }
 
@@ -117,6 +118,11 @@ async fn an_unreadable_record_in_redis_is_counted_and_postgres_is_asked() {
         assert_eq!(ana.get("/session/").send().await.status, 200, "{key} of another type");
     }
     assert!(site.proxy.metric("countersign_context_lookups_total", &["unreadable"]).await >= 1.0);
+}
+
+/// Whether both get what needs session, user and platform.
+async fn both_get_in(ana: &Client, ben: &Client) -> bool {
+    ana.get("/platform/").send().await.status == 200 && ben.get("/platform/").send().await.status == 200
 }
 
 async fn both_are_served(site: &Site, ana: &Client, ben: &Client) {
