@@ -10,7 +10,9 @@ use tokio::sync::Semaphore;
 
 use crate::clock::Timestamp;
 use crate::context::{Platform, PlatformId, Session, SessionId, User, UserId};
-use crate::directory::{AuditEntry, Change, Changes, Directory, DirectoryError, Pair, SessionRow};
+use crate::directory::{
+    AuditEntry, Change, Changes, Directory, DirectoryError, Page, Pair, Place, SessionRow,
+};
 use crate::store::{
     Entity, EntityAnswer, EntityKey, Follower, Lease, Lookup, PutSession, SessionAnswer, Store, StoreError,
     StoredSession,
@@ -328,6 +330,16 @@ impl Directory for Faulty<dyn Directory> {
     async fn purge(&self, before: Timestamp, limit: u32) -> Result<u64, DirectoryError> {
         self.pass("purge").await?;
         self.inner.purge(before, limit).await
+    }
+
+    async fn changes_after(&self, after: Place, most: u32) -> Result<Page, DirectoryError> {
+        self.pass("changes_after").await?;
+        self.inner.changes_after(after, most).await
+    }
+
+    async fn purge_changes(&self, before: Timestamp, limit: u32) -> Result<u64, DirectoryError> {
+        self.pass("purge_changes").await?;
+        self.inner.purge_changes(before, limit).await
     }
 
     async fn put_user(&self, user: &User) -> Result<(), DirectoryError> {
