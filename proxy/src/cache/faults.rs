@@ -14,8 +14,8 @@ use crate::directory::{
     AuditEntry, Change, Changes, Directory, DirectoryError, Page, Pair, Place, SessionRow,
 };
 use crate::store::{
-    Entity, EntityAnswer, EntityKey, Follower, Lease, Lookup, PutSession, SessionAnswer, Store, StoreError,
-    StoredSession,
+    Doubts, Entity, EntityAnswer, EntityKey, Follower, Lease, Lookup, Progress, PutSession, SessionAnswer,
+    Store, StoreError, StoredSession,
 };
 
 /// What befalls a call.
@@ -219,6 +219,20 @@ impl Store for Faulty<dyn Store> {
 
     fn follow(&self, follower: Arc<dyn Follower>, max_staleness: Duration) -> Arc<Lease> {
         self.inner.follow(follower, max_staleness)
+    }
+
+    fn doubts(&self) -> Option<Arc<Doubts>> {
+        self.inner.doubts()
+    }
+
+    async fn progress(&self) -> Result<Progress, StoreError> {
+        self.pass("progress").await?;
+        self.inner.progress().await
+    }
+
+    async fn note_progress(&self, before: &Progress, upto: &str, now: Timestamp) -> Result<(), StoreError> {
+        self.pass("note_progress").await?;
+        self.inner.note_progress(before, upto, now).await
     }
 
     async fn ping(&self) -> Result<String, StoreError> {

@@ -2,10 +2,12 @@
 //! Each layer that cannot say hands over to the next; only an answer of the directory, or a tombstone, makes a session
 //! unknown. Never mixes "not there" with "could not find out".
 
+mod apply;
 mod entities;
 mod follower;
 mod freshness;
 mod loader;
+mod reconcile;
 mod refill;
 mod session;
 mod values;
@@ -29,10 +31,12 @@ use crate::session::{Settings as SessionSettings, lifetime};
 use crate::store::{EntityKey as StoreKey, Lookup, Store, StoreError};
 use crate::telemetry::Metrics;
 use crate::telemetry::metrics::{Counter, LookupResult};
+use apply::Applier;
 use entities::Entities;
 pub use follower::Follower;
 use freshness::Freshness;
 use loader::Loader;
+pub use reconcile::Reconciler;
 use refill::Refill;
 
 /// How long resolving may take.
@@ -119,7 +123,18 @@ impl Resolver {
     /// there is believed, so that whoever is made must also follow.
     #[must_use]
     pub fn follower(&self, kept: Arc<dyn Invalidate>) -> Follower {
-        Follower::new(Arc::clone(&self.layers), self.layers.copies.flights().clone(), kept)
+        Follower::new(Arc::clone(&self.layers), self.applier(kept))
+    }
+
+    /// Who goes through what changed before the store is believed; `None` for a store to which no write can get lost.
+    /// From now on it is in doubt, so that whoever is made must also run.
+    #[must_use]
+    pub fn reconciler(&self, directory: Arc<dyn Directory>, kept: Arc<dyn Invalidate>) -> Option<Reconciler> {
+        Reconciler::new(self.applier(kept), directory)
+    }
+
+    fn applier(&self, kept: Arc<dyn Invalidate>) -> Applier {
+        Applier { layers: Arc::clone(&self.layers), flights: self.layers.copies.flights().clone(), kept }
     }
 
     /// Resolves one session by `deadline`, or within the budget if that ends earlier. Cancellation safe.
