@@ -8,6 +8,7 @@ mod daemon;
 pub mod environment;
 pub mod eventually;
 pub mod fixture;
+pub mod history;
 pub mod ports;
 pub mod postgres;
 pub mod proxy;
