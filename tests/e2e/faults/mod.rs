@@ -1,6 +1,7 @@
 //! Faults under load: 64 connections, several proxies, real servers that are frozen, killed and cut off. Every request
 //! and every change is noted down and judged afterwards.
 
+mod partitions;
 mod planted;
 mod table;
 
@@ -42,7 +43,7 @@ impl Trial {
     async fn holds(&self, row: Row) {
         self.fleet.until(row).await;
         let phase = self.history.settled(row);
-        tokio::time::sleep(Duration::from_millis(1500)).await;
+        tokio::time::sleep(Duration::from_secs(1)).await;
         self.history.over(phase);
     }
 

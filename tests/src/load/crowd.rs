@@ -41,8 +41,8 @@ impl Default for Pace {
         Self {
             connections: 64,
             people: 4,
-            pause: Duration::from_millis(60),
-            rest: Duration::from_millis(60),
+            pause: Duration::from_millis(400),
+            rest: Duration::from_millis(100),
             seed: 1,
         }
     }
