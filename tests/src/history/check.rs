@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
+use std::ops::Range;
 
 use super::rules::in_force;
 use super::{
@@ -86,18 +87,19 @@ impl Report {
 /// Checks a whole history.
 #[must_use]
 pub fn check(book: &Book, bounds: &Bounds) -> Report {
-    check_from(book, bounds, 0, 0)
+    check_part(book, bounds, Moment::ZERO..Moment::MAX)
 }
 
-/// Checks a history from a certain request and a certain change on; all of it is looked at to judge them.
+/// Checks the requests and changes that ended in a part of a history; all of it is looked at to judge them. While the
+/// history is still being written, the part must lie further back than the longest that a change may be under way.
 #[must_use]
-pub fn check_from(book: &Book, bounds: &Bounds, request: usize, operation: usize) -> Report {
+pub fn check_part(book: &Book, bounds: &Bounds, part: Range<Moment>) -> Report {
     let checker = Checker { book, bounds, lives: Lives::of(book) };
     let mut report = Report::default();
-    for request in &book.requests[request..] {
+    for request in book.requests.iter().filter(|request| part.contains(&request.end)) {
         checker.request(request, &mut report);
     }
-    for operation in &book.operations[operation..] {
+    for operation in book.operations.iter().filter(|operation| part.contains(&operation.end)) {
         checker.operation(operation, &mut report);
     }
     report

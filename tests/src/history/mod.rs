@@ -10,7 +10,7 @@ mod rules;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-pub use check::{Bounds, Report, Rule, Violation, check, check_from, cookie_change};
+pub use check::{Bounds, Report, Rule, Violation, check, check_part, cookie_change};
 
 /// Time since the history began.
 pub type Moment = Duration;

@@ -17,6 +17,8 @@ use crate::history::{Answer, Deed, History, Operation, Outcome, Request, Route, 
 
 /// How many sessions that have ended are tried again and again; the oldest is forgotten first.
 const REMEMBERED: usize = 32;
+/// How long nothing is asked where nothing answers.
+const AWAY: Duration = Duration::from_millis(300);
 /// Sessions that one user has at the same time.
 const SESSIONS_OF_ONE: usize = 2;
 
@@ -160,8 +162,13 @@ impl Shared {
         let end = self.history.now();
         let seen = seat.app.take(number);
         let session = held.map(|held| held.number);
+        let silent = answer.is_none();
         let request = Request { begin, end, proxy, route, session, answer, seen };
         self.history.book().requests.push(request);
+        if silent {
+            // A proxy that is away refuses at once.
+            tokio::time::sleep(AWAY).await;
+        }
     }
 
     /// Tries a session that has just ended at every proxy, at once and again when the bounds have passed.

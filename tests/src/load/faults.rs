@@ -41,6 +41,14 @@ pub struct Wound {
     outages: Vec<usize>,
 }
 
+impl Wound {
+    /// What was made.
+    #[must_use]
+    pub fn fault(&self) -> Fault {
+        self.fault
+    }
+}
+
 impl Fault {
     /// Any fault of a fleet of `proxies`.
     pub fn any(dice: &mut Dice, proxies: usize) -> Self {
