@@ -1,6 +1,7 @@
 //! A TCP relay that a test puts between the proxy and a server, to delay, reorder, stall or cut the connections, or to
 //! keep Redis from telling of changes.
 
+mod queries;
 mod resp;
 
 use std::net::SocketAddr;
@@ -14,6 +15,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use crate::dice::Dice;
+use queries::Queries;
 use resp::Frames;
 
 /// What the relay does with what passes through it.
@@ -43,9 +45,28 @@ pub struct Relay {
     address: SocketAddr,
     mode: watch::Sender<Mode>,
     target: watch::Sender<SocketAddr>,
-    asked: Arc<AtomicU64>,
+    counts: Arc<Counts>,
     task: JoinHandle<()>,
 }
+
+/// What went to the server so far.
+#[derive(Debug, Default)]
+struct Counts {
+    pieces: AtomicU64,
+    pings: AtomicU64,
+    queries: AtomicU64,
+}
+
+/// What is spoken, as far as a relay must know.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Speech {
+    Anything,
+    Redis,
+    Postgres,
+}
+
+/// What Redis is sent to prove that it is there.
+const PING: &[u8] = b"*1\r\n$4\r\nPING\r\n";
 
 impl Relay {
     /// A relay to `target` that hands everything on.
@@ -53,7 +74,7 @@ impl Relay {
     /// # Panics
     /// When no port is free.
     pub async fn to(target: SocketAddr) -> Self {
-        Self::start(target, false).await
+        Self::start(target, Speech::Anything).await
     }
 
     /// A relay to a Redis without TLS, which can be muted.
@@ -61,23 +82,31 @@ impl Relay {
     /// # Panics
     /// When no port is free.
     pub async fn to_redis(target: SocketAddr) -> Self {
-        Self::start(target, true).await
+        Self::start(target, Speech::Redis).await
     }
 
-    async fn start(target: SocketAddr, redis: bool) -> Self {
+    /// A relay to a Postgres without TLS, which counts queries.
+    ///
+    /// # Panics
+    /// When no port is free.
+    pub async fn to_postgres(target: SocketAddr) -> Self {
+        Self::start(target, Speech::Postgres).await
+    }
+
+    async fn start(target: SocketAddr, speech: Speech) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = listener.local_addr().expect("a bound listener");
         let (mode, watch) = watch::channel(Mode::Pass);
         let (target, aim) = watch::channel(target);
-        let asked: Arc<AtomicU64> = Arc::default();
-        let count = asked.clone();
+        let counts: Arc<Counts> = Arc::default();
+        let all = counts.clone();
         let task = tokio::spawn(async move {
             while let Ok((near, _)) = listener.accept().await {
                 let target = *aim.borrow();
-                tokio::spawn(connection(near, target, redis, watch.clone(), count.clone()));
+                tokio::spawn(connection(near, target, speech, watch.clone(), all.clone()));
             }
         });
-        Self { address, mode, target, asked, task }
+        Self { address, mode, target, counts, task }
     }
 
     /// Where it listens.
@@ -89,7 +118,20 @@ impl Relay {
     /// How often anything was sent to the server so far, in pieces as they came.
     #[must_use]
     pub fn asked(&self) -> u64 {
-        self.asked.load(Ordering::Relaxed)
+        self.counts.pieces.load(Ordering::Relaxed)
+    }
+
+    /// The round trips so far, without those that only prove that the server is there. A pipeline is one. Only with
+    /// [`Self::to_redis`].
+    #[must_use]
+    pub fn round_trips(&self) -> u64 {
+        self.asked() - self.counts.pings.load(Ordering::Relaxed)
+    }
+
+    /// The queries so far. Only with [`Self::to_postgres`].
+    #[must_use]
+    pub fn queries(&self) -> u64 {
+        self.counts.queries.load(Ordering::Relaxed)
     }
 
     /// Changes what it does, on open connections too.
@@ -113,9 +155,9 @@ impl Drop for Relay {
 async fn connection(
     near: TcpStream,
     target: SocketAddr,
-    redis: bool,
+    speech: Speech,
     mode: watch::Receiver<Mode>,
-    asked: Arc<AtomicU64>,
+    counts: Arc<Counts>,
 ) {
     let mut gate = mode.clone();
     if gate.wait_for(|mode| *mode != Mode::Stall).await.is_err() || *gate.borrow() == Mode::Cut {
@@ -125,12 +167,12 @@ async fn connection(
     let _ = (near.set_nodelay(true), far.set_nodelay(true));
     let (near_in, near_out) = near.into_split();
     let (far_in, far_out) = far.into_split();
-    let answered = AtomicU64::new(0);
-    let questions = Direction { mode: mode.clone(), answers: false, frames: None };
-    let answers = Direction { mode, answers: true, frames: redis.then(Frames::default) };
+    let questions = Direction { mode: mode.clone(), speech, counts: Some(counts), frames: None };
+    let frames = (speech == Speech::Redis).then(Frames::default);
+    let answers = Direction { mode, speech, counts: None, frames };
     tokio::select! {
-        () = questions.hand_on(near_in, far_out, &asked) => {}
-        () = answers.hand_on(far_in, near_out, &answered) => {}
+        () = questions.hand_on(near_in, far_out) => {}
+        () = answers.hand_on(far_in, near_out) => {}
         _ = gate.wait_for(|mode| *mode == Mode::Cut) => {}
     }
 }
@@ -138,34 +180,36 @@ async fn connection(
 /// One direction of one connection.
 struct Direction {
     mode: watch::Receiver<Mode>,
-    answers: bool,
+    speech: Speech,
+    /// Where questions are counted; answers are not.
+    counts: Option<Arc<Counts>>,
     frames: Option<Frames>,
 }
 
 impl Direction {
-    async fn hand_on(
-        mut self,
-        mut from: impl AsyncReadExt + Unpin,
-        mut to: impl AsyncWriteExt + Unpin,
-        pieces: &AtomicU64,
-    ) {
-        let mut dice = Dice::seeded(u64::from(self.answers));
+    async fn hand_on(mut self, mut from: impl AsyncReadExt + Unpin, mut to: impl AsyncWriteExt + Unpin) {
+        let mut dice = Dice::seeded(u64::from(self.counts.is_some()));
+        let mut queries = Queries::default();
         let mut piece = vec![0; 16 * 1024];
         while let Ok(length @ 1..) = from.read(&mut piece).await {
-            let count = pieces.fetch_add(1, Ordering::Relaxed);
-            let answers = self.answers;
+            let read = &piece[..length];
+            if let Some(counts) = &self.counts {
+                counts.pieces.fetch_add(1, Ordering::Relaxed);
+                if self.speech == Speech::Redis && read == PING {
+                    counts.pings.fetch_add(1, Ordering::Relaxed);
+                }
+                if self.speech == Speech::Postgres {
+                    counts.queries.fetch_add(queries.count(read), Ordering::Relaxed);
+                }
+            }
+            let answers = self.counts.is_none();
             let goes_on = |mode: &Mode| *mode != Mode::Stall && !(answers && *mode == Mode::StallAnswers);
             let Ok(now) = self.mode.wait_for(goes_on).await.map(|mode| *mode) else { return };
             match now {
                 Mode::Delay(time) => tokio::time::sleep(time).await,
-                Mode::Jitter(most) => {
-                    let rest = dice.below(usize::try_from(count % 7 + 1).unwrap_or(1));
-                    let time = dice.between(Duration::ZERO, most) / u32::try_from(rest + 1).unwrap_or(1);
-                    tokio::time::sleep(time).await;
-                }
+                Mode::Jitter(most) => tokio::time::sleep(dice.between(Duration::ZERO, most)).await,
                 _ => {}
             }
-            let read = &piece[..length];
             let written = match &mut self.frames {
                 Some(frames) => to.write_all(&frames.pass(read, now == Mode::Mute)).await,
                 None => to.write_all(read).await,

@@ -81,7 +81,7 @@ impl Fleet {
         let postgres = SocketAddr::from(([127, 0, 0, 1], port));
         let mut seats: Vec<Seat> = Vec::new();
         for _ in 0..setting.proxies {
-            let (redis, postgres) = (Relay::to_redis(redis).await, Relay::to(postgres).await);
+            let (redis, postgres) = (Relay::to_redis(redis).await, Relay::to_postgres(postgres).await);
             let real = stores.servers();
             real.redis_url = Some(format!("redis://{}/0", redis.address()));
             real.database_url = Some(format!("postgres://postgres@{}/{name}", postgres.address()));
