@@ -10,6 +10,7 @@ use pingora::protocols::tls::CaType;
 use super::servers::Servers;
 use super::tls;
 use crate::config::Snapshot;
+use crate::endpoints::own;
 use crate::headers::names::Names;
 use crate::sealing::Sealer;
 use crate::signing::jwks::Jwks;
@@ -32,6 +33,8 @@ pub struct Rules {
     pub(super) sealer: Sealer,
     /// The public keys.
     pub jwks: Arc<Jwks>,
+    /// What our own endpoints may know.
+    pub(super) own: Arc<own::Settings>,
 }
 
 /// An upstream, made ready.
@@ -79,7 +82,8 @@ impl Rules {
         let sealer = Sealer::new(snapshot.keys.sealing.clone(), &snapshot.keys.fernet)
             .map_err(|error| RulesError::Key(error.to_string()))?;
         let jwks = Arc::new(Jwks::new(&[&keys.tokens, &keys.messages], JWKS_MAX_AGE));
-        Ok(Self { snapshot, names, upstreams, sealer, jwks })
+        let own = own::Settings { csrf: snapshot.csrf.clone(), session: snapshot.session.clone() };
+        Ok(Self { snapshot, names, upstreams, sealer, jwks, own: Arc::new(own) })
     }
 
     /// The public keys, where they are served to everybody.

@@ -131,7 +131,9 @@ fn verify_own(keys: &[Key], session: &SessionId, token: &[u8], now: Timestamp) -
 
 fn verify_seeds(seeds: &Seeds, session: &SessionId, token: &[u8], now: Timestamp) -> Result<(), Reason> {
     let mut parts = token.rsplitn(2, |&byte| byte == b':');
-    let (Some(signature), Some(signed)) = (parts.next(), parts.next()) else { return Err(Reason::CsrfInvalid) };
+    let (Some(signature), Some(signed)) = (parts.next(), parts.next()) else {
+        return Err(Reason::CsrfInvalid);
+    };
     let mac = from_hex::<MAC_BYTES>(signature).ok_or(Reason::CsrfInvalid)?;
     let key = hmac::Key::new(hmac::HMAC_SHA256, seeds.secret.expose());
     hmac::verify(&key, signed, &mac).map_err(|_| Reason::CsrfInvalid)?;

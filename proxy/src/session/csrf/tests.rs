@@ -59,10 +59,8 @@ fn the_seeds_tokens_pass_only_where_they_are_configured() {
     const ID: &str = "3f85fe62-0000-4000-8000-00000000002a";
     const RANDOM: &str = "03ee9a5c7fde19cbced343effb84760e6473f61b563892719c3cf1ce50ecbebc";
     const MAC: &str = "f2a7047f417e8a3563d6029c9ef6a93f8970ced68aa26bebae8eed01787ab348";
-    let seeds = Seeds {
-        secret: Secret::from("byos-made-up-flask-secret"),
-        lifetime: Duration::from_hours(1),
-    };
+    let seeds =
+        Seeds { secret: Secret::from("byos-made-up-flask-secret"), lifetime: Duration::from_hours(1) };
     let with = Settings { seeds: Some(seeds), ..settings(&[key("c1", 1)]) };
     let made = Timestamp::from_secs(1_795_224_000);
     let judge = |settings: &Settings, token: &str, seconds: u64| {
