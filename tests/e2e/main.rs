@@ -14,6 +14,7 @@ mod framing;
 mod identity;
 mod interop;
 mod outages;
+mod own;
 mod paths;
 mod protocols;
 mod sessions;
