@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use pingora::protocols::tls::CaType;
 
+use super::meters::Meters;
 use super::servers::Servers;
 use super::tls;
 use crate::config::Snapshot;
@@ -34,6 +35,8 @@ pub struct Rules {
     pub jwks: Arc<Jwks>,
     /// What was prepared of contexts, with these keys.
     pub shelf: Arc<Shelf>,
+    /// What is counted of each route, by its name.
+    pub(super) meters: Meters,
 }
 
 /// An upstream, made ready.
@@ -82,7 +85,7 @@ impl Rules {
         let sealer = Sealer::new(snapshot.keys.sealing.clone(), &snapshot.keys.fernet)
             .map_err(|error| RulesError::Key(error.to_string()))?;
         let jwks = Arc::new(Jwks::new(&[&keys.tokens, &keys.messages], JWKS_MAX_AGE));
-        Ok(Self { snapshot, names, upstreams, sealer, jwks, shelf })
+        Ok(Self { snapshot, names, upstreams, sealer, jwks, shelf, meters: Meters::default() })
     }
 
     /// The public keys, where they are served to everybody.

@@ -54,7 +54,7 @@ pub(super) fn snapshot(
         admin,
         store,
         directory,
-        profile: Profile::Native { cookie: session.cookie.clone(), keys: keys.token.clone() },
+        profile: Profile::Native { cookie: session.cookie.clone(), keys: keys.token.as_slice().into() },
         session,
         routes,
         upstreams,
