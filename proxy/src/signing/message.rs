@@ -11,7 +11,7 @@ use ring::hmac;
 
 use super::keyring::{Keyring, Material, Purpose, derive};
 use super::{MessageAlgorithm, Outgoing};
-use crate::clock::Timestamp;
+use crate::clock::{Timestamp, append_number};
 use crate::headers::names::{SIGNATURE, SIGNATURE_INPUT};
 use crate::headers::render::encode;
 use crate::reason::Reason;
@@ -117,7 +117,8 @@ impl MessageSigner {
         message: &Message<'_>,
     ) -> Result<[(HeaderName, HeaderValue); 2], Reason> {
         let key = self.keys.get(begun.key).ok_or(Reason::CannotSign)?;
-        let mut rest = Vec::with_capacity(begun.covered.len() + message.size() + key.constant_parameters.len());
+        let mut rest =
+            Vec::with_capacity(begun.covered.len() + message.size() + key.constant_parameters.len());
         target_lines(&mut rest, message.outgoing)?;
         for (name, value) in message.headers {
             line(&mut rest, name.as_str(), &[value.as_bytes()]);
@@ -211,7 +212,9 @@ impl MessageMaterial {
             }
             (Self::Ed25519(position), Lines::Ed25519(lines)) => {
                 match keyring.keys.get(*position).map(|key| &key.material) {
-                    Some(Material::Ed25519(pair)) => signature_value(pair.sign(&[lines, rest].concat()).as_ref()),
+                    Some(Material::Ed25519(pair)) => {
+                        signature_value(pair.sign(&[lines, rest].concat()).as_ref())
+                    }
                     _ => Err(Reason::CannotSign),
                 }
             }
@@ -265,20 +268,6 @@ fn cover(covered: &mut Vec<u8>, name: &str) {
     covered.extend_from_slice(b" \"");
     covered.extend_from_slice(name.as_bytes());
     covered.push(b'"');
-}
-
-fn append_number(text: &mut Vec<u8>, number: u64) {
-    let mut digits = [0; 20];
-    let (mut at, mut rest) = (digits.len(), number);
-    loop {
-        at -= 1;
-        digits[at] = b'0' + u8::try_from(rest % 10).expect("a digit fits");
-        rest /= 10;
-        if rest == 0 {
-            break;
-        }
-    }
-    text.extend_from_slice(&digits[at..]);
 }
 
 /// Takes a value over as it lies.
