@@ -55,7 +55,7 @@ pub(super) fn snapshot(
         admin,
         store,
         directory,
-        profile: Profile::Native { cookie: session.cookie.clone(), keys: keys.token.clone() },
+        profile: Profile::Native { cookie: session.cookie.clone(), keys: keys.token.as_slice().into() },
         session,
         csrf: judge.csrf(&file.csrf, &keys.csrf),
         routes,
