@@ -37,7 +37,12 @@ pub(super) fn in_force(book: &Book, bounds: &Bounds, change: &Operation, proxy: 
     let window = (change.begin.saturating_sub(bounds.reconciling), end);
     let without = |part, proxy| book.outages.iter().any(|outage| hits(outage, part, proxy, window));
     let returned = |part, proxy| returns(book, part, proxy, window).map(|at| at.max(end) + bounds.returning);
-    match change.outcome {
+    let outcome = match &change.outcome {
+        Outcome::Taken if without(Part::Postgres, change.proxy) => &Outcome::Accepted,
+        Outcome::Taken => &Outcome::Done,
+        said => said,
+    };
+    match outcome {
         // Who made the change forgets its own copies before it answers.
         Outcome::Done if change.proxy == proxy => Some(end),
         Outcome::Done if !without(Part::Redis, change.proxy) => {
@@ -55,7 +60,7 @@ pub(super) fn in_force(book: &Book, bounds: &Bounds, change: &Operation, proxy: 
             earliest(returned(Part::Redis, proxy), returned(Part::Postgres, change.proxy))
         }
         Outcome::Accepted => Some(end + bounds.max_staleness),
-        Outcome::Refused(_) | Outcome::Silence => None,
+        Outcome::Taken | Outcome::Refused(_) | Outcome::Silence => None,
     }
 }
 
