@@ -11,8 +11,8 @@ use crate::session::cookie;
 /// Ends this session and takes the cookie away.
 pub(super) async fn logout(services: Services<'_>, request: &Request) -> Result<Answer, Fault> {
     let session = &request.context()?.session;
-    let done = services.lifecycle.end(session, &request.by).await.map_err(change_failed)?;
-    let mut answer = ended(done == lifecycle::Ended::Durable)?;
+    let how = services.lifecycle.end(session, &request.by).await.map_err(change_failed)?;
+    let mut answer = ended(how == lifecycle::Ended::Durable)?;
     answer.set_cookie = Some(cookie::clear(&request.settings.session));
     Ok(answer)
 }
@@ -20,8 +20,8 @@ pub(super) async fn logout(services: Services<'_>, request: &Request) -> Result<
 /// Ends every session of the user, those that nobody can enumerate too.
 pub(super) async fn logout_everywhere(services: Services<'_>, request: &Request) -> Result<Answer, Fault> {
     let user = &request.context()?.user;
-    let done = services.lifecycle.end_all(&user.id, &request.by).await.map_err(change_failed)?;
-    let mut answer = ended(done == lifecycle::Ended::Durable)?;
+    let how = services.lifecycle.end_all(&user.id, &request.by).await.map_err(change_failed)?;
+    let mut answer = ended(how == lifecycle::Ended::Durable)?;
     answer.set_cookie = Some(cookie::clear(&request.settings.session));
     Ok(answer)
 }
