@@ -4,13 +4,13 @@ use std::fmt::Write;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::Mutex;
 
 use super::application::{Application, NAME};
 use super::browser::{Browser, Reply, Wish};
-use crate::eventually::until;
+use crate::eventually::PATIENCE;
 use crate::history::Row;
 use crate::proxy::{Builder, Proxy};
 use crate::relay::Relay;
@@ -112,15 +112,19 @@ impl Fleet {
     /// When it does not happen.
     pub async fn until(&self, row: Row) {
         for (place, seat) in self.seats.iter().enumerate() {
-            until(&format!("{row:?} at proxy {place}"), async || {
-                for _ in 0..3 {
-                    if !self.shows(seat, row).await {
-                        return false;
-                    }
+            let begin = Instant::now();
+            let mut shown = 0;
+            while shown < 3 {
+                shown = if self.shows(seat, row).await { shown + 1 } else { 0 };
+                if begin.elapsed() > PATIENCE {
+                    let output = seat.proxy.lock().await.output();
+                    let said = output.lines().filter(|line| !line.contains("\"message\":\"request\""));
+                    let last: Vec<_> = said.rev().take(30).collect();
+                    let last = last.into_iter().rev().collect::<Vec<_>>().join("\n");
+                    panic!("waited {PATIENCE:?} in vain for {row:?} at proxy {place}, which said:\n{last}");
                 }
-                true
-            })
-            .await;
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
         }
     }
 
