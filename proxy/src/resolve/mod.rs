@@ -5,6 +5,7 @@
 mod entities;
 mod follower;
 mod freshness;
+mod listing;
 mod loader;
 mod refill;
 mod session;
