@@ -3,6 +3,7 @@
 //! logged, not failed: the directory is the truth.
 
 mod end;
+pub mod operators;
 mod platform;
 mod rotate;
 mod start;

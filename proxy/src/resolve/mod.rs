@@ -5,6 +5,7 @@
 mod entities;
 mod follower;
 mod freshness;
+pub mod inspect;
 mod loader;
 mod refill;
 mod session;
