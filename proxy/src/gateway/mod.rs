@@ -9,7 +9,7 @@ mod fault;
 mod incoming;
 mod outgoing;
 mod peer;
-mod request_id;
+pub(crate) mod request_id;
 pub mod rules;
 pub mod servers;
 mod state;

@@ -6,10 +6,11 @@ use std::sync::Arc;
 use super::{Lifecycle, LifecycleError, Origin};
 use crate::cache::Invalidate;
 use crate::clock::Timestamp;
-use crate::context::{Layer, PlatformId, SessionId, UserId};
+use crate::context::{Context, Layer, PlatformId, Resolution, Session, SessionId, UserId};
 use crate::directory::{
     AuditEntry, AuditPage, AuditRecord, Changed, Directory, DirectoryError, SessionPage, SessionRow,
 };
+use crate::reason::Reason;
 use crate::store::{EntityKey, Lookup, Store, StoreError, StoredSession};
 
 /// Sessions that are changed in one transaction.
@@ -213,6 +214,39 @@ impl Lifecycle {
         let line = entry(event, user, origin, self.clock.now());
         self.write_audit(&AuditEntry { platform: platform.cloned(), ..line }).await;
         Ok(())
+    }
+
+    /// What a request would be served with if this user logged in now. Nothing begins.
+    ///
+    /// # Errors
+    /// `Undetermined` when the directory could not say.
+    pub async fn as_if_logged_in(&self, user: &UserId) -> Result<Resolution, LifecycleError> {
+        let now = self.clock.now();
+        let Some(user) = self.user(user).await?.filter(|user| user.active) else {
+            return Ok(Resolution::Unknown(Reason::UserInactive));
+        };
+        let platforms = self.directory.user_platforms(std::slice::from_ref(&user.id)).await?;
+        let platform = platforms.into_iter().find(|platform| platform.user == user.id && platform.active);
+        let session = Session {
+            id: SessionId::from_bytes([0; 32]),
+            user: user.id.clone(),
+            platform: platform.as_ref().map(|platform| platform.id.clone()),
+            created: now,
+            authenticated: now,
+            expires: now.plus(self.settings.absolute_timeout),
+            predecessor: None,
+            successor: None,
+            actor: None,
+            version: 1,
+        };
+        Ok(Resolution::Known(Arc::new(Context {
+            session: Arc::new(session),
+            user: Arc::new(user),
+            platform: platform.map(Arc::new),
+            platform_refused: false,
+            last_seen: now,
+            layer: Layer::Directory,
+        })))
     }
 
     /// Asks store and directory who they are.

@@ -11,7 +11,7 @@ use tokio::sync::{Notify, OnceCell};
 use crate::cache::{Activity, Copies, Invalidate};
 use crate::clock::Clock;
 use crate::config::Snapshot;
-use crate::directory::{self, Directory};
+use crate::directory::{self, Directory, DirectoryError};
 use crate::gateway::Core;
 use crate::lifecycle::Lifecycle;
 use crate::resolve::Resolver;
@@ -106,7 +106,8 @@ impl Opener {
             farewell.done.store(true, Ordering::SeqCst);
             std::future::pending::<()>().await;
         });
-        super::upkeep::spawn("purge", purge(Arc::clone(directory), Arc::clone(&self.clock)));
+        let retention = self.snapshot.audit_retention;
+        super::upkeep::spawn("purge", purge(Arc::clone(directory), Arc::clone(&self.clock), retention));
     }
 }
 
@@ -136,16 +137,21 @@ async fn report(copies: Arc<Copies>) {
     }
 }
 
-async fn purge(directory: Arc<dyn Directory>, clock: Arc<dyn Clock>) {
+async fn purge(directory: Arc<dyn Directory>, clock: Arc<dyn Clock>, audit_retention: Duration) {
     loop {
         tokio::time::sleep(PURGE_EVERY).await;
-        let before = clock.now().minus(KEEP_ENDED);
-        // A full batch means there is more.
-        while let Ok(deleted) = directory.purge(before, PURGE_BATCH).await {
-            if deleted < u64::from(PURGE_BATCH) {
-                break;
-            }
-            tokio::time::sleep(Duration::from_secs(1)).await;
+        let now = clock.now();
+        in_batches(|| directory.purge(now.minus(KEEP_ENDED), PURGE_BATCH)).await;
+        in_batches(|| directory.purge_audit(now.minus(audit_retention), PURGE_BATCH)).await;
+    }
+}
+
+/// Deletes until a batch is not full, which means that there is no more, or until one fails: the next round tries again.
+async fn in_batches<F: Future<Output = Result<u64, DirectoryError>>>(delete: impl Fn() -> F) {
+    while let Ok(deleted) = delete().await {
+        if deleted < u64::from(PURGE_BATCH) {
+            return;
         }
+        tokio::time::sleep(Duration::from_secs(1)).await;
     }
 }

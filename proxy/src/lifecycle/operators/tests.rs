@@ -5,7 +5,6 @@ use std::sync::Arc;
 use super::*;
 use crate::cache::faults::Fault::Fails;
 use crate::cache::world::World;
-use crate::context::Session;
 use crate::store::{Entity, PutSession};
 
 struct Scene {
