@@ -60,7 +60,7 @@ impl Asked {
             from: None,
             id: "r",
         };
-        let answer = super::answer(&request, &state).await;
+        let answer = answer(&request, &state).await;
         let code = serde_json::from_slice::<serde_json::Value>(answer.body())
             .ok()
             .and_then(|body| body["code"].as_str().map(str::to_owned));
