@@ -79,8 +79,12 @@ impl Opener {
             snapshot.resolve,
             Arc::clone(&self.metrics),
         );
+        let kept = || Arc::clone(&copies) as Arc<dyn Invalidate>;
+        if let Some(reconciler) = resolver.reconciler(Arc::clone(&directory), kept()) {
+            super::upkeep::spawn("reconcile", reconciler.run());
+        }
         if let Some(changes) = directory.changes() {
-            let follower = resolver.follower(Arc::clone(&copies) as Arc<dyn Invalidate>);
+            let follower = resolver.follower(kept());
             super::upkeep::spawn("changes", follower.follow(changes));
         }
         let lifecycle = Lifecycle::new(
@@ -106,8 +110,10 @@ impl Opener {
             farewell.done.store(true, Ordering::SeqCst);
             std::future::pending::<()>().await;
         });
-        let retention = self.snapshot.audit_retention;
-        super::upkeep::spawn("purge", purge(Arc::clone(directory), Arc::clone(&self.clock), retention));
+        // A change matters for as long as an older copy of a session could lie in a store.
+        let keep_changes = KEEP_ENDED.max(self.snapshot.session.absolute_timeout * 2);
+        let keep = Keep { changes: keep_changes, audit: self.snapshot.audit_retention };
+        super::upkeep::spawn("purge", purge(Arc::clone(directory), Arc::clone(&self.clock), keep));
     }
 }
 
@@ -137,12 +143,19 @@ async fn report(copies: Arc<Copies>) {
     }
 }
 
-async fn purge(directory: Arc<dyn Directory>, clock: Arc<dyn Clock>, audit_retention: Duration) {
+/// How long what is over is kept.
+struct Keep {
+    changes: Duration,
+    audit: Duration,
+}
+
+async fn purge(directory: Arc<dyn Directory>, clock: Arc<dyn Clock>, keep: Keep) {
     loop {
         tokio::time::sleep(PURGE_EVERY).await;
         let now = clock.now();
         in_batches(|| directory.purge(now.minus(KEEP_ENDED), PURGE_BATCH)).await;
-        in_batches(|| directory.purge_audit(now.minus(audit_retention), PURGE_BATCH)).await;
+        in_batches(|| directory.purge_changes(now.minus(keep.changes), PURGE_BATCH)).await;
+        in_batches(|| directory.purge_audit(now.minus(keep.audit), PURGE_BATCH)).await;
     }
 }
 
