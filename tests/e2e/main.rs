@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that finds nothing where something must be has failed")]
 
 mod accounting;
+mod admin;
 mod answers;
 mod apps;
 mod attacks;

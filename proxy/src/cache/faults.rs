@@ -11,7 +11,8 @@ use tokio::sync::Semaphore;
 use crate::clock::Timestamp;
 use crate::context::{Platform, PlatformId, Session, SessionId, User, UserId};
 use crate::directory::{
-    AuditEntry, Change, Changes, Directory, DirectoryError, Page, Pair, Place, SessionRow,
+    AuditEntry, AuditPage, AuditRecord, Change, Changed, Changes, Directory, DirectoryError, Ledger, Page,
+    Pair, Place, SessionPage, SessionRow,
 };
 use crate::store::{
     Doubts, Entity, EntityAnswer, EntityKey, Follower, Lease, Lookup, Progress, PutSession, SessionAnswer,
@@ -413,5 +414,52 @@ impl Directory for Faulty<dyn Directory> {
     async fn ping(&self) -> Result<String, DirectoryError> {
         self.pass("ping").await?;
         self.inner.ping().await
+    }
+}
+
+#[async_trait]
+impl Ledger for Faulty<dyn Directory> {
+    async fn list_sessions(
+        &self,
+        page: &SessionPage,
+        now: Timestamp,
+    ) -> Result<Vec<SessionRow>, DirectoryError> {
+        self.pass("list_sessions").await?;
+        self.inner.list_sessions(page, now).await
+    }
+
+    async fn sessions_like(&self, prefix: &str, limit: u32) -> Result<Vec<SessionRow>, DirectoryError> {
+        self.pass("sessions_like").await?;
+        self.inner.sessions_like(prefix, limit).await
+    }
+
+    async fn clear_platform(
+        &self,
+        platform: &PlatformId,
+        limit: u32,
+        now: Timestamp,
+    ) -> Result<Vec<Session>, DirectoryError> {
+        self.pass("clear_platform").await?;
+        self.inner.clear_platform(platform, limit, now).await
+    }
+
+    async fn audit_all(&self, entries: &[AuditEntry]) -> Result<(), DirectoryError> {
+        self.pass("audit_all").await?;
+        self.inner.audit_all(entries).await
+    }
+
+    async fn audit_log(&self, page: &AuditPage) -> Result<Vec<AuditRecord>, DirectoryError> {
+        self.pass("audit_log").await?;
+        self.inner.audit_log(page).await
+    }
+
+    async fn purge_audit(&self, before: Timestamp, limit: u32) -> Result<u64, DirectoryError> {
+        self.pass("purge_audit").await?;
+        self.inner.purge_audit(before, limit).await
+    }
+
+    async fn tell(&self, changed: &[Changed]) -> Result<(), DirectoryError> {
+        self.pass("tell").await?;
+        self.inner.tell(changed).await
     }
 }

@@ -2,17 +2,22 @@
 //! standard output and nowhere else.
 
 use std::io::{Read, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use clap::ValueEnum;
 
+use super::operators::{headings_in_bold, json_text, plain, table};
+use crate::clock::{Clock, SystemClock};
 use crate::config::Snapshot;
 use crate::context::PlatformId;
 use crate::keys::JwtAlgorithm;
 use crate::sealing::{Place, Sealer};
 use crate::secret::Secret;
 use crate::signing::MessageAlgorithm;
-use crate::signing::keyring::{self, Purpose};
+use crate::signing::keyring::{self, KeyState, Keyring, Purpose};
 
 /// What a key is for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
@@ -116,6 +121,153 @@ pub(super) fn seal(
     )?;
     writeln!(out, "{}", credential.as_text())?;
     Ok(())
+}
+
+/// Lists every key by purpose: its id, what it does at the moment, and how verifiers know it. Never the key itself.
+pub(super) fn list(snapshot: &Snapshot, json: bool, out: &mut dyn Write) -> anyhow::Result<()> {
+    let now = SystemClock.now();
+    let keys = &snapshot.keys;
+    let mut rows: Vec<[String; 5]> = Vec::new();
+    for (purpose, list) in
+        [("token", &keys.token), ("csrf", &keys.csrf), ("sealing", &keys.sealing), ("hmac", &keys.hmac)]
+    {
+        for (position, key) in list.iter().enumerate() {
+            let state = if position == 0 { KeyState::Active } else { KeyState::Retiring };
+            let known = if purpose == "hmac" { key.id.clone() } else { String::new() };
+            rows.push([purpose, &key.id, "", state.as_str(), &known].map(str::to_owned));
+        }
+    }
+    for (purpose, list) in [("jwt", &keys.jwt), ("message", &keys.message)] {
+        let keyring = Keyring::new(&[], list)?;
+        for (id, key_id, algorithm, state) in keyring.states(now) {
+            let algorithm = match algorithm {
+                JwtAlgorithm::EdDsa => "EdDSA",
+                JwtAlgorithm::Es256 => "ES256",
+                JwtAlgorithm::Hs256 => "HS256",
+            };
+            rows.push([purpose, id, algorithm, state.as_str(), key_id].map(str::to_owned));
+        }
+    }
+    if json {
+        let names = ["purpose", "id", "algorithm", "state", "key_id"];
+        let shown = rows.iter().map(|row| {
+            let members = names.iter().zip(row).filter(|(_, value)| !value.is_empty());
+            members.map(|(name, value)| ((*name).to_owned(), value.as_str().into())).collect()
+        });
+        return json_text(&serde_json::Value::Array(shown.map(serde_json::Value::Object).collect()), out);
+    }
+    let rows = rows.into_iter().map(|row| row.iter().map(|cell| plain(cell)).collect());
+    let text = table(&["PURPOSE", "ID", "ALGORITHM", "STATE", "KEY ID"], rows);
+    Ok(writeln!(out, "{}", headings_in_bold(&text))?)
+}
+
+/// Makes the successor of a key: writes it into a file that only its owner can read, and says how it takes over without
+/// anybody being locked out. The configuration is left for its owner to change.
+pub(super) fn rotate(
+    kind: Kind,
+    algorithm: Option<Algorithm>,
+    file: &Path,
+    id: Option<&str>,
+    snapshot: &Snapshot,
+    out: &mut dyn Write,
+) -> anyhow::Result<()> {
+    let algorithm = algorithm.unwrap_or_else(|| usual_algorithm(kind, snapshot));
+    let now = SystemClock.now();
+    let day = now.to_string();
+    let name = kind_name(kind);
+    let id = id.map_or_else(|| format!("{name}-{}", day.get(..10).unwrap_or(&day)), str::to_owned);
+    if ids(kind, snapshot).any(|known| known == id) {
+        bail!("the configuration has a key `{id}` for {name} already; choose another one with `--id`");
+    }
+    let mut secret = zeroize::Zeroizing::new(Vec::new());
+    new(kind, algorithm, &mut *secret)?;
+    let mut target = std::fs::OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(file)
+        .with_context(|| format!("making {}; an existing file is never overwritten", file.display()))?;
+    target.write_all(&secret)?;
+    target.sync_all()?;
+    let shown = file.display().to_string();
+    let entry = |more: &str| format!("{{ id = {id:?}, {more}secret = {{ file = {shown:?} }} }}");
+    writeln!(out, "A new {name} key is in {shown}; only its owner can read it.\n")?;
+    if matches!(kind, Kind::Jwt | Kind::Message) {
+        let from = now.plus(PUBLISHED_FIRST);
+        let word = match algorithm {
+            Algorithm::EdDsa => "EdDSA",
+            Algorithm::Es256 => "ES256",
+            Algorithm::Hs256 => "HS256",
+        };
+        let more = if kind == Kind::Jwt { format!("algorithm = \"{word}\", ") } else { String::new() };
+        let more = format!("{more}active_from = \"{from}\", ");
+        writeln!(
+            out,
+            "1. Put it first in `keys.{name}` on every proxy, before {from}:\n     {}",
+            entry(&more)
+        )?;
+        writeln!(out, "2. Until then it is published and does not sign; verifiers learn it meanwhile.")?;
+    } else {
+        writeln!(out, "1. Put it last in `keys.{name}` on every proxy:\n     {}", entry(""))?;
+        writeln!(out, "2. When every proxy runs with it, put it first: from then on it is used.")?;
+    }
+    let after = match kind {
+        Kind::Token => format!("absolute_timeout ({})", span(snapshot.session.absolute_timeout)),
+        Kind::Csrf => format!("absolute_timeout ({})", span(snapshot.session.absolute_timeout)),
+        Kind::Sealing => "every credential that was sealed with it was sealed anew".to_owned(),
+        Kind::Hmac | Kind::Message => format!("signature.lifetime ({})", span(snapshot.signature_lifetime)),
+        Kind::Jwt => format!("jwt.lifetime ({})", span(snapshot.jwt_lifetime)),
+    };
+    if kind == Kind::Hmac {
+        writeln!(out, "   Before that, hand each application its key: `countersign key derive UPSTREAM`.")?;
+    }
+    writeln!(
+        out,
+        "3. Take the old key out after {after}.\n\nNext: `countersign key list CONFIG` shows what is in use."
+    )?;
+    Ok(())
+}
+
+/// How long a new public key is published before it signs: longer than verifiers keep what they know.
+const PUBLISHED_FIRST: Duration = Duration::from_mins(15);
+
+fn span(span: Duration) -> String {
+    humantime::format_duration(span).to_string()
+}
+
+const fn kind_name(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Token => "token",
+        Kind::Csrf => "csrf",
+        Kind::Sealing => "sealing",
+        Kind::Hmac => "hmac",
+        Kind::Jwt => "jwt",
+        Kind::Message => "message",
+    }
+}
+
+/// The ids of the keys of a kind, newest first.
+fn ids(kind: Kind, snapshot: &Snapshot) -> impl Iterator<Item = &str> {
+    let keys = &snapshot.keys;
+    let (symmetric, signing) = match kind {
+        Kind::Token => (keys.token.as_slice(), [].as_slice()),
+        Kind::Csrf => (keys.csrf.as_slice(), [].as_slice()),
+        Kind::Sealing => (keys.sealing.as_slice(), [].as_slice()),
+        Kind::Hmac => (keys.hmac.as_slice(), [].as_slice()),
+        Kind::Jwt => ([].as_slice(), keys.jwt.as_slice()),
+        Kind::Message => ([].as_slice(), keys.message.as_slice()),
+    };
+    symmetric.iter().map(|key| key.id.as_str()).chain(signing.iter().map(|key| key.id.as_str()))
+}
+
+/// The algorithm of the key that is in use, or the default.
+fn usual_algorithm(kind: Kind, snapshot: &Snapshot) -> Algorithm {
+    let newest = snapshot.keys.jwt.first().filter(|_| kind == Kind::Jwt);
+    match newest.map(|key| key.algorithm) {
+        Some(JwtAlgorithm::Es256) => Algorithm::Es256,
+        Some(JwtAlgorithm::Hs256) => Algorithm::Hs256,
+        Some(JwtAlgorithm::EdDsa) | None => Algorithm::EdDsa,
+    }
 }
 
 /// More than any token is long, and still within the byte budget of the context headers.

@@ -1,18 +1,24 @@
 //! The commands, their flags and exit codes. One file per command; no rules of its own.
 
 mod check;
+mod cookie;
 mod demo;
+mod explain;
 mod key;
 mod migrate;
+mod operators;
+mod pages;
 mod run;
 mod schema;
+mod test_session;
+mod verify;
 
 use std::io::{IsTerminal, Write};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand, ValueEnum};
+use clap::{CommandFactory, Parser, Subcommand, ValueEnum};
 
 use crate::config::{self, Problems, Snapshot};
 use crate::context::PlatformId;
@@ -22,8 +28,15 @@ Exit codes:
   0  done
   1  it failed: wrong usage, or what the message says
   2  the configuration has problems; all of them were told and nothing was started
+  3  the answer is no: no such session, not let through, not genuine
+  4  it could not be found out: the proxy or a store is away; try again
 
 Start with `countersign demo`, or `countersign check FILE`.";
+
+/// The answer is a certain no.
+pub(super) const NO: u8 = 3;
+/// It could not be found out.
+pub(super) const UNDETERMINED: u8 = 4;
 
 /// Session cookies in, signed context headers out: a reverse proxy in front of web applications.
 #[derive(Debug, Parser)]
@@ -73,6 +86,42 @@ enum Command {
     /// Make or derive keys.
     #[command(subcommand)]
     Key(KeyCommand),
+    /// List, show, begin and end sessions, through the admin API.
+    #[command(subcommand)]
+    Session(operators::SessionCommand),
+    /// Act on a user, through the admin API.
+    #[command(subcommand)]
+    User(operators::UserCommand),
+    /// Act on a platform, through the admin API.
+    #[command(subcommand)]
+    Platform(operators::PlatformCommand),
+    /// Have records read again by every proxy, through the admin API.
+    #[command(subcommand)]
+    Invalidate(operators::InvalidateCommand),
+    /// Show how a proxy is doing, through the admin API.
+    Status {
+        #[command(flatten)]
+        access: operators::Access,
+    },
+    /// Show the audit log, newest first, through the admin API.
+    Audit(operators::Audit),
+    /// Say which route a request takes, what it asks for, and why it is let through or not.
+    Explain(explain::Explain),
+    /// Say what a proxy with CONFIG sees of a cookie, step by step. Needs no running proxy and changes nothing.
+    TestSession(test_session::TestSession),
+    /// Say whether a captured request carries a genuine context.
+    Verify(verify::Verify),
+    /// Print completions for a shell.
+    Completions {
+        /// The shell.
+        shell: clap_complete::Shell,
+    },
+    /// Print the man page.
+    Man {
+        /// Write one page for every command into this folder instead.
+        #[arg(long, value_name = "FOLDER")]
+        out: Option<PathBuf>,
+    },
     /// Print the JSON Schema of the configuration file.
     Schema {
         /// Print the reference of all keys (Markdown) instead.
@@ -105,6 +154,31 @@ enum KeyCommand {
         /// The algorithm of a jwt key; a message key is always EdDSA.
         #[arg(long, value_enum, ignore_case = true, default_value = "EdDSA")]
         algorithm: key::Algorithm,
+    },
+    /// List the keys of a configuration: ids, what they do at the moment, how verifiers know them.
+    List {
+        /// The configuration file.
+        config: PathBuf,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Make the successor of a key, and say how it takes over without anybody being locked out.
+    Rotate {
+        /// What the key is for.
+        kind: key::Kind,
+        /// The configuration file.
+        #[arg(long, value_name = "FILE")]
+        config: PathBuf,
+        /// Where the new key is written. An existing file is never overwritten.
+        #[arg(long, value_name = "FILE")]
+        out: PathBuf,
+        /// Its id [default: the kind and the day].
+        #[arg(long)]
+        id: Option<String>,
+        /// The algorithm of a jwt key [default: that of the key in use].
+        #[arg(long, value_enum, ignore_case = true)]
+        algorithm: Option<key::Algorithm>,
     },
     /// Print the key with which an application verifies the HMAC signatures made for it.
     Derive {
@@ -156,7 +230,42 @@ fn dispatch(command: Command, out: &mut dyn Write) -> anyhow::Result<()> {
         Command::Key(KeyCommand::Seal { platform, config }) => {
             key::seal(&platform, &load(&config)?, &mut std::io::stdin(), out)
         }
+        Command::Key(KeyCommand::List { config, json }) => key::list(&load(&config)?, json, out),
+        Command::Key(KeyCommand::Rotate { kind, config, out: file, id, algorithm }) => {
+            key::rotate(kind, algorithm, &file, id.as_deref(), &load(&config)?, out)
+        }
+        Command::Session(command) => operators::session(&command, out),
+        Command::User(command) => operators::user(&command, out),
+        Command::Platform(command) => operators::platform(&command, out),
+        Command::Invalidate(command) => operators::invalidate(&command, out),
+        Command::Status { access } => operators::status(&access, out),
+        Command::Audit(flags) => operators::audit(&flags, out),
+        Command::Explain(flags) => explain::explain(&flags, out),
+        Command::TestSession(flags) => test_session::test_session(&flags, out),
+        Command::Verify(flags) => verify::verify(&flags, out),
+        Command::Completions { shell } => {
+            pages::completions(shell, Arguments::command(), out);
+            Ok(())
+        }
+        Command::Man { out: folder } => pages::man(folder.as_deref(), Arguments::command(), out),
         Command::Schema { reference, openapi } => schema::schema(reference, openapi, out),
+    }
+}
+
+/// Ends the program with a code of its own.
+#[derive(Debug, thiserror::Error)]
+#[error("{text}")]
+pub(super) struct Stop {
+    /// The exit code.
+    pub(super) code: u8,
+    /// What is said on the error stream; nothing when the answer has said it.
+    pub(super) text: String,
+}
+
+impl Stop {
+    /// The answer has said everything.
+    pub(super) fn silent(code: u8) -> anyhow::Error {
+        Self { code, text: String::new() }.into()
     }
 }
 
@@ -184,6 +293,12 @@ fn fail(error: &anyhow::Error) -> ExitCode {
         .is_some_and(|error| error.kind() == std::io::ErrorKind::BrokenPipe);
     if closed_pipe {
         return ExitCode::SUCCESS;
+    }
+    if let Some(Stop { code, text }) = error.downcast_ref::<Stop>() {
+        if !text.is_empty() {
+            tell(&format!("countersign: {text}\n"));
+        }
+        return ExitCode::from(*code);
     }
     tell(&format!("countersign: {error:#}\n"));
     ExitCode::from(1)

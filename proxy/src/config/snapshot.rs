@@ -70,6 +70,10 @@ pub struct Snapshot {
     pub public_scheme: Scheme,
     /// The least that is logged.
     pub log: LogLevel,
+    /// How long lines of the audit log are kept (a year).
+    pub audit_retention: Duration,
+    /// The whole configuration with its defaults, for people: sources of secrets, never a secret.
+    pub shown: std::sync::Arc<serde_json::Value>,
     /// What is probably not as it was meant, though it can be used.
     pub warnings: Vec<Problem>,
     /// Position of each upstream in `upstreams` by name.

@@ -116,6 +116,19 @@ impl Drop for Changes {
 }
 
 impl Changed {
+    /// What the triggers would have written.
+    pub(super) fn payload(&self) -> String {
+        let part = |id: &str| id.replace('%', "%25").replace(':', "%3A");
+        match self {
+            Self::User(id) | Self::UserPlatforms(id) => format!("{self}:{id}"),
+            Self::Platform(id) => format!("{self}:{id}"),
+            Self::Settings(user, platform) => {
+                format!("{self}:{}:{}", part(user.as_str()), part(platform.as_str()))
+            }
+            Self::Session(id) => format!("{self}:{id}"),
+        }
+    }
+
     /// Reads a payload (`migrations/postgres/0002_notify.up.sql`): `user:<id>`, `platform:<id>`, `user_platforms:<user>`,
     /// `settings:<user>:<platform>` with `%` and `:` in ids percent-encoded, `session:<id>`.
     pub(super) fn parse(payload: &str) -> Option<Self> {
@@ -166,7 +179,8 @@ mod tests {
             ("settings:a%3Ana:50%25".to_owned(), Changed::Settings(user("a:na"), platform("50%"))),
             (format!("session:{session}"), Changed::Session(session)),
         ] {
-            assert_eq!(Changed::parse(&payload), Some(changed), "{payload}");
+            assert_eq!(Changed::parse(&payload), Some(changed.clone()), "{payload}");
+            assert_eq!(changed.payload(), payload);
         }
         for foreign in ["", "user", "user:", "session:short", "settings:a", "settings:%FF:b", "else:1"] {
             assert_eq!(Changed::parse(foreign), None, "{foreign}");

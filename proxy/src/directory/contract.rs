@@ -1,6 +1,8 @@
 //! What every directory must do, whatever it is made of; each backend's tests run this suite against the real thing.
 //! It expects an empty directory.
 
+mod ledger;
+
 use std::time::Duration;
 
 use serde_json::json;
@@ -82,6 +84,10 @@ pub(super) async fn keeps_the_contract(directory: &dyn Directory) {
     purging_takes_what_is_over_in_batches(directory).await;
     the_audit_log_takes_every_line(directory).await;
     assert!(!directory.ping().await.unwrap().is_empty());
+    ledger::lists_come_in_pages_newest_first(directory).await;
+    ledger::sessions_are_found_by_the_beginning_of_their_id(directory).await;
+    ledger::a_platform_is_cleared_from_every_session_that_chose_it(directory).await;
+    ledger::the_audit_log_is_read_in_pages_and_purged_by_age(directory).await;
 }
 
 async fn row(directory: &dyn Directory, session: &Session) -> SessionRow {

@@ -25,8 +25,10 @@ macro_rules! migrations {
 
 type Files = &'static [(i64, &'static str, &'static str, &'static str)];
 
-const POSTGRES: Files = migrations!("postgres": 1 "0001_directory", 2 "0002_notify", 3 "0003_changes");
-const SQLITE: Files = migrations!("sqlite": 1 "0001_directory", 3 "0003_changes");
+const POSTGRES: Files = migrations!(
+    "postgres": 1 "0001_directory", 2 "0002_notify", 3 "0003_changes", 6 "0006_sessions_by_age"
+);
+const SQLITE: Files = migrations!("sqlite": 1 "0001_directory", 3 "0003_changes", 6 "0006_sessions_by_age");
 
 /// One migration, and whether it was applied.
 #[derive(Clone, PartialEq, Eq, Debug)]

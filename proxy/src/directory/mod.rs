@@ -2,6 +2,7 @@
 //! A directory knows nothing of the store, cookies or HTTP.
 
 pub mod changes;
+pub mod ledger;
 pub mod migrations;
 mod postgres;
 mod rows;
@@ -19,6 +20,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 pub use changes::{Changed, Changes, News, Page, Place};
+pub use ledger::{AuditPage, AuditRecord, Ledger, SessionPage};
 pub use postgres::PostgresDirectory;
 pub use sqlite::SqliteDirectory;
 
@@ -112,7 +114,7 @@ pub async fn open(settings: &Settings) -> Result<Arc<dyn Directory>, OpenError> 
 /// The durable truth. Reads take many keys at once, because one query for all that wait is what keeps the pool whole;
 /// keys that are not there are simply absent from the answer.
 #[async_trait]
-pub trait Directory: Send + Sync + fmt::Debug {
+pub trait Directory: Ledger + fmt::Debug {
     /// Sessions by id, ended ones included.
     async fn sessions(&self, ids: &[SessionId]) -> Result<Vec<SessionRow>, DirectoryError>;
 

@@ -1,6 +1,7 @@
 //! The directory in Postgres: a small pool that connects when it is first asked, every query with a deadline on both
 //! sides. Times are milliseconds since the epoch in bigint columns.
 
+mod ledger;
 mod listener;
 #[cfg(test)]
 mod listener_tests;

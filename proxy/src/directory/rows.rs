@@ -4,6 +4,7 @@ use serde::de::value::{Error as TextError, StrDeserializer};
 use serde::de::{Deserialize, IntoDeserializer};
 use sqlx::{Error, FromRow};
 
+use super::ledger::AuditRecord;
 use super::{Pair, SessionRow};
 use crate::clock::Timestamp;
 use crate::context::{Platform, SealedCredential, Session, User};
@@ -23,7 +24,17 @@ macro_rules! platform_columns {
     };
 }
 
-pub(super) use {platform_columns, session_columns};
+/// The columns of a line of the audit log, in a query.
+macro_rules! audit_columns {
+    () => {
+        "id, at, event, user_id, session_id, platform_id, done_by, address, request_id"
+    };
+}
+
+pub(super) use {audit_columns, platform_columns, session_columns};
+
+/// Behind every session id, which is base64url.
+pub(super) const LAST_ID: &str = "~";
 
 #[derive(FromRow)]
 pub(super) struct SessionColumns {
@@ -62,6 +73,37 @@ pub(super) struct PlatformColumns {
     active: bool,
     is_default: bool,
     credential: Option<String>,
+}
+
+#[derive(FromRow)]
+pub(super) struct AuditColumns {
+    id: i64,
+    at: i64,
+    event: String,
+    user_id: Option<String>,
+    session_id: Option<String>,
+    platform_id: Option<String>,
+    done_by: String,
+    address: Option<String>,
+    request_id: Option<String>,
+}
+
+impl TryFrom<AuditColumns> for AuditRecord {
+    type Error = Error;
+
+    fn try_from(columns: AuditColumns) -> Result<Self, Error> {
+        Ok(Self {
+            number: u64::try_from(columns.id).map_err(unreadable)?,
+            at: time(columns.at)?,
+            event: columns.event,
+            user: columns.user_id.as_deref().map(id).transpose()?,
+            session: columns.session_id.as_deref().map(id).transpose()?,
+            platform: columns.platform_id.as_deref().map(id).transpose()?,
+            by: columns.done_by,
+            from: columns.address,
+            request_id: columns.request_id,
+        })
+    }
 }
 
 /// JSON under a user and a platform; `T` is what the database calls JSON.

@@ -1,6 +1,7 @@
 //! The directory in one SQLite file, or in memory: the same contract without a server. One connection writes, a few
 //! read. The schema is brought up to date when the file is opened.
 
+mod ledger;
 mod log;
 #[cfg(test)]
 mod tests;
@@ -372,20 +373,11 @@ impl Directory for SqliteDirectory {
     }
 
     async fn audit(&self, entry: &AuditEntry) -> Result<(), DirectoryError> {
-        let query = sqlx::query(
-            "INSERT INTO audit (at, event, user_id, session_id, platform_id, done_by, address, request_id) \
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
-        );
-        let query = query
-            .bind(column(entry.at))
-            .bind(entry.event)
-            .bind(entry.user.as_ref().map(UserId::as_str))
-            .bind(entry.session.as_ref().map(ToString::to_string))
-            .bind(entry.platform.as_ref().map(PlatformId::as_str))
-            .bind(&entry.by)
-            .bind(&entry.from)
-            .bind(&entry.request_id);
-        self.watch.within(query.execute(&self.writer)).await.map(drop)
+        let work = async {
+            let mut connection = self.writer.acquire().await?;
+            ledger::append(&mut connection, entry).await
+        };
+        self.watch.within(work).await
     }
 
     async fn purge(&self, before: Timestamp, limit: u32) -> Result<u64, DirectoryError> {

@@ -11,7 +11,7 @@ mod meters;
 mod outgoing;
 mod own;
 mod peer;
-mod request_id;
+pub(crate) mod request_id;
 pub mod rules;
 pub mod servers;
 mod state;

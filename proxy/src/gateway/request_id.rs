@@ -9,7 +9,7 @@ use ring::rand::{SecureRandom, SystemRandom};
 /// Hands out request ids: 8 random bytes of this process and a 64-bit count, 22 characters of base64url. Two processes
 /// share their random half once in four billion starts (birthday bound of 64 bits), and their counts would have to meet.
 #[derive(Debug)]
-pub(super) struct RequestIds {
+pub(crate) struct RequestIds {
     process: [u8; 8],
     next: AtomicU64,
 }
@@ -19,14 +19,14 @@ impl RequestIds {
     ///
     /// # Errors
     /// When the operating system has no randomness to give.
-    pub(super) fn new() -> Result<Self, ring::error::Unspecified> {
+    pub(crate) fn new() -> Result<Self, ring::error::Unspecified> {
         let mut process = [0; 8];
         SystemRandom::new().fill(&mut process)?;
         Ok(Self { process, next: AtomicU64::new(0) })
     }
 
     /// The next id.
-    pub(super) fn next(&self) -> String {
+    pub(crate) fn next(&self) -> String {
         let mut bytes = [0; 16];
         bytes[..8].copy_from_slice(&self.process);
         bytes[8..].copy_from_slice(&self.next.fetch_add(1, Ordering::Relaxed).to_be_bytes());

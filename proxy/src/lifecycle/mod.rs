@@ -3,6 +3,7 @@
 //! logged, not failed: the directory is the truth.
 
 mod end;
+pub mod operators;
 mod outbox;
 mod platform;
 mod rotate;

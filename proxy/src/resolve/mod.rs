@@ -6,6 +6,7 @@ mod apply;
 mod entities;
 mod follower;
 mod freshness;
+pub mod inspect;
 mod listing;
 mod loader;
 mod reconcile;

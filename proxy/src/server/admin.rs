@@ -1,55 +1,113 @@
-//! The listener for operators: health, metrics and public keys without a token, everything else with one.
+//! The listener for operators: health, metrics and public keys without a token, the admin API with one. Reads the request
+//! to its end and hands it to `endpoints::operators`; nothing here decides.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use async_trait::async_trait;
+use bytes::{Bytes, BytesMut};
 use http::{Response, header};
 use pingora::apps::http_app::{HttpServer, ServeHttp};
 use pingora::protocols::http::ServerSession;
 use pingora::services::listening::Service;
+use tokio::sync::OnceCell;
 
 use super::life::Life;
-use crate::endpoints::operators::{self, OperatorState};
+use crate::clock::Clock;
+use crate::endpoints::operators::problem::Fault;
+use crate::endpoints::operators::{self, LARGEST_BODY, OperatorRequest, OperatorState};
+use crate::gateway::Core;
+use crate::gateway::request_id::RequestIds;
 use crate::gateway::rules::Rules;
 use crate::telemetry::Metrics;
 
+/// The longest that a body may take to arrive.
+const BODY: Duration = Duration::from_secs(10);
+
 /// Answers the requests of operators.
 pub(super) struct Admin {
-    rules: Arc<ArcSwap<Rules>>,
-    metrics: Arc<Metrics>,
-    life: Arc<Life>,
+    /// The rules in force.
+    pub(super) rules: Arc<ArcSwap<Rules>>,
+    /// What answers questions about sessions, once it is opened.
+    pub(super) core: Arc<OnceCell<Arc<Core>>>,
+    /// All metrics.
+    pub(super) metrics: Arc<Metrics>,
+    /// Where the process is in its life.
+    pub(super) life: Arc<Life>,
+    /// The clock.
+    pub(super) clock: Arc<dyn Clock>,
+    /// Numbers for requests.
+    pub(super) request_ids: RequestIds,
 }
 
 /// The service on the admin address, with a thread of its own, so that it answers however busy the proxy is.
-pub(super) fn service(
-    rules: &Rules,
-    current: &Arc<ArcSwap<Rules>>,
-    metrics: &Arc<Metrics>,
-    life: &Arc<Life>,
-) -> Service<HttpServer<Admin>> {
-    let admin = Admin { rules: Arc::clone(current), metrics: Arc::clone(metrics), life: Arc::clone(life) };
+pub(super) fn service(admin: Admin) -> Service<HttpServer<Admin>> {
+    let address = admin.rules.load().snapshot.admin.address.to_string();
     let mut service = Service::new("admin".to_owned(), HttpServer::new_app(admin));
     service.threads = Some(1);
-    service.add_tcp(&rules.snapshot.admin.address.to_string());
+    service.add_tcp(&address);
     service
 }
 
 #[async_trait]
 impl ServeHttp for Admin {
     async fn response(&self, session: &mut ServerSession) -> Response<Vec<u8>> {
-        let request = session.req_header();
-        let rules = self.rules.load();
+        let rules = self.rules.load_full();
+        let admin = &rules.snapshot.admin;
+        let head = session.req_header().as_owned_parts();
+        let (body, body_fault) =
+            if operators::wants_body(&head.method, head.uri.path(), &head.headers, admin.token.as_ref()) {
+                body(session).await
+            } else {
+                (Bytes::new(), None)
+            };
+        let request_id = self.request_ids.next();
+        let request = OperatorRequest {
+            method: &head.method,
+            path: head.uri.path(),
+            query: head.uri.query(),
+            headers: &head.headers,
+            body,
+            body_fault,
+            from: session.client_addr().and_then(|address| address.as_inet()).map(std::net::SocketAddr::ip),
+            id: &request_id,
+        };
         let state = OperatorState {
             metrics: &self.metrics,
             jwks: &rules.jwks,
             phase: self.life.phase(),
-            loopback: rules.snapshot.admin.address.ip().is_loopback(),
-            token: rules.snapshot.admin.token.as_ref(),
+            loopback: admin.address.ip().is_loopback(),
+            token: admin.token.as_ref(),
+            snapshot: &rules.snapshot,
+            lifecycle: self.core.get().map(|core| &core.lifecycle),
+            now: self.clock.now(),
         };
-        let answer = operators::answer(&request.method, request.uri.path(), &request.headers, &state);
+        let answer = operators::answer(&request, &state).await;
         let (mut parts, body) = answer.into_parts();
         parts.headers.insert(header::CONTENT_LENGTH, body.len().into());
         Response::from_parts(parts, body.to_vec())
+    }
+}
+
+/// The whole body, or why it is not here.
+async fn body(session: &mut ServerSession) -> (Bytes, Option<Fault>) {
+    let mut all = BytesMut::new();
+    let reading = async {
+        loop {
+            match session.read_request_body().await {
+                Ok(Some(part)) if all.len() + part.len() > LARGEST_BODY => {
+                    return Some(Fault::BodyTooLarge);
+                }
+                Ok(Some(part)) => all.extend_from_slice(&part),
+                Ok(None) => return None,
+                Err(_) => return Some(Fault::BodyMissing),
+            }
+        }
+    };
+    match tokio::time::timeout(BODY, reading).await {
+        Ok(None) => (all.freeze(), None),
+        Ok(Some(fault)) => (Bytes::new(), Some(fault)),
+        Err(_) => (Bytes::new(), Some(Fault::BodyMissing)),
     }
 }

@@ -22,6 +22,7 @@ use pingora::server::{RunArgs, Server};
 use pingora::services::listening::Service;
 use tokio::sync::OnceCell;
 
+use self::admin::Admin;
 use self::front::Front;
 use self::life::Life;
 use self::public::Public;
@@ -30,6 +31,7 @@ use self::stores::{Farewell, Opener};
 use crate::clock::{Clock, SystemClock};
 use crate::config::Snapshot;
 use crate::config::snapshot::Listener;
+use crate::gateway::request_id::RequestIds;
 use crate::gateway::rules::Rules;
 use crate::gateway::{Core, Gateway};
 use crate::telemetry::{LogSink, Metrics};
@@ -113,11 +115,23 @@ impl Assembly {
         if !h2c.is_empty() {
             server.add_service(self.public("public h2c", &h2c, &server.configuration)?);
         }
-        server.add_service(admin::service(&rules, &self.rules, &self.metrics, &self.life));
+        server.add_service(admin::service(self.admin()?));
         server.bootstrap();
         self.end_well(&server);
         server.run(RunArgs { shutdown_signal: Box::new(shutdown::Signals { life: Arc::clone(&self.life) }) });
         Ok(())
+    }
+
+    fn admin(&self) -> anyhow::Result<Admin> {
+        Ok(Admin {
+            rules: Arc::clone(&self.rules),
+            core: Arc::clone(&self.core),
+            metrics: Arc::clone(&self.metrics),
+            life: Arc::clone(&self.life),
+            clock: Arc::clone(&self.clock),
+            request_ids: RequestIds::new()
+                .map_err(|_| anyhow::anyhow!("the operating system has no randomness to give"))?,
+        })
     }
 
     fn public(&self, name: &str, listeners: &[&Listener], conf: &Arc<ServerConf>) -> anyhow::Result<Public> {

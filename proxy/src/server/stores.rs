@@ -11,7 +11,7 @@ use tokio::sync::{Notify, OnceCell};
 use crate::cache::{Activity, Copies, Invalidate};
 use crate::clock::Clock;
 use crate::config::Snapshot;
-use crate::directory::{self, Directory};
+use crate::directory::{self, Directory, DirectoryError};
 use crate::gateway::Core;
 use crate::lifecycle::Lifecycle;
 use crate::resolve::Resolver;
@@ -133,7 +133,8 @@ impl Opener {
         });
         // A change matters for as long as an older copy of a session could lie in a store.
         let keep_changes = KEEP_ENDED.max(self.snapshot.session.absolute_timeout * 2);
-        super::upkeep::spawn("purge", purge(Arc::clone(directory), Arc::clone(&self.clock), keep_changes));
+        let keep = Keep { changes: keep_changes, audit: self.snapshot.audit_retention };
+        super::upkeep::spawn("purge", purge(Arc::clone(directory), Arc::clone(&self.clock), keep));
     }
 }
 
@@ -173,23 +174,28 @@ async fn report(copies: Arc<Copies>) {
     }
 }
 
-async fn purge(directory: Arc<dyn Directory>, clock: Arc<dyn Clock>, keep_changes: Duration) {
+/// How long what is over is kept.
+struct Keep {
+    changes: Duration,
+    audit: Duration,
+}
+
+async fn purge(directory: Arc<dyn Directory>, clock: Arc<dyn Clock>, keep: Keep) {
     loop {
         tokio::time::sleep(PURGE_EVERY).await;
-        let before = clock.now().minus(KEEP_ENDED);
-        // A full batch means there is more.
-        while let Ok(deleted) = directory.purge(before, PURGE_BATCH).await {
-            if deleted < u64::from(PURGE_BATCH) {
-                break;
-            }
-            tokio::time::sleep(Duration::from_secs(1)).await;
+        let now = clock.now();
+        in_batches(|| directory.purge(now.minus(KEEP_ENDED), PURGE_BATCH)).await;
+        in_batches(|| directory.purge_changes(now.minus(keep.changes), PURGE_BATCH)).await;
+        in_batches(|| directory.purge_audit(now.minus(keep.audit), PURGE_BATCH)).await;
+    }
+}
+
+/// Deletes until a batch is not full, which means that there is no more, or until one fails: the next round tries again.
+async fn in_batches<F: Future<Output = Result<u64, DirectoryError>>>(delete: impl Fn() -> F) {
+    while let Ok(deleted) = delete().await {
+        if deleted < u64::from(PURGE_BATCH) {
+            return;
         }
-        let before = clock.now().minus(keep_changes);
-        while let Ok(deleted) = directory.purge_changes(before, PURGE_BATCH).await {
-            if deleted < u64::from(PURGE_BATCH) {
-                break;
-            }
-            tokio::time::sleep(Duration::from_secs(1)).await;
-        }
+        tokio::time::sleep(Duration::from_secs(1)).await;
     }
 }

@@ -344,6 +344,25 @@ impl Metrics {
         }
     }
 
+    /// What every breaker lets through now, by the server it stands in front of.
+    pub fn breakers(&self) -> Vec<(String, &'static str)> {
+        let families = self.breaker_state.collect();
+        let all = families.iter().flat_map(prometheus::proto::MetricFamily::get_metric);
+        let state = |metric: &prometheus::proto::Metric| {
+            let server = metric.get_label().first().map(|label| label.value().to_owned());
+            let value = metric.get_gauge().value();
+            let word = if value < 0.5 {
+                "closed"
+            } else if value < 1.5 {
+                "half_open"
+            } else {
+                "open"
+            };
+            (server.unwrap_or_default(), word)
+        };
+        all.map(state).collect()
+    }
+
     /// Counts one lookup of `what` (`session`, `user`, `platform`, `user_platforms`, `settings`).
     pub fn count_lookup(&self, what: &str, layer: Layer, result: LookupResult) {
         self.lookups.with_label_values(&[what, layer.as_str(), result.as_str()]).inc();

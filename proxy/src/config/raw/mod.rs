@@ -198,6 +198,8 @@ pub(crate) struct Directory {
     pub(crate) connections: u32,
     /// The longest that one query may take.
     pub(crate) timeout: Span,
+    /// How long lines of the audit log are kept. Older ones are deleted in small batches.
+    pub(crate) audit_retention: Span,
 }
 
 /// The SQLite file by default, relative to the configuration file.
@@ -211,6 +213,7 @@ impl Default for Directory {
             path: None,
             connections: 5,
             timeout: Span::from_millis(200),
+            audit_retention: Span::from_secs(31_557_600),
         }
     }
 }

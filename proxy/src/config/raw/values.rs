@@ -271,9 +271,14 @@ pub(crate) struct SecretSource {
 #[schemars(extend("x-secret" = true))]
 pub(crate) enum SecretText {
     /// Written out; fit only for texts without password.
-    Written(String),
+    Written(#[serde(serialize_with = "not_shown")] String),
     /// From the environment or a file.
     From(SecretSource),
+}
+
+/// Whoever is shown the configuration learns where a secret is, not what it is.
+fn not_shown<S: Serializer>(_: &str, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str("not shown: it may hold a password")
 }
 
 /// One text or a list of them.

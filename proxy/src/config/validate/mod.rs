@@ -81,6 +81,8 @@ pub(super) fn snapshot(
             raw::Level::Debug => LogLevel::Debug,
             raw::Level::Trace => LogLevel::Trace,
         },
+        audit_retention: file.directory.audit_retention.0,
+        shown: std::sync::Arc::new(serde_json::to_value(file).unwrap_or_default()),
         warnings: Vec::new(),
         upstream_positions,
     }
