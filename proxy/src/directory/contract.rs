@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use super::{AuditEntry, Change, Directory, DirectoryError, Pair, SessionRow};
+use super::{AuditEntry, Change, Changed, Directory, DirectoryError, Pair, Place, SessionRow};
 use crate::clock::Timestamp;
 use crate::context::{Platform, PlatformId, SealedCredential, Session, SessionId, User, UserId};
 
@@ -78,6 +78,7 @@ pub(super) async fn keeps_the_contract(directory: &dyn Directory) {
     ending_one_of_two_joined_sessions_ends_both(directory).await;
     ending_everywhere_ends_what_began_up_to_now(directory).await;
     activity_never_moves_backwards(directory).await;
+    what_changed_is_written_down_in_order(directory).await;
     purging_takes_what_is_over_in_batches(directory).await;
     the_audit_log_takes_every_line(directory).await;
     assert!(!directory.ping().await.unwrap().is_empty());
@@ -346,6 +347,43 @@ async fn activity_never_moves_backwards(directory: &dyn Directory) {
     assert_eq!(row(directory, &one).await.session.version, 1, "being seen is no change");
     let many: Vec<_> = (0..1200_u32).map(|n| (SessionId::of_token(&n.to_be_bytes()), after(1))).collect();
     directory.note_activity(&many).await.unwrap();
+}
+
+async fn what_changed_is_written_down_in_order(directory: &dyn Directory) {
+    let begin = directory.changes_after(Place::default(), 10_000).await.unwrap().horizon;
+    assert_eq!(directory.changes_after(begin, 10).await.unwrap().changed, []);
+    let (one, two) = (session("log 1", "ana"), session("log 2", "ana"));
+    for session in [&one, &two] {
+        directory.create_session(session, None, NOW).await.unwrap();
+    }
+    directory.note_activity(&[(one.id, after(1))]).await.unwrap();
+    directory.end_sessions(&[one.id], after(2)).await.unwrap();
+    directory.put_settings(&id("owner"), &id("list-b"), &json!({"a:%": 1})).await.unwrap();
+    directory.put_user(&User { name: "Logged".to_owned(), ..user("owner") }).await.unwrap();
+    directory.put_user(&User { name: "Logged".to_owned(), ..user("owner") }).await.unwrap();
+    directory.set_platform(&two.id, 1, None, after(2)).await.unwrap();
+    let wanted = [
+        Changed::Session(one.id),
+        Changed::Settings(id("owner"), id("list-b")),
+        Changed::User(id("owner")),
+        Changed::Session(two.id),
+    ];
+    let all = directory.changes_after(begin, 100).await.unwrap();
+    let mut told = all.changed.clone();
+    told.dedup();
+    assert_eq!((told.as_slice(), all.next), (wanted.as_slice(), None));
+    let (mut place, mut paged) = (begin, Vec::new());
+    loop {
+        let page = directory.changes_after(place, 2).await.unwrap();
+        paged.extend(page.changed);
+        let Some(next) = page.next else { break };
+        place = next;
+    }
+    assert_eq!(paged, all.changed, "the same in parts");
+    assert!(all.horizon > begin);
+    assert_eq!(directory.changes_after(all.horizon, 10).await.unwrap().changed, []);
+    assert_eq!(all.horizon.to_string().parse(), Ok(all.horizon));
+    assert!(directory.purge_changes(Timestamp::from_secs(4_000_000_000), 3).await.unwrap() == 3);
 }
 
 async fn purging_takes_what_is_over_in_batches(directory: &dyn Directory) {

@@ -18,7 +18,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
-pub use changes::{Changed, Changes, News};
+pub use changes::{Changed, Changes, News, Page, Place};
 pub use postgres::PostgresDirectory;
 pub use sqlite::SqliteDirectory;
 
@@ -198,6 +198,13 @@ pub trait Directory: Send + Sync + fmt::Debug {
 
     /// Deletes at most `limit` sessions that ended or expired before `before`. Answers how many.
     async fn purge(&self, before: Timestamp, limit: u32) -> Result<u64, DirectoryError>;
+
+    /// The changes that were written down after `after`, at most `most` of them, oldest first: whatever was told, and
+    /// what nobody heard. Those that are committed later than asked are after the answer's horizon.
+    async fn changes_after(&self, after: Place, most: u32) -> Result<Page, DirectoryError>;
+
+    /// Deletes at most `limit` changes that were written down before `before`. Answers how many.
+    async fn purge_changes(&self, before: Timestamp, limit: u32) -> Result<u64, DirectoryError>;
 
     /// Writes a user whole (the demo, tests and the command line).
     async fn put_user(&self, user: &User) -> Result<(), DirectoryError>;

@@ -4,6 +4,7 @@
 mod listener;
 #[cfg(test)]
 mod listener_tests;
+mod log;
 #[cfg(test)]
 mod tests;
 mod values;
@@ -21,7 +22,10 @@ use super::rows::{
     texts,
 };
 use super::trouble::{Dialect, Watch};
-use super::{AuditEntry, Change, Changes, Directory, DirectoryError, OpenError, Pair, SessionRow, Settings};
+use super::{
+    AuditEntry, Change, Changes, Directory, DirectoryError, OpenError, Page, Pair, Place, SessionRow,
+    Settings,
+};
 use crate::breaker::Breaker;
 use crate::clock::{SystemClock, Timestamp};
 use crate::context::{Platform, PlatformId, Session, SessionId, User, UserId};
@@ -371,6 +375,14 @@ impl Directory for PostgresDirectory {
         );
         let query = query.bind(column(before)).bind(i64::from(limit));
         Ok(self.watch.within(query.execute(&self.pool)).await?.rows_affected())
+    }
+
+    async fn changes_after(&self, after: Place, most: u32) -> Result<Page, DirectoryError> {
+        self.watch.within(log::page(&self.pool, after, most)).await
+    }
+
+    async fn purge_changes(&self, before: Timestamp, limit: u32) -> Result<u64, DirectoryError> {
+        self.watch.within(log::purge(&self.pool, before, limit)).await
     }
 
     async fn put_user(&self, user: &User) -> Result<(), DirectoryError> {

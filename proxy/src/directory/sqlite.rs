@@ -1,6 +1,7 @@
 //! The directory in one SQLite file, or in memory: the same contract without a server. One connection writes, a few
 //! read. The schema is brought up to date when the file is opened.
 
+mod log;
 #[cfg(test)]
 mod tests;
 mod values;
@@ -23,7 +24,9 @@ use super::rows::{
     texts,
 };
 use super::trouble::{Dialect, Watch};
-use super::{AuditEntry, Change, Directory, DirectoryError, OpenError, Pair, SessionRow, Settings};
+use super::{
+    AuditEntry, Change, Directory, DirectoryError, OpenError, Page, Pair, Place, SessionRow, Settings,
+};
 use crate::clock::Timestamp;
 use crate::context::{Platform, PlatformId, Session, SessionId, User, UserId};
 
@@ -392,6 +395,14 @@ impl Directory for SqliteDirectory {
         );
         let query = query.bind(column(before)).bind(i64::from(limit));
         Ok(self.watch.within(query.execute(&self.writer)).await?.rows_affected())
+    }
+
+    async fn changes_after(&self, after: Place, most: u32) -> Result<Page, DirectoryError> {
+        self.watch.within(log::page(&self.reader, after, most)).await
+    }
+
+    async fn purge_changes(&self, before: Timestamp, limit: u32) -> Result<u64, DirectoryError> {
+        self.watch.within(log::purge(&self.writer, before, limit)).await
     }
 
     async fn put_user(&self, user: &User) -> Result<(), DirectoryError> {

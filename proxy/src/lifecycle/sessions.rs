@@ -1,6 +1,6 @@
 //! A user looks at their sessions, and ends one of them.
 
-use super::{Lifecycle, LifecycleError, NO_SUCH_SESSION, Origin};
+use super::{Ended, Lifecycle, LifecycleError, NO_SUCH_SESSION, Origin};
 use crate::context::{SessionId, UserId};
 use crate::directory::SessionRow;
 
@@ -33,7 +33,7 @@ impl Lifecycle {
         user: &UserId,
         id: &SessionId,
         origin: &Origin,
-    ) -> Result<(), LifecycleError> {
+    ) -> Result<Ended, LifecycleError> {
         let now = self.clock.now();
         let row = self.row(id).await?.ok_or(NO_SUCH_SESSION)?;
         if row.session.user != *user || row.ended.is_some() || row.session.expires <= now {

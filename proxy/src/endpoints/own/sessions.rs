@@ -7,14 +7,15 @@ use super::{Answer, Request, Services, change_failed};
 use crate::context::SessionId;
 use crate::directory::SessionRow;
 use crate::endpoints::problem::Fault;
+use crate::lifecycle;
 use crate::reason::Reason;
 use crate::session::{cookie, lifetime};
 
 /// Ends this session and takes the cookie away.
 pub(super) async fn logout(services: Services<'_>, request: &Request) -> Result<Answer, Fault> {
     let session = &request.context()?.session;
-    services.lifecycle.end(session, &request.by).await.map_err(change_failed)?;
-    let mut answer = ended(true)?;
+    let how = services.lifecycle.end(session, &request.by).await.map_err(change_failed)?;
+    let mut answer = ended(how == lifecycle::Ended::Durable)?;
     answer.set_cookie = Some(cookie::clear(&request.settings.session));
     Ok(answer)
 }
@@ -22,8 +23,8 @@ pub(super) async fn logout(services: Services<'_>, request: &Request) -> Result<
 /// Ends every session of the user, those that nobody can enumerate too.
 pub(super) async fn logout_everywhere(services: Services<'_>, request: &Request) -> Result<Answer, Fault> {
     let user = &request.context()?.user;
-    services.lifecycle.end_all(&user.id, &request.by).await.map_err(change_failed)?;
-    let mut answer = ended(true)?;
+    let how = services.lifecycle.end_all(&user.id, &request.by).await.map_err(change_failed)?;
+    let mut answer = ended(how == lifecycle::Ended::Durable)?;
     answer.set_cookie = Some(cookie::clear(&request.settings.session));
     Ok(answer)
 }
@@ -60,8 +61,7 @@ pub(super) async fn end_one(services: Services<'_>, request: &Request) -> Result
         return Err(Reason::CurrentSession.into());
     }
     let ending = services.lifecycle.end_of_user(&context.user.id, &id, &request.by).await;
-    ending.map_err(change_failed)?;
-    ended(true)
+    ended(ending.map_err(change_failed)? == lifecycle::Ended::Durable)
 }
 
 /// 200 when the end is durable, 202 when it is only accepted: every proxy that asks the store sees it.
