@@ -59,7 +59,11 @@ impl Node {
     /// The tree as serde reads it; dates become text.
     pub(super) fn to_json(&self) -> serde_json::Value {
         match &self.value {
-            Value::String(text) | Value::Number(text) | Value::Datetime(text) => text.as_str().into(),
+            Value::String(text) | Value::Datetime(text) => text.as_str().into(),
+            Value::Number(text) => match text.parse::<f64>() {
+                Ok(number) if number.is_finite() => number.into(),
+                _ => text.as_str().into(),
+            },
             Value::Integer(number) => (*number).into(),
             Value::Boolean(truth) => (*truth).into(),
             Value::Array(nodes) => nodes.iter().map(Self::to_json).collect(),

@@ -91,6 +91,9 @@ fn wanted_of_one(branch: &Schema) -> String {
             _ => "an integer".to_owned(),
         };
     }
+    if is_type(branch, "number") {
+        return "a number".to_owned();
+    }
     if is_type(branch, "array") {
         let items = branch.get("items").map(branches).unwrap_or_default();
         return if items.iter().any(|item| is_type(item, "object")) {
@@ -119,6 +122,15 @@ fn is_secret(schema: &Schema) -> bool {
     let names_secret =
         schema.get("$ref").and_then(Schema::as_str).is_some_and(|name| name.ends_with("/SecretSource"));
     names_secret || resolve(schema).get("x-secret").is_some()
+}
+
+/// Whether a branch takes a value of this kind. One without any type takes every scalar; a whole number is a number.
+fn takes(branch: &Schema, value: &Value) -> bool {
+    let untyped = ["type", "const", "enum", "$ref"].iter().all(|word| branch.get(*word).is_none());
+    let scalar = !matches!(value, Value::Array(_) | Value::Table(_));
+    is_type(branch, type_name(value))
+        || (matches!(value, Value::Integer(_)) && is_type(branch, "number"))
+        || (untyped && scalar)
 }
 
 /// The JSON type of a value, and what may be printed of it.
@@ -157,8 +169,7 @@ impl Walk<'_> {
     fn node(&mut self, schema: &Schema, node: &mut Node, key: &str, secret: bool) -> bool {
         let secret = secret || is_secret(schema);
         let all = branches(schema);
-        let fitting: Vec<&Schema> =
-            all.iter().copied().filter(|branch| is_type(branch, type_name(&node.value))).collect();
+        let fitting: Vec<&Schema> = all.iter().copied().filter(|branch| takes(branch, &node.value)).collect();
         if fitting.is_empty() {
             self.wrong_type(&all, node, key, secret);
             return false;

@@ -86,7 +86,7 @@ on_every_backend! {
         let context = ana.get("context").await.expect(200).json();
         assert_eq!((&context["platform_count"], &context["error"]), (&json!(2), &json!(false)));
         assert_eq!((&context["user"]["id"], &context["active_platform"]["id"]), (&json!(ANA), &json!("11")));
-        assert_eq!(super::get(&site.browser(), "context").await.expect(200).json()["user"], json!(null));
+        assert_eq!(crate::own::get(&site.browser(), "context").await.expect(200).json()["user"], json!(null));
         assert_eq!(ana.get("stats").await.expect(200).json()["stats"]["sessions"], 1);
         assert_eq!(ana.get("platforms/12/stats").await.expect(200).json()["stats"]["sessions"], 0);
     }
