@@ -24,10 +24,6 @@ impl<'a> Input<'a> {
         self.rest.is_empty()
     }
 
-    pub(super) const fn rest(&self) -> &'a [u8] {
-        self.rest
-    }
-
     pub(super) fn peek(&self) -> Option<u8> {
         self.rest.first().copied()
     }

@@ -1,14 +1,15 @@
 //! The formats that have a name: what is usual for each framework, and what an application may have set otherwise.
 
+mod usual;
+
 use std::time::Duration;
 
 use super::decode::{Decoder, laravel::Serialization};
 use super::envelope::{Cipher, Encrypter};
 use super::expiry::{Expiry, Rule};
 use super::locate::Path;
-use super::spelling::Spelling;
 use super::verify::Verification;
-use super::{Alphabet, Format, IdShape, KeyForm, Locator};
+use super::{Format, IdShape, KeyForm, Locator};
 use crate::secret::Secret;
 
 /// A framework, or a layout of an application's own.
@@ -75,6 +76,7 @@ pub enum Serializer {
 
 /// What an application has set otherwise than usual. Everything left out is as the framework has it.
 #[derive(Clone, Debug, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a switch of its own framework")]
 pub struct Options {
     /// Name of the cookie.
     pub cookie: Option<String>,
@@ -178,13 +180,14 @@ impl Kind {
     pub fn format(self, options: Options) -> Result<Format, Mistake> {
         let usual = self.usual();
         let verification = self.verification(&options)?;
+        let decoder = self.decoder(&options)?;
         let cookie = options.cookie.or(usual.cookie.map(str::to_owned)).ok_or(Mistake::Missing("cookie"))?;
         let prefix = options.prefix.or(usual.prefix.map(str::to_owned)).ok_or(Mistake::Missing("prefix"))?;
         if prefix.is_empty() && matches!(self, Self::Json | Self::Hash) {
             return Err(Mistake::Prefix);
         }
-        let paths = |own: Vec<Path>, usual: &[&str]| {
-            if own.is_empty() { usual.iter().map(|path| Path::parse(path)).collect() } else { own }
+        let paths = |own: Vec<Path>, known: &[&str]| {
+            if own.is_empty() { known.iter().map(|path| Path::parse(path)).collect() } else { own }
         };
         let around = match (self, &options.route) {
             (Self::Koa, _) => (prefix.clone(), String::new()),
@@ -208,7 +211,7 @@ impl Kind {
                 Self::Scs if options.hashed => KeyForm::Hashed,
                 _ => KeyForm::Plain,
             },
-            decoder: self.decoder(options.serializer, options.encrypted, options.cipher, &options.secrets)?,
+            decoder,
             locator: Locator {
                 user: paths(options.user, usual.user),
                 platform: paths(options.platform, usual.platform),
@@ -241,41 +244,24 @@ impl Kind {
             }
             Self::Spring if !options.plain_cookie => Ok(Verification::Base64),
             Self::Gorilla => {
-                let max_age = options.max_age.unwrap_or(Duration::from_secs(30 * 24 * 3600));
+                let max_age = options.max_age.unwrap_or(Duration::from_hours(30 * 24));
                 Ok(Verification::SecureCookie { keys: pairs(secrets()?, &options.block_keys)?, max_age })
             }
             _ => Ok(Verification::None),
         }
     }
 
-    fn decoder(
-        self,
-        serializer: Option<Serializer>,
-        encrypted: bool,
-        cipher: Cipher,
-        secrets: &[Secret],
-    ) -> Result<Decoder, Mistake> {
-        Ok(match (self, serializer) {
+    fn decoder(self, options: &Options) -> Result<Decoder, Mistake> {
+        Ok(match (self, options.serializer) {
             (Self::Django, None) => Decoder::Django,
             (Self::Flask, None) => Decoder::Flask,
-            (Self::Flask, Some(Serializer::Msgpack)) | (Self::Php, Some(Serializer::Msgpack)) => Decoder::Msgpack,
+            (Self::Flask | Self::Php, Some(Serializer::Msgpack)) => Decoder::Msgpack,
             (Self::Django | Self::Flask, Some(Serializer::Pickle)) => Decoder::Pickle,
             (Self::Php, None | Some(Serializer::Php)) => Decoder::Php,
             (Self::Php, Some(Serializer::PhpSerialize)) => Decoder::PhpSerialize,
             (Self::Php, Some(Serializer::PhpBinary)) => Decoder::PhpBinary,
             (Self::Php, Some(Serializer::Igbinary)) => Decoder::Igbinary,
-            (Self::Laravel, _) => {
-                let serialization = match serializer {
-                    None => Serialization::Either,
-                    Some(Serializer::Php) => Serialization::Php,
-                    Some(Serializer::Json) => Serialization::Json,
-                    Some(_) => return Err(Mistake::Serializer),
-                };
-                let encrypter = encrypted
-                    .then(|| Encrypter::new(cipher, secrets).ok_or(Mistake::LaravelKey))
-                    .transpose()?;
-                Decoder::Laravel(encrypter, serialization)
-            }
+            (Self::Laravel, _) => laravel(options)?,
             (Self::Rails, None) => Decoder::Rails,
             (Self::Rails, Some(Serializer::Marshal)) => Decoder::Marshal,
             (Self::Spring, None | Some(Serializer::Json)) => Decoder::Spring,
@@ -313,192 +299,17 @@ fn pairs(secrets: Vec<Secret>, blocks: &[Secret]) -> Result<Vec<(Secret, Option<
     Ok(secrets.into_iter().zip(blocks.iter().cloned().map(Some)).collect())
 }
 
-/// What is usual for a framework.
-struct Usual {
-    name: &'static str,
-    cookie: Option<&'static str>,
-    prefix: Option<&'static str>,
-    spelling: Spelling,
-    id: IdShape,
-    user: &'static [&'static str],
-    platform: &'static [&'static str],
-    created: &'static [&'static str],
-    authenticated: &'static [&'static str],
-    is_javascript: bool,
-}
-
-/// Nothing but the value itself.
-const PLAIN: Spelling = Spelling { quotes: false, spaces: false, percent: false, form: false, php_names: false };
-/// Python's cookie parsers.
-const PYTHON: Spelling = Spelling { quotes: true, spaces: true, ..PLAIN };
-/// PHP's own cookies.
-const PHP: Spelling = Spelling { percent: true, form: true, php_names: true, ..PLAIN };
-
-const fn shape(alphabet: Alphabet, shortest: usize, longest: usize) -> IdShape {
-    IdShape { alphabet, shortest, longest }
-}
-
-/// What a layout of one's own looks like until it is described.
-const BASE: Usual = Usual {
-    name: "json",
-    cookie: None,
-    prefix: None,
-    spelling: PLAIN,
-    id: shape(Alphabet::UrlSafe, 16, 128),
-    user: &["/user_id", "/_user_id"],
-    platform: &["/platform_id"],
-    created: &[],
-    authenticated: &[],
-    is_javascript: false,
-};
-
-/// What JavaScript applications have in common.
-const JAVASCRIPT: Usual = Usual {
-    user: &["/passport/user", "/passport/user/id", "/user_id", "/userId", "/user/id", "/user/_id"],
-    platform: &["/platform_id", "/platformId"],
-    is_javascript: true,
-    ..BASE
-};
-
-impl Kind {
-    const fn usual(self) -> Usual {
-        match self {
-            Self::Express => Usual {
-                name: "express",
-                cookie: Some("connect.sid"),
-                prefix: Some("sess:"),
-                spelling: Spelling { percent: true, ..PYTHON },
-                id: shape(Alphabet::UrlSafe, 8, 128),
-                ..JAVASCRIPT
-            },
-            Self::Fastify => Usual {
-                name: "fastify",
-                cookie: Some("sessionId"),
-                prefix: Some("sess:"),
-                spelling: Spelling { spaces: true, percent: true, ..PLAIN },
-                ..JAVASCRIPT
-            },
-            Self::BetterAuth => Usual {
-                name: "better-auth",
-                cookie: Some("better-auth.session_token"),
-                prefix: Some(""),
-                spelling: Spelling { percent: true, ..PLAIN },
-                id: shape(Alphabet::Alphanumeric, 32, 64),
-                user: &["/user/id"],
-                platform: &["/session/activeOrganizationId", "/session/platformId"],
-                created: &["/session/createdAt"],
-                authenticated: &["/session/createdAt"],
-                ..JAVASCRIPT
-            },
-            Self::Koa => Usual {
-                name: "koa",
-                cookie: Some("koa.sess"),
-                prefix: Some(""),
-                spelling: Spelling { quotes: true, ..PLAIN },
-                id: shape(Alphabet::Uuid, 36, 36),
-                ..JAVASCRIPT
-            },
-            Self::KoaGeneric => Usual {
-                name: "koa-generic",
-                cookie: Some("koa.sid"),
-                prefix: Some("koa:sess:"),
-                spelling: Spelling { quotes: true, ..PLAIN },
-                ..JAVASCRIPT
-            },
-            Self::Django => Usual {
-                name: "django",
-                cookie: Some("sessionid"),
-                prefix: Some(":1:django.contrib.sessions.cache"),
-                spelling: PYTHON,
-                id: shape(Alphabet::LowerAlphanumeric, 32, 32),
-                user: &["/_auth_user_id", "/user_id"],
-                ..BASE
-            },
-            Self::Flask => Usual {
-                name: "flask",
-                cookie: Some("session"),
-                prefix: Some("session:"),
-                spelling: PYTHON,
-                user: &["/_user_id", "/user_id"],
-                ..BASE
-            },
-            Self::Laravel => Usual {
-                name: "laravel",
-                cookie: Some("laravel_session"),
-                spelling: PHP,
-                id: shape(Alphabet::Alphanumeric, 40, 40),
-                user: &["/login_web_59ba36addc2b2f9401580f014c7f58ea4e30989d"],
-                ..BASE
-            },
-            Self::Php => Usual {
-                name: "php",
-                cookie: Some("PHPSESSID"),
-                prefix: Some("PHPREDIS_SESSION:"),
-                spelling: PHP,
-                id: shape(Alphabet::Php, 22, 256),
-                user: &["/user_id", "/user/id", "/uid", "/_sf2_attributes/user_id"],
-                platform: &["/platform_id", "/_sf2_attributes/platform_id"],
-                ..BASE
-            },
-            Self::Rails => Usual {
-                name: "rails",
-                prefix: Some("session:"),
-                spelling: Spelling { percent: true, form: true, ..PLAIN },
-                id: shape(Alphabet::Hex, 32, 64),
-                user: &["/warden.user.user.key/0/0", "/warden.user.default.key/0/0", "/user_id"],
-                ..BASE
-            },
-            Self::Spring => Usual {
-                name: "spring",
-                cookie: Some("SESSION"),
-                prefix: Some("spring:session:sessions:"),
-                id: shape(Alphabet::Uuid, 36, 36),
-                user: &[
-                    "/sessionAttr:user_id",
-                    "/sessionAttr:org.springframework.session.FindByIndexNameSessionRepository.PRINCIPAL_NAME_INDEX_NAME",
-                ],
-                platform: &["/sessionAttr:platform_id"],
-                created: &["/creationTime"],
-                ..BASE
-            },
-            Self::Starsessions => Usual {
-                name: "starsessions",
-                cookie: Some("session"),
-                prefix: Some("starsessions."),
-                spelling: PYTHON,
-                id: shape(Alphabet::Hex, 32, 32),
-                user: &["/user_id"],
-                created: &["/__metadata__/created"],
-                ..BASE
-            },
-            Self::Aiohttp => Usual {
-                name: "aiohttp",
-                cookie: Some("AIOHTTP_SESSION"),
-                prefix: Some("AIOHTTP_SESSION_"),
-                spelling: PYTHON,
-                id: shape(Alphabet::Hex, 32, 32),
-                user: &["/session/user_id", "/session/AIOHTTP_SECURITY"],
-                platform: &["/session/platform_id"],
-                created: &["/created"],
-                ..BASE
-            },
-            Self::Gorilla => Usual {
-                name: "gorilla",
-                prefix: Some("session_"),
-                spelling: Spelling { quotes: true, ..PLAIN },
-                ..BASE
-            },
-            Self::Scs => Usual {
-                name: "scs",
-                cookie: Some("session"),
-                prefix: Some("scs:session:"),
-                spelling: Spelling { quotes: true, ..PLAIN },
-                id: shape(Alphabet::UrlSafe, 43, 43),
-                user: &["/user_id", "/userID"],
-                ..BASE
-            },
-            Self::Json => BASE,
-            Self::Hash => Usual { name: "hash", ..BASE },
-        }
-    }
+fn laravel(options: &Options) -> Result<Decoder, Mistake> {
+    let serialization = match options.serializer {
+        None => Serialization::Either,
+        Some(Serializer::Php) => Serialization::Php,
+        Some(Serializer::Json) => Serialization::Json,
+        Some(_) => return Err(Mistake::Serializer),
+    };
+    let inner = if options.encrypted {
+        Some(Encrypter::new(options.cipher, &options.secrets).ok_or(Mistake::LaravelKey)?)
+    } else {
+        None
+    };
+    Ok(Decoder::Laravel(inner, serialization))
 }

@@ -3,6 +3,7 @@
 
 /// How a framework spells cookie values, as measured (`cookie-parsing-differences.json` of the samples).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a rule that a framework has or has not")]
 pub struct Spelling {
     /// `name="value"` is read without the quotes.
     pub quotes: bool,

@@ -123,7 +123,9 @@ const SHA1: hmac::Algorithm = hmac::HMAC_SHA1_FOR_LEGACY_USE_ONLY;
 
 fn mac(algorithm: hmac::Algorithm, key: &[u8], parts: &[&[u8]]) -> hmac::Tag {
     let mut context = hmac::Context::with_key(&hmac::Key::new(algorithm, key));
-    parts.iter().for_each(|part| context.update(part));
+    for part in parts {
+        context.update(part);
+    }
     context.sign()
 }
 
@@ -167,7 +169,10 @@ fn secure_cookie(
         return Err(Refusal::Spelling);
     };
     let genuine = |key: &Secret| {
-        same(mac(hmac::HMAC_SHA256, key.expose(), &[name.as_bytes(), b"|", time, b"|", content]).as_ref(), tag)
+        same(
+            mac(hmac::HMAC_SHA256, key.expose(), &[name.as_bytes(), b"|", time, b"|", content]).as_ref(),
+            tag,
+        )
     };
     let (_, block) = keys.iter().find(|(key, _)| genuine(key)).ok_or(Refusal::Forged)?;
     let content = URL_SAFE.decode(content).map_err(|_| Refusal::Forged)?;

@@ -120,6 +120,10 @@ pub(super) async fn resolve(core: &Core, rules: &Rules, claim: &Claim) -> Resolu
             let deadline = tokio::time::Instant::now() + rules.snapshot.resolve.budget;
             core.resolver.resolve(id, deadline).await
         }
+        Claim::Candidates(candidates) => {
+            let deadline = tokio::time::Instant::now() + rules.snapshot.resolve.budget;
+            core.resolver.resolve_first(candidates, deadline).await
+        }
     }
 }
 

@@ -13,7 +13,6 @@ use crate::headers::render::{self, RenderInput};
 use crate::headers::scrub;
 use crate::policy::accept::Accepted;
 use crate::reason::Reason;
-use crate::session::cookie;
 use crate::signing::Outgoing;
 use crate::telemetry::Metrics;
 
@@ -107,7 +106,7 @@ fn take_our_cookie_out(request: &mut RequestHeader, state: &RequestState) -> Res
     if !request.headers.contains_key(header::COOKIE) {
         return Ok(());
     }
-    match cookie::without(&request.headers, &state.rules.snapshot.session.cookie) {
+    match state.rules.snapshot.profile.forwarded(&request.headers) {
         Some(rest) => {
             request.insert_header(header::COOKIE, rest).map_err(|_| Reason::MalformedRequest)?;
         }

@@ -16,6 +16,9 @@ impl Lifecycle {
     /// the store sees the session ended; but that is not durable, and nothing is claimed. (The shared outbox that
     /// makes it durable later goes here.)
     pub async fn end(&self, session: &Session, origin: &Origin) -> Result<(), LifecycleError> {
+        if session.is_foreign() {
+            return self.end_foreign(session, origin).await;
+        }
         let now = self.clock.now();
         let ended = match self.end_family(&session.id, now).await {
             Ok(ended) => ended,

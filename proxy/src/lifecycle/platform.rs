@@ -21,6 +21,9 @@ impl Lifecycle {
         if let Some(id) = platform {
             self.own_platform(&session.user, id).await?;
         }
+        if session.is_foreign() {
+            return self.choose_for_foreign(session, platform, origin).await;
+        }
         let mut current = session.clone();
         for _ in 0..ATTEMPTS {
             if current.successor.is_some() {

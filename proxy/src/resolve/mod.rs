@@ -4,6 +4,7 @@
 
 mod entities;
 mod follower;
+mod foreign;
 mod freshness;
 mod loader;
 mod refill;

@@ -2,6 +2,7 @@
 //! asks nobody else. Every problem is noted with its place and the walk goes on; what comes out is used only when
 //! there was none.
 
+mod formats;
 mod keys;
 mod routes;
 mod stores;
@@ -18,7 +19,6 @@ use super::raw::values::SecretSource;
 use super::snapshot::{LogLevel, Scheme, Snapshot};
 use crate::cache::copies;
 use crate::secret::Secret;
-use crate::session::profile::Profile;
 use crate::{headers, policy, resolve, session};
 
 /// The largest file that holds a secret or a certificate; real ones have a few KiB.
@@ -34,7 +34,7 @@ pub(super) fn snapshot(
     let mut judge = Judge { places, environment, problems };
     let listeners = judge.listeners(&file.listen);
     let admin = judge.admin(&file.admin, &listeners);
-    let store = judge.store(&file.store);
+    let mut store = judge.store(&file.store);
     let directory = judge.directory(&file.directory);
     let upstreams = judge.upstreams(&file.upstream);
     let reserved_path = judge.reserved_path(file.reserved_path.as_deref());
@@ -47,6 +47,7 @@ pub(super) fn snapshot(
         Some(raw::Scheme::Http) | None => Scheme::Http,
     };
     let session = judge.session(&file.session, public_scheme);
+    let profile = judge.profile(file, &session.cookie, &keys.token, &mut store);
     let upstream_positions =
         upstreams.iter().enumerate().map(|(index, upstream)| (upstream.name.clone(), index)).collect();
     Snapshot {
@@ -54,7 +55,7 @@ pub(super) fn snapshot(
         admin,
         store,
         directory,
-        profile: Profile::Native { cookie: session.cookie.clone(), keys: keys.token.clone() },
+        profile,
         session,
         routes,
         upstreams,

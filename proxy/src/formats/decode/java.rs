@@ -81,9 +81,12 @@ fn boxed(input: &mut Input<'_>) -> Result<Option<Node>, DecodeError> {
     }
 }
 
+/// Name of a class, and the type of its field.
+type Class<'a> = (&'a [u8], Option<u8>);
+
 /// A class description without annotations and with at most one field, called `value`: name and type of the field.
 /// `None` when it is another kind of description, which is then not read to its end.
-fn class<'a>(input: &mut Input<'a>) -> Result<Option<(&'a [u8], Option<u8>)>, DecodeError> {
+fn class<'a>(input: &mut Input<'a>) -> Result<Option<Class<'a>>, DecodeError> {
     if input.byte()? != CLASS_DESCRIPTION {
         return Ok(None);
     }

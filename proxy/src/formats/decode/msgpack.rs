@@ -1,4 +1,4 @@
-//! MessagePack, token by token through the `rmp` crate. Flask-Session writes plain maps; PHP marks arrays and objects
+//! `MessagePack`, token by token through the `rmp` crate. Flask-Session writes plain maps; PHP marks arrays and objects
 //! with an entry whose key is nil.
 
 use rmp::Marker;

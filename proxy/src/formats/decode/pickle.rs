@@ -2,7 +2,9 @@
 //! import, call or build something in Python becomes opaque here; nothing is ever run.
 
 use crate::formats::input::Input;
-use crate::formats::value::{Builder, DecodeError, Decoded, MOST_BYTES, MOST_DEPTH, MOST_ITEMS, Node, NodeId};
+use crate::formats::value::{
+    Builder, DecodeError, Decoded, MOST_BYTES, MOST_DEPTH, MOST_ITEMS, Node, NodeId,
+};
 
 /// Reads one pickle and nothing after it; Python itself would not look at what follows.
 pub(in crate::formats) fn decode(bytes: &[u8]) -> Result<Decoded, DecodeError> {
@@ -65,7 +67,9 @@ impl Machine<'_> {
                 self.push(top)
             }
             0x94 | b'q' | b'r' | b'h' | b'j' => self.memory(opcode),
-            b'}' | b']' | b')' | b'l' | b'd' | b't' | 0x85..=0x87 | 0x8f | 0x90 | 0x91 => self.container(opcode),
+            b'}' | b']' | b')' | b'l' | b'd' | b't' | 0x85..=0x87 | 0x8f | 0x90 | 0x91 => {
+                self.container(opcode)
+            }
             b'a' | b'e' | b's' | b'u' => self.fill(opcode),
             b'c' | b'i' | b'o' | b'R' | b'b' | b'Q' | b'P' | 0x81..=0x84 | 0x92 | 0x93 => self.object(opcode),
             _ => {
@@ -135,7 +139,7 @@ impl Machine<'_> {
         self.builder.text(text)
     }
 
-    /// MEMOIZE, BINPUT, LONG_BINPUT, BINGET, LONG_BINGET
+    /// MEMOIZE, BINPUT, `LONG_BINPUT`, BINGET, `LONG_BINGET`
     fn memory(&mut self, opcode: u8) -> Result<(), DecodeError> {
         let place = match opcode {
             0x94 => self.memo.len(),
