@@ -9,6 +9,7 @@ mod attacks;
 mod browser;
 mod config;
 mod credentials;
+mod foreign;
 mod framing;
 mod identity;
 mod interop;

@@ -72,6 +72,14 @@ impl Profile {
         }
     }
 
+    /// Whether sessions of our own are read at all.
+    pub fn reads_own(&self) -> bool {
+        match self {
+            Self::Native { .. } => true,
+            Self::Several(sources) => sources.iter().any(|source| matches!(source, Source::Native { .. })),
+        }
+    }
+
     /// The `Cookie` field for the application: without our token, and with at most one cookie of each framework's
     /// session. Which one an application would take of two is not for it to choose: none is left of two that differ.
     pub fn forwarded(&self, headers: &HeaderMap) -> Option<HeaderValue> {

@@ -49,7 +49,6 @@ impl Judge<'_> {
             return Profile::Native { cookie, keys };
         }
         self.prefixes(file, &sources, store);
-        self.authorities(file, &sources);
         Profile::Several(sources)
     }
 
@@ -149,22 +148,6 @@ impl Judge<'_> {
                 self.problem("session.format", "an embedded store has no sessions of other frameworks")
                     .hint("set `store.kind = \"redis\"` and name the application's Redis"),
             ),
-        }
-    }
-
-    /// A directive starts a session of ours; somebody has to read it afterwards.
-    fn authorities(&mut self, file: &raw::File, sources: &[Source]) {
-        if sources.iter().any(|source| matches!(source, Source::Native { .. })) {
-            return;
-        }
-        for (index, _) in file.route.iter().enumerate().filter(|(_, route)| route.session_authority) {
-            self.tell(
-                self.problem(
-                    &format!("route[{index}].session_authority"),
-                    "sessions that a directive starts would never be read",
-                )
-                .hint("add `native` to the list of `session.format`, or take this out"),
-            );
         }
     }
 }
