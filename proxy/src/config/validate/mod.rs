@@ -4,6 +4,7 @@
 
 mod formats;
 mod keys;
+mod own;
 mod routes;
 mod stores;
 mod traffic;
@@ -57,6 +58,7 @@ pub(super) fn snapshot(
         directory,
         profile,
         session,
+        csrf: judge.csrf(&file.csrf, &keys.csrf),
         routes,
         upstreams,
         limits: judge.limits(&file.limits),
