@@ -49,12 +49,7 @@ pub(super) struct Token {
 
 impl TokenMaker {
     /// Tokens for `upstream`; `None` when the keyring is empty.
-    pub(super) fn new(
-        keyring: &Keyring,
-        issuer: &str,
-        upstream: &str,
-        lifetime: Duration,
-    ) -> Option<Self> {
+    pub(super) fn new(keyring: &Keyring, issuer: &str, upstream: &str, lifetime: Duration) -> Option<Self> {
         let keys: Vec<_> = keyring
             .keys
             .iter()

@@ -117,7 +117,8 @@ impl MessageSigner {
         message: &Message<'_>,
     ) -> Result<[(HeaderName, HeaderValue); 2], Reason> {
         let key = self.keys.get(begun.key).ok_or(Reason::CannotSign)?;
-        let mut rest = Vec::with_capacity(begun.covered.len() + message.size() + key.constant_parameters.len());
+        let mut rest =
+            Vec::with_capacity(begun.covered.len() + message.size() + key.constant_parameters.len());
         target_lines(&mut rest, message.outgoing)?;
         for (name, value) in message.headers {
             line(&mut rest, name.as_str(), &[value.as_bytes()]);
@@ -211,7 +212,9 @@ impl MessageMaterial {
             }
             (Self::Ed25519(position), Lines::Ed25519(lines)) => {
                 match keyring.keys.get(*position).map(|key| &key.material) {
-                    Some(Material::Ed25519(pair)) => signature_value(pair.sign(&[lines, rest].concat()).as_ref()),
+                    Some(Material::Ed25519(pair)) => {
+                        signature_value(pair.sign(&[lines, rest].concat()).as_ref())
+                    }
                     _ => Err(Reason::CannotSign),
                 }
             }

@@ -184,7 +184,9 @@ impl Signer {
             return Ok(prepared);
         }
         let token = match (&self.tokens, keys.token) {
-            (Some(tokens), Some(key)) => Some(tokens.make(&self.token_keys, key, input.authn, identity, now)?),
+            (Some(tokens), Some(key)) => {
+                Some(tokens.make(&self.token_keys, key, input.authn, identity, now)?)
+            }
             _ => None,
         };
         let prepared = Arc::new(self.prepare(input.authn, identity, keys, token, now)?);

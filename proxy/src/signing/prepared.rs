@@ -198,11 +198,13 @@ pub(super) fn names_of(headers: &[(HeaderName, HeaderValue)]) -> HeaderMap {
 
 /// The values as slices of one allocation.
 fn packed(headers: &ContextHeaders) -> Result<Box<[HeaderValue]>, Reason> {
-    let text: Bytes = headers.iter().flat_map(|(_, value)| value.as_bytes()).copied().collect::<Vec<_>>().into();
+    let text: Bytes =
+        headers.iter().flat_map(|(_, value)| value.as_bytes()).copied().collect::<Vec<_>>().into();
     let mut start = 0;
     let pack = |(_, value): &(HeaderName, HeaderValue)| {
         let end = start + value.len();
-        let mut packed = HeaderValue::from_maybe_shared(text.slice(start..end)).map_err(|_| Reason::CannotSign)?;
+        let mut packed =
+            HeaderValue::from_maybe_shared(text.slice(start..end)).map_err(|_| Reason::CannotSign)?;
         packed.set_sensitive(value.is_sensitive());
         start = end;
         Ok(packed)
