@@ -1,7 +1,7 @@
 //! What can be changed about a session that another framework keeps: that it is over, and which platform it works with.
 //! Both lie in the store beside it, under keys of ours; the session itself is never written.
 
-use super::{Lifecycle, LifecycleError, Origin};
+use super::{Ended, Lifecycle, LifecycleError, Origin};
 use crate::cache::Invalidate;
 use crate::context::{PlatformId, Session};
 use crate::store::StoreError;
@@ -13,7 +13,11 @@ impl Lifecycle {
     ///
     /// # Errors
     /// `Undetermined` when the store could not confirm.
-    pub(super) async fn end_foreign(&self, session: &Session, origin: &Origin) -> Result<(), LifecycleError> {
+    pub(super) async fn end_foreign(
+        &self,
+        session: &Session,
+        origin: &Origin,
+    ) -> Result<Ended, LifecycleError> {
         let now = self.clock.now();
         // The application may renew its session for ever; whoever meets the tombstone renews that.
         let until = now.plus(kept_beside(Some(session.expires.since(now))));
@@ -24,7 +28,7 @@ impl Lifecycle {
         told.map_err(unconfirmed)?;
         self.count("ended");
         self.audit("session_ended", session, origin, now).await;
-        Ok(())
+        Ok(Ended::Durable)
     }
 
     /// Chooses a platform that the user owns, or the default. Answers the session as it stands.

@@ -4,12 +4,15 @@
 
 mod end;
 mod foreign;
+mod outbox;
 mod platform;
 mod rotate;
 mod start;
 
 use std::fmt;
 use std::sync::Arc;
+
+use parking_lot::Mutex;
 
 use crate::cache::{Copies, Invalidate};
 use crate::clock::{Clock, Timestamp};
@@ -18,7 +21,7 @@ use crate::directory::{AuditEntry, Directory, DirectoryError, SessionRow};
 use crate::keys::Key;
 use crate::session::Settings;
 use crate::session::token::SessionToken;
-use crate::store::{PutSession, Store, StoreError};
+use crate::store::{PutSession, Store, StoreError, UnconfirmedEnd};
 use crate::telemetry::Metrics;
 
 pub use start::Start;
@@ -46,6 +49,8 @@ pub struct Lifecycle {
     settings: Settings,
     copies: Arc<Copies>,
     metrics: Arc<Metrics>,
+    /// Ends that the store accepted from this process and the directory does not know yet.
+    accepted: Mutex<Vec<UnconfirmedEnd>>,
 }
 
 /// A session that has just begun, and the only copy of its token.
@@ -66,6 +71,15 @@ pub struct Origin {
     pub from: Option<String>,
     /// The request that caused it.
     pub request_id: Option<String>,
+}
+
+/// How far an end has come. In both cases it is an end: nobody who reaches a store serves the session any more.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Ended {
+    /// It is durable.
+    Durable,
+    /// The directory is away; the store has accepted it, and it is durable once the directory is back (202 for a client).
+    Accepted,
 }
 
 /// Why a change was not made.
@@ -101,7 +115,8 @@ impl Lifecycle {
         copies: Arc<Copies>,
         metrics: Arc<Metrics>,
     ) -> Self {
-        Self { store, directory, clock, keys, settings, copies, metrics }
+        let accepted = Mutex::default();
+        Self { store, directory, clock, keys, settings, copies, metrics, accepted }
     }
 
     async fn user(&self, id: &UserId) -> Result<Option<User>, LifecycleError> {

@@ -6,10 +6,9 @@ use std::sync::Arc;
 use http::{HeaderMap, HeaderValue};
 
 use super::cookie::{self, Presented};
-use super::token::SessionToken;
+use super::token::{SessionToken, TokenKeys};
 use crate::context::SessionId;
 use crate::formats::{Claimed, Format, Refusal};
-use crate::keys::Key;
 use crate::reason::Reason;
 
 /// What a request claims about its session, before any store was asked.
@@ -39,8 +38,8 @@ pub enum Profile {
     Native {
         /// Name of the cookie.
         cookie: String,
-        /// Token keys, newest first.
-        keys: Vec<Key>,
+        /// Token keys.
+        keys: TokenKeys,
     },
     /// Several formats, in the order in which they are tried.
     Several(Vec<Source>),
@@ -53,8 +52,8 @@ pub enum Source {
     Native {
         /// Name of the cookie.
         cookie: String,
-        /// Token keys, newest first.
-        keys: Vec<Key>,
+        /// Token keys.
+        keys: TokenKeys,
     },
     /// Sessions of another framework.
     Foreign(Arc<Format>),
@@ -116,7 +115,7 @@ impl Profile {
     }
 }
 
-fn native(headers: &HeaderMap, cookie: &str, keys: &[Key]) -> Result<SessionId, Reason> {
+fn native(headers: &HeaderMap, cookie: &str, keys: &TokenKeys) -> Result<SessionId, Reason> {
     match cookie::find(headers, cookie) {
         Presented::Nothing => Err(Reason::NoCookie),
         Presented::Conflicting => Err(Reason::ConflictingCookies),
@@ -173,11 +172,15 @@ mod tests {
     use http::header::COOKIE;
 
     use super::*;
+    use crate::keys::Key;
     use crate::secret::Secret;
 
+    fn keys() -> Vec<Key> {
+        vec![Key { id: "k".to_owned(), secret: Secret::new(vec![7; 32]) }]
+    }
+
     fn profile() -> Profile {
-        let key = Key { id: "k".to_owned(), secret: Secret::new(vec![7; 32]) };
-        Profile::Native { cookie: "sid".to_owned(), keys: vec![key] }
+        Profile::Native { cookie: "sid".to_owned(), keys: keys().as_slice().into() }
     }
 
     fn claim(cookie: &str) -> Claim {
@@ -187,8 +190,7 @@ mod tests {
 
     #[test]
     fn a_genuine_token_claims_its_session() {
-        let Profile::Native { keys, .. } = profile() else { panic!("the profile is native") };
-        let token = SessionToken::mint(&keys);
+        let token = SessionToken::mint(&keys());
         let claimed = claim(&format!("a=1; sid={}", token.expose()));
         assert!(matches!(claimed, Claim::Session(id) if id == token.id()));
     }

@@ -238,7 +238,7 @@ impl Checker<'_> {
             if self.began_after(session, end) {
                 continue;
             }
-            let acknowledged = matches!(end.outcome, Outcome::Done | Outcome::Accepted);
+            let acknowledged = matches!(end.outcome, Outcome::Done | Outcome::Taken | Outcome::Accepted);
             if served && acknowledged && request.begin > end.end {
                 report.longest_served = report.longest_served.max(request.begin - end.end);
             }
@@ -247,12 +247,21 @@ impl Checker<'_> {
                 report.after_end += 1;
                 if served {
                     let late = (request.begin - end.end).as_millis();
-                    let what = format!("{late} ms after the end: {request:?} after {end:?}");
+                    let life = self.life(session);
+                    let what = format!("{late} ms after the end: {request:?} after {end:?}; its life:{life}");
                     report.violations.push(Violation { rule: Rule::ServedAfterEnd, at: request.begin, what });
                     return;
                 }
             }
         }
+    }
+
+    /// All that was done to a session, and every fault, for whoever looks for the cause.
+    fn life(&self, session: SessionNumber) -> String {
+        let changes = self.lives.logins[session].iter().chain(&self.lives.switches[session]);
+        let changes = changes.chain(&self.lives.ends[session]).map(|place| &self.book.operations[*place]);
+        let faults = self.book.outages.iter().map(|outage| format!("\n    {outage:?}"));
+        changes.map(|change| format!("\n    {change:?}")).chain(faults).collect()
     }
 
     /// Whether a session may have begun after an end that concerns all of its user.
@@ -348,11 +357,11 @@ impl Checker<'_> {
         if self.may_be_over(operation) {
             return true;
         }
-        match (row, &operation.deed, &operation.outcome) {
-            (Row::Whole | Row::NoRedis, _, outcome) => *outcome == Outcome::Done,
-            (Row::NoPostgres, Deed::End(_), outcome) => *outcome == Outcome::Accepted,
-            // Nothing can say who all the sessions of a user are.
-            (Row::NoPostgres | Row::Nothing, _, outcome) => matches!(outcome, Outcome::Refused(_)),
+        let ends = matches!(operation.deed, Deed::End(_) | Deed::EndAll(_));
+        match (row, &operation.outcome) {
+            (Row::Whole | Row::NoRedis, outcome) => matches!(outcome, Outcome::Done | Outcome::Taken),
+            (Row::NoPostgres, outcome) if ends => matches!(outcome, Outcome::Accepted | Outcome::Taken),
+            (Row::NoPostgres | Row::Nothing, outcome) => matches!(outcome, Outcome::Refused(_)),
         }
     }
 }
@@ -379,6 +388,7 @@ fn word_of_operation(operation: &Operation) -> String {
     };
     let became = match &operation.outcome {
         Outcome::Done => "done".to_owned(),
+        Outcome::Taken => "taken".to_owned(),
         Outcome::Accepted => "accepted".to_owned(),
         Outcome::Refused(answer) => answer.status.to_string(),
         Outcome::Silence => "no answer".to_owned(),

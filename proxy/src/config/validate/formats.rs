@@ -23,7 +23,7 @@ impl Judge<'_> {
         keys: &[Key],
         store: &mut store::Settings,
     ) -> Profile {
-        let native = || (cookie.to_owned(), keys.to_vec());
+        let native = || (cookie.to_owned(), keys.into());
         let formats: Vec<(String, Format)> = match &file.session.format {
             None | Some(Formats::Name(FormatName::Native)) => Vec::new(),
             Some(Formats::Name(name)) => vec![("session.format".to_owned(), usual(*name))],

@@ -270,6 +270,8 @@ impl Judge<'_> {
             degraded_lease: file.cache.degraded_lease.0,
             entity_lifetime: file.store.entity_lifetime.0 / 10,
             bytes: file.cache.bytes.0,
+            entity_outage_limit: file.cache.entity_outage_limit.0,
+            warm_sessions: usize::try_from(file.cache.warm_sessions).unwrap_or(usize::MAX),
         }
     }
 
