@@ -226,3 +226,6 @@ const fn alphabet(raw: Characters) -> Alphabet {
         Characters::Uuid => Alphabet::Uuid,
     }
 }
+
+#[cfg(test)]
+mod tests;
