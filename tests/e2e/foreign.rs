@@ -46,6 +46,7 @@ async fn a_session_of_the_application_is_read_where_it_lies_and_never_written() 
     let browser = site.browser();
     browser.get("/session/").send().await.expect_problem(401, "no_cookie");
     browser.set_cookie("connect.sid", COOKIE);
+    until("the store may be believed", async || status(&browser).await == 401).await;
     browser.get("/session/").send().await.expect_problem(401, "session_not_found");
 
     let value = express(ANA, Some("12"));
