@@ -11,6 +11,7 @@ pub mod secret;
 pub mod telemetry;
 
 // Layer 1: pure rules
+pub mod formats;
 pub mod headers;
 pub mod policy;
 pub mod sealing;

@@ -90,6 +90,10 @@ reasons! {
     SessionNotFound = "session_not_found", 401, "Your session is over";
     /// The session was ended.
     SessionEnded = "session_ended", 401, "Your session is over";
+    /// The session that another framework keeps is not one of its format, or its ids cannot be used.
+    ForeignUnreadable = "foreign_unreadable", 401, "You are not logged in";
+    /// Nobody is logged in within the session that another framework keeps.
+    SessionAnonymous = "session_anonymous", 401, "You are not logged in";
     /// The session was not used for longer than the idle timeout.
     SessionIdle = "session_idle", 401, "Your session has timed out";
     /// The session has reached its absolute end.

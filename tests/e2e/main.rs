@@ -11,6 +11,7 @@ mod browser;
 mod config;
 mod credentials;
 mod faults;
+mod foreign;
 mod framing;
 mod identity;
 mod interop;

@@ -30,6 +30,19 @@ pub struct Session {
     /// Who acts for the user, when somebody does.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub actor: Option<UserId>,
-    /// Counts the changes to this session; what compare-and-set compares.
+    /// Counts the changes to this session from 1; what compare-and-set compares. [`Session::FOREIGN`] for a session that
+    /// another framework keeps.
     pub version: u64,
+}
+
+impl Session {
+    /// The version of a session that another framework made: it is never written by us, and no row of it is in the
+    /// directory.
+    pub const FOREIGN: u64 = 0;
+
+    /// Whether another framework keeps this session.
+    #[must_use]
+    pub const fn is_foreign(&self) -> bool {
+        self.version == Self::FOREIGN
+    }
 }

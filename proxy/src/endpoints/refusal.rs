@@ -99,6 +99,8 @@ const fn remedy(reason: Reason) -> Remedy {
         | Reason::MalformedCookie
         | Reason::ForgedToken
         | Reason::SessionNotFound
+        | Reason::ForeignUnreadable
+        | Reason::SessionAnonymous
         | Reason::SessionEnded
         | Reason::SessionIdle
         | Reason::SessionExpired

@@ -126,6 +126,10 @@ pub(super) async fn resolve(core: &Core, rules: &Rules, claim: &Claim, started: 
         Claim::Session(id) => {
             core.resolver.resolve(id, (started + rules.snapshot.resolve.budget).into()).await
         }
+        Claim::Candidates(candidates) => {
+            let deadline = tokio::time::Instant::now() + rules.snapshot.resolve.budget;
+            core.resolver.resolve_first(candidates, deadline).await
+        }
     }
 }
 

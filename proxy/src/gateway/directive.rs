@@ -114,6 +114,9 @@ impl Order {
         let lifecycle = &self.core.lifecycle;
         let settings = &self.rules.snapshot.session;
         match &self.directive {
+            Directive::Create { .. } if !self.rules.snapshot.profile.reads_own() => {
+                Err(LifecycleError::Impossible("sessions of our own are not read here"))
+            }
             Directive::Create { user, platform, actor } => {
                 let replaces = self.current().await?.map(|context| context.session.id);
                 let start =

@@ -14,7 +14,6 @@ use crate::headers::render::RenderInput;
 use crate::headers::scrub;
 use crate::policy::accept::Accepted;
 use crate::reason::Reason;
-use crate::session::cookie;
 use crate::signing::Outgoing;
 use crate::telemetry::Metrics;
 
@@ -139,7 +138,7 @@ fn is_rebuilt(name: &HeaderName) -> bool {
 }
 
 fn rest_of_cookies(headers: &HeaderMap, state: &RequestState) -> Option<HeaderValue> {
-    cookie::without(headers, &state.rules.snapshot.session.cookie)
+    state.rules.snapshot.profile.forwarded(headers)
 }
 
 fn tell_where_from(headers: &mut HeaderMap, state: &RequestState) -> Result<(), Reason> {

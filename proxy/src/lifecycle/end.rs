@@ -15,6 +15,9 @@ impl Lifecycle {
     /// `Undetermined` when neither the directory could confirm nor the store accept it. The tombstone was tried all the
     /// same; nothing is claimed.
     pub async fn end(&self, session: &Session, origin: &Origin) -> Result<Ended, LifecycleError> {
+        if session.is_foreign() {
+            return self.end_foreign(session, origin).await;
+        }
         let now = self.clock.now();
         let ended = match self.end_family(&session.id, now).await {
             Ok(ended) => ended,

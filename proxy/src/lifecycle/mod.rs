@@ -3,6 +3,7 @@
 //! logged, not failed: the directory is the truth.
 
 mod end;
+mod foreign;
 pub mod operators;
 mod outbox;
 mod platform;

@@ -48,6 +48,9 @@ impl Lifecycle {
         version: Option<u64>,
         origin: &Origin,
     ) -> Result<Session, LifecycleError> {
+        if session.is_foreign() {
+            return self.choose_for_foreign(session, platform, origin).await;
+        }
         let now = self.clock.now();
         let mut current = session.clone();
         for _ in 0..ATTEMPTS {

@@ -24,6 +24,9 @@ impl Lifecycle {
         authenticated: bool,
         origin: &Origin,
     ) -> Result<Started, LifecycleError> {
+        if current.is_foreign() {
+            return Err(LifecycleError::Impossible("the application's own framework rotates this session"));
+        }
         // Taken before the user is read: whoever logs out everywhere in between ends the successor as well.
         let now = self.clock.now();
         let user = self.user(&current.user).await?.ok_or(SESSION_OVER)?;

@@ -47,6 +47,7 @@ impl Proxy {
             password: None,
             tls: None,
             prefix: "cs:".to_owned(),
+            foreign_prefixes: Vec::new(),
         });
         let settings = store::Settings {
             kind,

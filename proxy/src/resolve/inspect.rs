@@ -5,9 +5,11 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
+use super::foreign;
 use crate::clock::Timestamp;
 use crate::context::{Context, Layer, Platform, PlatformId, Resolution, Session, SessionId, User, UserId};
 use crate::directory::Directory;
+use crate::formats::{Claimed, Format};
 use crate::reason::Reason;
 use crate::session::{Settings, lifetime};
 use crate::store::{Lookup, Store, StoredSession};
@@ -59,6 +61,19 @@ pub async fn inspect(
     Inspection { steps: looking.steps, resolution }
 }
 
+/// Looks at a claim to a session of another framework, which only the store holds.
+pub async fn inspect_foreign(
+    (format, claimed): (&Format, &Claimed),
+    store: &dyn Store,
+    directory: &dyn Directory,
+    settings: &Settings,
+    now: Timestamp,
+) -> Inspection {
+    let mut looking = Looking { store, directory, settings, now, steps: Vec::new() };
+    let resolution = looking.resolve_foreign(format, claimed).await.unwrap_or_else(|stopped| stopped);
+    Inspection { steps: looking.steps, resolution }
+}
+
 struct Looking<'a> {
     store: &'a dyn Store,
     directory: &'a dyn Directory,
@@ -93,6 +108,45 @@ impl Looking<'_> {
     async fn resolve(&mut self, id: &SessionId) -> Result<Resolution, Resolution> {
         let seen = self.session(id).await?;
         self.times(&seen)?;
+        self.entities(seen).await
+    }
+
+    async fn resolve_foreign(
+        &mut self,
+        format: &Format,
+        claimed: &Claimed,
+    ) -> Result<Resolution, Resolution> {
+        if claimed.ends.is_some_and(|end| end <= self.now) {
+            self.say("lifetime", Verdict::Bad, "the cookie itself says that it is over");
+            return Err(Resolution::Unknown(Reason::SessionExpired));
+        }
+        let answer =
+            self.store.foreign_session(&foreign::key_of(format, claimed)).await.map_err(|error| {
+                self.say("store", Verdict::Undetermined, error.to_string());
+                Resolution::Undetermined(super::reason_of(error))
+            })?;
+        if answer.ended {
+            self.say("store", Verdict::Bad, "holds the mark that the session was ended");
+            return Err(Resolution::Unknown(Reason::SessionEnded));
+        }
+        match foreign::session_of(format, claimed, &answer, self.now) {
+            Ok(session) => {
+                let found = format!("holds the session of user {}, until {}", session.user, session.expires);
+                self.say("store", Verdict::Good, found);
+                let seen = Seen { session, last_seen: self.now, layer: Layer::Store, store_failure: None };
+                self.entities(seen).await
+            }
+            Err(reason) => {
+                let missing = matches!(answer.session, Lookup::Missing);
+                let what = if missing { "nothing lies under" } else { "read what lies under" };
+                let found = format!("{what} the session's key: {}", reason.explanation().trim());
+                self.say("store", Verdict::Bad, found);
+                Err(Resolution::Unknown(reason))
+            }
+        }
+    }
+
+    async fn entities(&mut self, seen: Seen) -> Result<Resolution, Resolution> {
         let user = self.user(&seen.session).await?;
         let (platform, platform_refused) = self.platform(&seen.session).await?;
         Ok(Resolution::Known(Arc::new(Context {

@@ -5,6 +5,7 @@
 mod apply;
 mod entities;
 mod follower;
+mod foreign;
 mod freshness;
 pub mod inspect;
 mod listing;

@@ -8,6 +8,8 @@ use http::{HeaderMap, HeaderValue};
 
 use super::Settings;
 use super::token::SessionToken;
+use crate::formats::spelling::Written;
+use crate::reason::Reason;
 
 /// Most bytes of `Cookie` that are looked at. The limit on the whole request head (32 KiB) is usually met first.
 const MOST_BYTES: usize = 64 * 1024;
@@ -52,9 +54,58 @@ pub fn find<'a>(headers: &'a HeaderMap, name: &str) -> Presented<'a> {
     presented
 }
 
+/// As [`find`], for a cookie of another framework: how it stands in the header is part of the answer, and a cookie
+/// whose name `confuses` says might be read as this one counts as another value.
+pub fn find_written<'a>(
+    headers: &'a HeaderMap,
+    name: &str,
+    confuses: impl Fn(&[u8]) -> bool,
+) -> Result<Option<Written<'a>>, Reason> {
+    let mut written: Option<Written<'a>> = None;
+    for part in parts(headers) {
+        let part = part.ok_or(Reason::MalformedCookie)?;
+        let Some((own, value)) = split_once(part) else { continue };
+        if trim(own) != name.as_bytes() {
+            if confuses(trim(own)) {
+                return Err(Reason::ConflictingCookies);
+            }
+            continue;
+        }
+        let plain_name = own.strip_prefix(b" ").unwrap_or(own) == name.as_bytes();
+        let (value, spaced) = (trim(value), !plain_name || trim(value).len() != value.len());
+        match &mut written {
+            None => written = Some(Written { value, spaced }),
+            Some(earlier) if earlier.value == value => earlier.spaced |= spaced,
+            Some(_) => return Err(Reason::ConflictingCookies),
+        }
+    }
+    Ok(written)
+}
+
+/// All parts of all `Cookie` fields; `None` when there are more than are looked at.
+fn parts(headers: &HeaderMap) -> impl Iterator<Item = Option<&[u8]>> {
+    let (mut bytes, mut count) = (0, 0);
+    headers.get_all(COOKIE).into_iter().flat_map(|field| field.as_bytes().split(|byte| *byte == b';')).map(
+        move |part| {
+            count += 1;
+            bytes += part.len() + 1;
+            (bytes <= MOST_BYTES && count <= MOST_COOKIES).then_some(part)
+        },
+    )
+}
+
 /// All `Cookie` fields joined with `; ` (RFC 9113, section 8.2.3), without the cookies called `name`, everything else
 /// byte for byte. `None` when nothing is left.
 pub fn without(headers: &HeaderMap, name: &str) -> Option<HeaderValue> {
+    without_those(headers, |part| value_of(part, name).is_some())
+}
+
+/// As [`without`], for the cookies whose name, without white space around it, `drop` says yes to.
+pub fn without_named(headers: &HeaderMap, mut drop: impl FnMut(&[u8]) -> bool) -> Option<HeaderValue> {
+    without_those(headers, |part| split_once(part).is_some_and(|(own, _)| drop(trim(own))))
+}
+
+fn without_those(headers: &HeaderMap, mut drop: impl FnMut(&[u8]) -> bool) -> Option<HeaderValue> {
     let mut left = Vec::new();
     for field in headers.get_all(COOKIE) {
         let start = left.len();
@@ -62,7 +113,7 @@ pub fn without(headers: &HeaderMap, name: &str) -> Option<HeaderValue> {
             left.extend_from_slice(b"; ");
         }
         let separated = left.len();
-        append_others(&mut left, field.as_bytes(), name);
+        append_others(&mut left, field.as_bytes(), &mut drop);
         if trim(&left[separated..]).is_empty() {
             left.truncate(start);
         }
@@ -103,11 +154,11 @@ pub fn names(set_cookie: &HeaderValue, name: &str) -> bool {
     value_of(sent, name).is_some()
 }
 
-/// Copies a `Cookie` field without the cookies called `name` and the separators that held them.
-fn append_others(left: &mut Vec<u8>, field: &[u8], name: &str) {
+/// Copies a `Cookie` field without the cookies that are dropped and the separators that held them.
+fn append_others(left: &mut Vec<u8>, field: &[u8], drop: &mut impl FnMut(&[u8]) -> bool) {
     let (mut first, mut dropped_all_so_far) = (true, false);
     for part in field.split(|byte| *byte == b';') {
-        if value_of(part, name).is_some() {
+        if drop(part) {
             dropped_all_so_far |= first;
             continue;
         }

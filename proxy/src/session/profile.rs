@@ -1,23 +1,37 @@
 //! The seam for session formats: how a request's claim to a session is read. Nothing outside may assume the native
-//! token; profiles for other frameworks go here.
+//! token; formats of other frameworks are described in `formats`.
 
-use http::HeaderMap;
+use std::sync::Arc;
+
+use http::{HeaderMap, HeaderValue};
 
 use super::cookie::{self, Presented};
 use super::token::{SessionToken, TokenKeys};
 use crate::context::SessionId;
+use crate::formats::{Claimed, Format, Refusal};
 use crate::reason::Reason;
 
 /// What a request claims about its session, before any store was asked.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, Debug)]
 pub enum Claim {
     /// There is no session cookie, or it cannot be one; the reason says which.
     Nobody(Reason),
     /// A well-formed claim to this session.
     Session(SessionId),
+    /// Claims of which some are to sessions of other frameworks, in the order in which they are believed.
+    Candidates(Arc<[Candidate]>),
 }
 
-/// A session format.
+/// One of several claims.
+#[derive(Clone, Debug)]
+pub enum Candidate {
+    /// To a session of ours.
+    Native(SessionId),
+    /// To a session of another framework, and how that is read.
+    Foreign(Arc<Format>, Claimed),
+}
+
+/// How sessions are claimed.
 #[derive(Clone, Debug)]
 pub enum Profile {
     /// Our own tokens.
@@ -27,23 +41,129 @@ pub enum Profile {
         /// Token keys.
         keys: TokenKeys,
     },
+    /// Several formats, in the order in which they are tried.
+    Several(Vec<Source>),
+}
+
+/// One of several formats.
+#[derive(Clone, Debug)]
+pub enum Source {
+    /// Our own tokens.
+    Native {
+        /// Name of the cookie.
+        cookie: String,
+        /// Token keys.
+        keys: TokenKeys,
+    },
+    /// Sessions of another framework.
+    Foreign(Arc<Format>),
 }
 
 impl Profile {
     /// Reads the claim of a request. Pure: no I/O, no clock, nothing counted.
     pub fn claim(&self, headers: &HeaderMap) -> Claim {
         match self {
-            Self::Native { cookie, keys } => match cookie::find(headers, cookie) {
-                Presented::Nothing => Claim::Nobody(Reason::NoCookie),
-                Presented::Conflicting => Claim::Nobody(Reason::ConflictingCookies),
-                Presented::Excessive => Claim::Nobody(Reason::MalformedCookie),
-                Presented::One(value) => match SessionToken::parse(value, keys) {
-                    Ok(token) => Claim::Session(token.id()),
-                    Err(reason) => Claim::Nobody(reason),
-                },
+            Self::Native { cookie, keys } => match native(headers, cookie, keys) {
+                Ok(id) => Claim::Session(id),
+                Err(reason) => Claim::Nobody(reason),
             },
+            Self::Several(sources) => several(headers, sources),
         }
     }
+
+    /// Whether sessions of our own are read at all.
+    pub fn reads_own(&self) -> bool {
+        match self {
+            Self::Native { .. } => true,
+            Self::Several(sources) => sources.iter().any(|source| matches!(source, Source::Native { .. })),
+        }
+    }
+
+    /// The `Cookie` field for the application: without our token, and with at most one cookie of each framework's
+    /// session. Which one an application would take of two is not for it to choose: none is left of two that differ.
+    pub fn forwarded(&self, headers: &HeaderMap) -> Option<HeaderValue> {
+        let sources = match self {
+            Self::Native { cookie, .. } => return cookie::without(headers, cookie),
+            Self::Several(sources) => sources,
+        };
+        let mut singles = Vec::new();
+        let mut gone = Vec::new();
+        for source in sources {
+            match source {
+                Source::Native { cookie, .. } => gone.push((cookie.clone(), None)),
+                Source::Foreign(format) => {
+                    for name in [Some(format.cookie.clone()), format.signature_cookie()].into_iter().flatten()
+                    {
+                        match written(headers, format, &name) {
+                            Ok(_) => singles.push((name, false)),
+                            Err(_) => gone.push((name, Some(format))),
+                        }
+                    }
+                }
+            }
+        }
+        cookie::without_named(headers, |own| {
+            let is_gone = gone.iter().any(|(name, format)| {
+                own == name.as_bytes() || format.is_some_and(|format| format.spelling.confuses(own, name))
+            });
+            let mut is_again = false;
+            for (name, seen) in singles.iter_mut().filter(|(name, _)| own == name.as_bytes()) {
+                is_again |= std::mem::replace(seen, true) && !name.is_empty();
+            }
+            is_gone || is_again
+        })
+    }
+}
+
+fn native(headers: &HeaderMap, cookie: &str, keys: &TokenKeys) -> Result<SessionId, Reason> {
+    match cookie::find(headers, cookie) {
+        Presented::Nothing => Err(Reason::NoCookie),
+        Presented::Conflicting => Err(Reason::ConflictingCookies),
+        Presented::Excessive => Err(Reason::MalformedCookie),
+        Presented::One(value) => SessionToken::parse(value, keys).map(|token| token.id()),
+    }
+}
+
+/// All claims that are genuine. If there is none, the reason of the first cookie that there is.
+fn several(headers: &HeaderMap, sources: &[Source]) -> Claim {
+    let mut candidates = Vec::new();
+    let mut reason = Reason::NoCookie;
+    for source in sources {
+        let candidate = match source {
+            Source::Native { cookie, keys } => native(headers, cookie, keys).map(Candidate::Native),
+            Source::Foreign(format) => {
+                foreign(headers, format).map(|claimed| Candidate::Foreign(Arc::clone(format), claimed))
+            }
+        };
+        match candidate {
+            Ok(candidate) => candidates.push(candidate),
+            // Whatever another cookie says: the application may take either of the two.
+            Err(Reason::ConflictingCookies) => return Claim::Nobody(Reason::ConflictingCookies),
+            Err(why) if reason == Reason::NoCookie => reason = why,
+            Err(_) => {}
+        }
+    }
+    if candidates.is_empty() { Claim::Nobody(reason) } else { Claim::Candidates(candidates.into()) }
+}
+
+fn foreign(headers: &HeaderMap, format: &Format) -> Result<Claimed, Reason> {
+    let cookie = written(headers, format, &format.cookie)?.ok_or(Reason::NoCookie)?;
+    let signature = match format.signature_cookie() {
+        Some(name) => written(headers, format, &name)?,
+        None => None,
+    };
+    format.claim(cookie, signature).map_err(|refusal| match refusal {
+        Refusal::Unsigned | Refusal::Forged => Reason::ForgedToken,
+        _ => Reason::MalformedCookie,
+    })
+}
+
+fn written<'a>(
+    headers: &'a HeaderMap,
+    format: &Format,
+    name: &str,
+) -> Result<Option<crate::formats::spelling::Written<'a>>, Reason> {
+    cookie::find_written(headers, name, |other| format.spelling.confuses(other, name))
 }
 
 #[cfg(test)]
@@ -71,17 +191,22 @@ mod tests {
     #[test]
     fn a_genuine_token_claims_its_session() {
         let token = SessionToken::mint(&keys());
-        assert_eq!(claim(&format!("a=1; sid={}", token.expose())), Claim::Session(token.id()));
+        let claimed = claim(&format!("a=1; sid={}", token.expose()));
+        assert!(matches!(claimed, Claim::Session(id) if id == token.id()));
     }
 
     #[test]
     fn every_other_cookie_is_nobody_with_a_reason_of_its_own() {
-        assert_eq!(profile().claim(&HeaderMap::new()), Claim::Nobody(Reason::NoCookie));
-        assert_eq!(claim("sidd=1"), Claim::Nobody(Reason::NoCookie));
-        assert_eq!(claim("sid="), Claim::Nobody(Reason::MalformedCookie));
-        assert_eq!(claim("sid=.eJwlzjEOwjAM"), Claim::Nobody(Reason::MalformedCookie));
-        assert_eq!(claim("sid=a; sid=b"), Claim::Nobody(Reason::ConflictingCookies));
+        let nobody = |cookie: &str| match claim(cookie) {
+            Claim::Nobody(reason) => reason,
+            other => panic!("{cookie}: {other:?}"),
+        };
+        assert!(matches!(profile().claim(&HeaderMap::new()), Claim::Nobody(Reason::NoCookie)));
+        assert_eq!(nobody("sidd=1"), Reason::NoCookie);
+        assert_eq!(nobody("sid="), Reason::MalformedCookie);
+        assert_eq!(nobody("sid=.eJwlzjEOwjAM"), Reason::MalformedCookie);
+        assert_eq!(nobody("sid=a; sid=b"), Reason::ConflictingCookies);
         let forged = "A".repeat(43);
-        assert_eq!(claim(&format!("sid={forged}")), Claim::Nobody(Reason::ForgedToken));
+        assert_eq!(nobody(&format!("sid={forged}")), Reason::ForgedToken);
     }
 }

@@ -4,6 +4,7 @@
 pub mod coherence;
 pub mod doubt;
 mod embedded;
+pub mod foreign;
 mod pending;
 mod record;
 mod redis;
@@ -28,6 +29,7 @@ pub use redis::RedisStore;
 use crate::breaker::Breaker;
 use crate::clock::{Clock, Timestamp};
 use crate::context::{Platform, PlatformId, Session, SessionId, User, UserId};
+use foreign::{ForeignAnswer, ForeignKey};
 
 /// What a store knows under one key.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -245,6 +247,32 @@ pub trait Store: Send + Sync + fmt::Debug {
     /// The sessions remembered under a user; some may have ended meanwhile.
     async fn user_sessions(&self, user: &UserId) -> Result<Vec<SessionId>, StoreError>;
 
+    /// Reads a session of another framework, and what is ours about it: one round trip. A store that frameworks do not
+    /// share has none.
+    async fn foreign_session(&self, _key: &ForeignKey) -> Result<ForeignAnswer, StoreError> {
+        Err(StoreError::Unavailable)
+    }
+
+    /// Notes when a foreign session was first seen, and keeps what is ours about it for `kept`.
+    async fn note_foreign(
+        &self,
+        _id: &SessionId,
+        _seen: Timestamp,
+        _kept: Duration,
+    ) -> Result<(), StoreError> {
+        Err(StoreError::Unavailable)
+    }
+
+    /// Chooses a platform for a foreign session, or the user's default, in a key of our own that lives for `kept`.
+    async fn put_foreign_platform(
+        &self,
+        _id: &SessionId,
+        _platform: Option<&PlatformId>,
+        _kept: Duration,
+    ) -> Result<(), StoreError> {
+        Err(StoreError::Unavailable)
+    }
+
     /// Begins to tell `follower` of every write, this process' own included, and answers the lease that says how far
     /// its silence can be believed: never longer than `max_staleness`. For Redis a tokio runtime must be entered.
     fn follow(&self, follower: Arc<dyn Follower>, max_staleness: Duration) -> Arc<Lease>;
@@ -327,6 +355,8 @@ pub struct RedisSettings {
     pub tls: Option<RedisTls>,
     /// What every key begins with.
     pub prefix: String,
+    /// What the keys of sessions of other frameworks begin with.
+    pub foreign_prefixes: Vec<String>,
 }
 
 /// TLS towards Redis.

@@ -13,6 +13,7 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio::time::sleep;
 
+use super::foreign::{ForeignAnswer, ForeignKey};
 use super::{
     Doubts, Entity, EntityAnswer, EntityKey, Follower, Lease, Lookup, Progress, PutSession, SessionAnswer,
     Store, StoreError, StoredSession, UnconfirmedEnd,
@@ -285,6 +286,26 @@ impl Store for PersistentStore {
     async fn forget(&self, keys: &[EntityKey]) -> Result<(), StoreError> {
         let outcome = self.inner.forget(keys).await;
         self.keep(outcome, keys.iter().map(|key| (Key::Entity(key.clone()), Write::Forget)))
+    }
+
+    /// A tombstone that waits is as good as one that lies there.
+    async fn foreign_session(&self, key: &ForeignKey) -> Result<ForeignAnswer, StoreError> {
+        let mut answer = self.inner.foreign_session(key).await?;
+        answer.ended |= matches!(self.waits(|| Key::Session(key.id)), Some(Write::End(_)));
+        Ok(answer)
+    }
+
+    async fn note_foreign(&self, id: &SessionId, seen: Timestamp, kept: Duration) -> Result<(), StoreError> {
+        self.inner.note_foreign(id, seen, kept).await
+    }
+
+    async fn put_foreign_platform(
+        &self,
+        id: &SessionId,
+        platform: Option<&PlatformId>,
+        kept: Duration,
+    ) -> Result<(), StoreError> {
+        self.inner.put_foreign_platform(id, platform, kept).await
     }
 
     fn limit_entities(&self, at_most: Option<Duration>) -> Duration {

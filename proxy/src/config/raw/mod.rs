@@ -1,6 +1,7 @@
 //! Mirror of the configuration file. The comments on its fields are the documentation that operators read: they end
 //! up in config/schema.json and config/reference.md. Nothing here judges; that is `shape` and `validate`.
 
+pub(crate) mod formats;
 pub(crate) mod own;
 pub(crate) mod traffic;
 pub(crate) mod values;
@@ -232,6 +233,9 @@ pub(crate) enum DirectoryKind {
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct Session {
+    /// Which sessions are read: ours, or those that an existing application keeps in Redis. Default: ours.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) format: Option<formats::Formats>,
     /// Name of the session cookie. Default: `__Host-session` where `secure` holds, else `countersign-session`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) cookie: Option<String>,
@@ -251,6 +255,7 @@ pub(crate) struct Session {
 impl Default for Session {
     fn default() -> Self {
         Self {
+            format: None,
             cookie: None,
             secure: None,
             idle_timeout: Span::from_secs(30 * 60),

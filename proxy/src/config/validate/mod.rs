@@ -2,6 +2,7 @@
 //! asks nobody else. Every problem is noted with its place and the walk goes on; what comes out is used only when
 //! there was none.
 
+mod formats;
 mod keys;
 mod own;
 mod routes;
@@ -19,7 +20,6 @@ use super::raw::values::SecretSource;
 use super::snapshot::{LogLevel, Scheme, Snapshot};
 use crate::cache::copies;
 use crate::secret::Secret;
-use crate::session::profile::Profile;
 use crate::{headers, policy, resolve, session};
 
 /// The largest file that holds a secret or a certificate; real ones have a few KiB.
@@ -35,7 +35,7 @@ pub(super) fn snapshot(
     let mut judge = Judge { places, environment, problems };
     let listeners = judge.listeners(&file.listen);
     let admin = judge.admin(&file.admin, &listeners);
-    let store = judge.store(&file.store);
+    let mut store = judge.store(&file.store);
     let directory = judge.directory(&file.directory);
     let upstreams = judge.upstreams(&file.upstream);
     let reserved_path = judge.reserved_path(file.reserved_path.as_deref());
@@ -49,6 +49,7 @@ pub(super) fn snapshot(
         Some(raw::Scheme::Http) | None => Scheme::Http,
     };
     let session = judge.session(&file.session, public_scheme);
+    let profile = judge.profile(file, &session.cookie, &keys.token, &mut store);
     let upstream_positions =
         upstreams.iter().enumerate().map(|(index, upstream)| (upstream.name.clone(), index)).collect();
     Snapshot {
@@ -56,7 +57,7 @@ pub(super) fn snapshot(
         admin,
         store,
         directory,
-        profile: Profile::Native { cookie: session.cookie.clone(), keys: keys.token.as_slice().into() },
+        profile,
         session,
         csrf: judge.csrf(&file.csrf, &keys.csrf),
         settings: judge.user_settings(&file.settings),

@@ -267,6 +267,7 @@ fn empty_redis() -> RedisSettings {
         password: None,
         tls: None,
         prefix: String::new(),
+        foreign_prefixes: Vec::new(),
     }
 }
 
@@ -298,5 +299,6 @@ fn parse_redis_url(secret: &Secret) -> Result<RedisSettings, &'static str> {
         password: url.password().map(decoded).transpose()?.map(|text| Secret::from(text.as_str())),
         tls,
         prefix: String::new(),
+        foreign_prefixes: Vec::new(),
     })
 }

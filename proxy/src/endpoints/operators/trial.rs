@@ -9,11 +9,11 @@ use super::explain::{self, Explanation};
 use super::view::ContextView;
 use crate::clock::Timestamp;
 use crate::config::Snapshot;
-use crate::context::{Resolution, SessionId};
+use crate::context::Resolution;
 use crate::directory::Directory;
 use crate::reason::Reason;
-use crate::resolve::inspect::{Step, Verdict, inspect};
-use crate::session::profile::Claim;
+use crate::resolve::inspect::{Step, Verdict, inspect, inspect_foreign};
+use crate::session::profile::{Candidate, Claim};
 use crate::store::Store;
 
 /// All that was seen.
@@ -43,15 +43,26 @@ pub async fn try_cookie(
     request: Option<(&Method, &str)>,
     now: Timestamp,
 ) -> Trial {
-    let (mut steps, claim) = read(snapshot, cookie);
-    let resolution = match claim {
-        Err(reason) => Resolution::Unknown(reason),
-        Ok(id) => {
-            let inspection = inspect(&id, store, directory, &snapshot.session, now).await;
-            steps.extend(inspection.steps);
-            inspection.resolution
+    let (mut steps, claims) = read(snapshot, cookie);
+    let mut resolution = Resolution::Unknown(*claims.as_ref().err().unwrap_or(&Reason::NoCookie));
+    // As a request would: the first claim that holds, and none after one that cannot be judged.
+    for (tried, candidate) in claims.unwrap_or_default().iter().enumerate() {
+        let inspection = match candidate {
+            Candidate::Native(id) => inspect(id, store, directory, &snapshot.session, now).await,
+            Candidate::Foreign(format, claimed) => {
+                let found = format!("genuine as `{}`; it opens session {}", format.name, claimed.session);
+                steps.push(Step { step: "token", verdict: Verdict::Good, found });
+                inspect_foreign((format, claimed), store, directory, &snapshot.session, now).await
+            }
+        };
+        steps.extend(inspection.steps);
+        if tried == 0 || !matches!(inspection.resolution, Resolution::Unknown(_)) {
+            resolution = inspection.resolution;
         }
-    };
+        if !matches!(resolution, Resolution::Unknown(_)) {
+            break;
+        }
+    }
     let request =
         request.map(|(method, url)| explain::explain(snapshot, method, url, Some(&resolution), now));
     if let Some(case) = request.as_ref().and_then(|request| request.cases.first()) {
@@ -73,7 +84,7 @@ pub async fn try_cookie(
 
 /// Reads the claim through the profile, as a request is read; what it means is told by its reason, so that a format of
 /// other frameworks needs nothing here.
-fn read(snapshot: &Snapshot, cookie: &str) -> (Vec<Step>, Result<SessionId, Reason>) {
+fn read(snapshot: &Snapshot, cookie: &str) -> (Vec<Step>, Result<Vec<Candidate>, Reason>) {
     let name = &snapshot.session.cookie;
     let claim = match line(cookie, name) {
         Some(headers) => snapshot.profile.claim(&headers),
@@ -84,8 +95,9 @@ fn read(snapshot: &Snapshot, cookie: &str) -> (Vec<Step>, Result<SessionId, Reas
     match claim {
         Claim::Session(id) => {
             let genuine = format!("shape and tag are right; it opens session {id}");
-            (vec![cookie_is_there, step("token", Verdict::Good, genuine)], Ok(id))
+            (vec![cookie_is_there, step("token", Verdict::Good, genuine)], Ok(vec![Candidate::Native(id)]))
         }
+        Claim::Candidates(candidates) => (Vec::new(), Ok(candidates.to_vec())),
         Claim::Nobody(reason) => {
             let found = reason.explanation().trim().to_owned();
             let steps = match reason {

@@ -10,11 +10,18 @@ const SHARDS: u8 = 64;
 #[derive(Debug)]
 pub(super) struct Keys {
     prefix: String,
+    /// What keys of other frameworks' sessions begin with.
+    foreign: Vec<String>,
 }
 
 impl Keys {
-    pub(super) fn new(prefix: &str) -> Self {
-        Self { prefix: prefix.to_owned() }
+    pub(super) fn new(prefix: &str, foreign: &[String]) -> Self {
+        Self { prefix: prefix.to_owned(), foreign: foreign.to_vec() }
+    }
+
+    /// What is ours about a session of another framework.
+    pub(super) fn foreign(&self, id: &SessionId) -> String {
+        format!("{}foreign:{id}", self.prefix)
     }
 
     pub(super) fn session(&self, id: &SessionId) -> String {
@@ -69,21 +76,28 @@ impl Keys {
     }
 
     /// What the server is asked to report: everything that copies are made of (not the times of last use, which change
-    /// all the time).
+    /// all the time). The server refuses prefixes of which one begins with another, so the shorter one stands for both.
     pub(super) fn tracked(&self) -> impl Iterator<Item = String> {
-        TRACKED.iter().map(|kind| format!("{}{kind}:", self.prefix))
+        let own = TRACKED.iter().map(|kind| format!("{}{kind}:", self.prefix));
+        let mut wanted: Vec<String> = own.chain(self.foreign.iter().cloned()).collect();
+        wanted.sort_unstable();
+        wanted.dedup_by(|later, earlier| later.starts_with(earlier.as_str()));
+        wanted.into_iter()
     }
 
     /// What a key is the name of; `None` when no copy is made of it. A name of ours that cannot be read could be
     /// anything.
     pub(super) fn change(&self, key: &[u8]) -> Option<Change> {
+        if !key.starts_with(self.prefix.as_bytes()) {
+            return self.foreign_change(key);
+        }
         let (kind, id) = std::str::from_utf8(key).ok()?.strip_prefix(&self.prefix)?.split_once(':')?;
         let pair = |id: &str| {
             let (user, platform) = id.split_once(':')?;
             Some((whole(user)?, whole(platform)?))
         };
         let change = match kind {
-            "session" => id.parse().ok().map(Change::Session),
+            "session" | "foreign" => id.parse().ok().map(Change::Session),
             "user" => whole(id).map(|id| Change::Entity(EntityKey::User(id))),
             "user_platforms" => whole(id).map(|id| Change::Entity(EntityKey::UserPlatforms(id))),
             "platform" => whole(id).map(|id| Change::Entity(EntityKey::Platform(id))),
@@ -97,11 +111,17 @@ impl Keys {
         };
         Some(change.unwrap_or(Change::Everything))
     }
+
+    /// A session of another framework has the hash of its key for a name, so that nothing has to be remembered here.
+    fn foreign_change(&self, key: &[u8]) -> Option<Change> {
+        let is_foreign = self.foreign.iter().any(|prefix| key.starts_with(prefix.as_bytes()));
+        is_foreign.then(|| Change::Session(SessionId::of_token(key)))
+    }
 }
 
 /// The kinds of key that are tracked. No prefix of one is another's: the server refuses overlaps.
-const TRACKED: [&str; 6] =
-    ["session", "user", "user_platforms", "platform", "user_settings", "platform_stats"];
+const TRACKED: [&str; 7] =
+    ["session", "foreign", "user", "user_platforms", "platform", "user_settings", "platform_stats"];
 
 /// The id that [`part`] made a part of a key of.
 fn whole<T: std::str::FromStr>(part: &str) -> Option<T> {
@@ -120,7 +140,7 @@ mod tests {
 
     #[test]
     fn keys_are_named_as_documented() {
-        let keys = Keys::new("cs:");
+        let keys = Keys::new("cs:", &[]);
         let (user, platform): (UserId, PlatformId) = ("42".parse().unwrap(), "7".parse().unwrap());
         assert_eq!(keys.user(&user), "cs:user:42");
         assert_eq!(keys.entity(&EntityKey::UserSettings(user.clone(), platform)), "cs:user_settings:42:7");
@@ -132,7 +152,7 @@ mod tests {
 
     #[test]
     fn a_key_leads_back_to_what_it_names() {
-        let keys = Keys::new("cs:");
+        let keys = Keys::new("cs:", &[]);
         let id = SessionId::from_bytes([65; 32]);
         assert_eq!(keys.change(keys.session(&id).as_bytes()), Some(Change::Session(id)));
         for name in ["42", "a:b", "a%3Ab", "%25", "\u{e4} b"] {
@@ -156,8 +176,26 @@ mod tests {
     }
 
     #[test]
+    fn a_key_of_another_framework_leads_to_its_session_and_overlapping_prefixes_are_asked_for_once() {
+        let keys = |foreign: &[&str]| {
+            let foreign: Vec<String> = foreign.iter().map(|prefix| (*prefix).to_owned()).collect();
+            Keys::new("cs:", &foreign)
+        };
+        let express = keys(&["sess:"]);
+        assert_eq!(express.change(b"sess:abc"), Some(Change::Session(SessionId::of_token(b"sess:abc"))));
+        assert_eq!(express.change(b"other:abc"), None);
+        assert!(express.tracked().any(|prefix| prefix == "sess:"));
+        assert_eq!(express.tracked().count(), TRACKED.len() + 1);
+        let overlapping = keys(&["sess:", "sess:admin:", "cs:", "sess:"]);
+        assert_eq!(overlapping.tracked().collect::<Vec<_>>(), ["cs:", "sess:"]);
+        assert_eq!(keys(&[""]).tracked().collect::<Vec<_>>(), [""]);
+        let id = SessionId::from_bytes([65; 32]);
+        assert_eq!(express.change(express.foreign(&id).as_bytes()), Some(Change::Session(id)));
+    }
+
+    #[test]
     fn two_pairs_of_ids_never_share_a_key() {
-        let keys = Keys::new("cs:");
+        let keys = Keys::new("cs:", &[]);
         let key = |user: &str, platform: &str| {
             keys.entity(&EntityKey::UserSettings(user.parse().unwrap(), platform.parse().unwrap()))
         };

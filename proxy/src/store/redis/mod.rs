@@ -2,6 +2,7 @@
 //! with a prefix. Nothing here blocks the start; what cannot be asked in time is an error, never "missing".
 
 mod connection;
+mod foreign;
 mod instance;
 mod keys;
 mod tracking;
@@ -26,6 +27,7 @@ use self::connection::Connection;
 use self::instance::Instance;
 use self::keys::Keys;
 use self::tracking::{Tracker, Tracking};
+use super::foreign::{ForeignAnswer, ForeignKey};
 use super::{
     Doubts, Entity, EntityAnswer, EntityKey, EntityLifetime, FORGOTTEN_FOR, Follower, Lease, Lookup,
     Progress, PutSession, RedisSettings, SessionAnswer, Settings, Store, StoreError, StoredSession,
@@ -86,7 +88,7 @@ impl RedisStore {
             address,
             instance,
             tracking: Mutex::default(),
-            keys: Arc::new(Keys::new(&redis.prefix)),
+            keys: Arc::new(Keys::new(&redis.prefix, &redis.foreign_prefixes)),
             entity_lifetime: EntityLifetime::new(settings.entity_lifetime),
             stats_lifetime: settings.stats_lifetime,
         })
@@ -320,6 +322,23 @@ impl Store for RedisStore {
         let ids =
             members.iter().filter_map(|member| std::str::from_utf8(bytes_of(member)?).ok()?.parse().ok());
         Ok(ids.collect())
+    }
+
+    async fn foreign_session(&self, key: &ForeignKey) -> Result<ForeignAnswer, StoreError> {
+        self.read_foreign(key).await
+    }
+
+    async fn note_foreign(&self, id: &SessionId, seen: Timestamp, kept: Duration) -> Result<(), StoreError> {
+        self.write_foreign_seen(id, seen, kept).await
+    }
+
+    async fn put_foreign_platform(
+        &self,
+        id: &SessionId,
+        platform: Option<&PlatformId>,
+        kept: Duration,
+    ) -> Result<(), StoreError> {
+        self.write_foreign_platform(id, platform, kept).await
     }
 
     fn follow(&self, follower: Arc<dyn Follower>, max_staleness: Duration) -> Arc<Lease> {

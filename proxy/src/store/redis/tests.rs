@@ -23,6 +23,7 @@ fn settings(server: &Redis) -> (Settings, RedisSettings) {
         password: None,
         tls: server.authority().map(|pem| RedisTls { ca: Some(pem.as_bytes().to_vec()) }),
         prefix: "cs:".to_owned(),
+        foreign_prefixes: Vec::new(),
     };
     let settings = Settings {
         kind: Kind::Redis(redis.clone()),

@@ -1,0 +1,126 @@
+//! From the bytes in the store to a [`Decoded`]: one file per way of writing. Every decoder is pure, bounded in size,
+//! depth and number of values, and refuses what follows the end. None of them runs anything.
+
+pub(super) mod gob;
+pub(super) mod igbinary;
+pub(super) mod java;
+pub(super) mod json;
+pub mod laravel;
+pub(super) mod marshal;
+pub(super) mod msgpack;
+pub(super) mod php;
+pub(super) mod pickle;
+pub(super) mod rails;
+pub mod spring;
+pub(super) mod zlib;
+
+use super::envelope::Encrypter;
+use super::value::{DecodeError, Decoded, MOST_BYTES};
+
+/// What lies under a session's key.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Raw {
+    /// A string.
+    Text(Vec<u8>),
+    /// A hash: names and values.
+    Hash(Vec<(Vec<u8>, Vec<u8>)>),
+}
+
+/// A way in which a session is written.
+#[derive(Clone, Debug)]
+pub enum Decoder {
+    /// JSON.
+    Json,
+    /// `MessagePack`.
+    Msgpack,
+    /// Python's pickle.
+    Pickle,
+    /// Django's caches: pickle or JSON, perhaps compressed with zlib.
+    Django,
+    /// Flask-Session: `MessagePack`, JSON or pickle, side by side while an application is upgraded.
+    Flask,
+    /// PHP, `php`: names and values in turn.
+    Php,
+    /// PHP, `php_serialize`: one array.
+    PhpSerialize,
+    /// PHP, `php_binary`.
+    PhpBinary,
+    /// igbinary.
+    Igbinary,
+    /// Laravel.
+    Laravel(Option<Encrypter>, laravel::Serialization),
+    /// Ruby's Marshal.
+    Marshal,
+    /// Rails: Marshal, JSON or an entry of its cache.
+    Rails,
+    /// Go's gob.
+    Gob,
+    /// Go's scs: a gob with the end of the session beside it.
+    Scs,
+    /// A hash of plain text.
+    HashText,
+    /// Spring Session: a hash of Java or JSON values.
+    Spring,
+}
+
+impl Decoder {
+    /// Whether the session is a hash in Redis, not a string.
+    #[must_use]
+    pub const fn reads_hash(&self) -> bool {
+        matches!(self, Self::HashText | Self::Spring)
+    }
+
+    /// Reads a session.
+    ///
+    /// # Errors
+    /// It is of the wrong type, too large, or not well-formed.
+    pub fn decode(&self, raw: &Raw) -> Result<Decoded, DecodeError> {
+        match (self, raw) {
+            (Self::HashText, Raw::Hash(fields)) => spring::decode_text(fields),
+            (Self::Spring, Raw::Hash(fields)) => spring::decode(fields),
+            (Self::HashText | Self::Spring, Raw::Text(_)) | (_, Raw::Hash(_)) => {
+                Err(DecodeError::Malformed("Redis type"))
+            }
+            (_, Raw::Text(bytes)) => self.decode_text(bytes),
+        }
+    }
+
+    fn decode_text(&self, bytes: &[u8]) -> Result<Decoded, DecodeError> {
+        if bytes.len() > MOST_BYTES {
+            return Err(DecodeError::TooLarge);
+        }
+        match self {
+            Self::Json => json::decode(bytes),
+            Self::Msgpack => msgpack::decode(bytes),
+            Self::Pickle => pickle::decode(bytes),
+            Self::Django if zlib::is_zlib(bytes) => python(&zlib::inflate(bytes)?),
+            Self::Django => python(bytes),
+            Self::Flask => flask(bytes),
+            Self::Php => php::decode_session(bytes),
+            Self::PhpSerialize => php::decode_serialized(bytes),
+            Self::PhpBinary => php::decode_binary(bytes),
+            Self::Igbinary => igbinary::decode(bytes),
+            Self::Laravel(encrypter, serialization) => {
+                laravel::decode(bytes, encrypter.as_ref(), *serialization)
+            }
+            Self::Marshal => marshal::decode(bytes),
+            Self::Rails => rails::decode(bytes),
+            Self::Gob => gob::decode(bytes),
+            Self::Scs => gob::decode_scs(bytes),
+            Self::HashText | Self::Spring => Err(DecodeError::Malformed("Redis type")),
+        }
+    }
+}
+
+fn python(bytes: &[u8]) -> Result<Decoded, DecodeError> {
+    if bytes.first() == Some(&0x80) { pickle::decode(bytes) } else { json::decode(bytes) }
+}
+
+/// `80 02` to `80 05` would be an empty map with something behind it in `MessagePack`, and `{` a lone number.
+fn flask(bytes: &[u8]) -> Result<Decoded, DecodeError> {
+    match bytes {
+        [0x80, 2..=5, ..] => pickle::decode(bytes),
+        [b'{', ..] => json::decode(bytes),
+        _ => msgpack::decode(bytes),
+    }
+}

@@ -1,0 +1,188 @@
+//! What PHP's `serialize` writes, and the three ways in which PHP keeps a session with it: `php`, `php_serialize` and
+//! `php_binary`. Objects are read over, never built.
+
+use crate::formats::input::Input;
+use crate::formats::value::{Builder, DecodeError, Decoded, Depth, MOST_BYTES, Node, NodeId};
+
+const KIND: &str = "PHP serialisation";
+
+/// `php_serialize`: one serialized array.
+pub(in crate::formats) fn decode_serialized(bytes: &[u8]) -> Result<Decoded, DecodeError> {
+    let mut reader = Reader::new(bytes)?;
+    let root = reader.value(Depth::default())?;
+    reader.finish(root)
+}
+
+/// `php`: a name, `|`, a serialized value, and again; nothing stands between them.
+pub(in crate::formats) fn decode_session(bytes: &[u8]) -> Result<Decoded, DecodeError> {
+    let mut reader = Reader::new(bytes)?;
+    let root = reader.builder.add(Node::Map(Vec::new()))?;
+    while !reader.input.is_empty() {
+        let name = reader.input.until(b'|')?;
+        reader.variable(root, name)?;
+    }
+    reader.finish(root)
+}
+
+/// `php_binary`: the length of the name in one byte, the name, a serialized value, and again.
+pub(in crate::formats) fn decode_binary(bytes: &[u8]) -> Result<Decoded, DecodeError> {
+    let mut reader = Reader::new(bytes)?;
+    let root = reader.builder.add(Node::Map(Vec::new()))?;
+    while !reader.input.is_empty() {
+        let length = reader.input.byte()?;
+        // The highest bit marks a variable without a value; PHP has not written it since version 7.
+        if length & 0x80 != 0 {
+            return Err(reader.input.malformed());
+        }
+        let name = reader.input.take(length.into())?;
+        reader.variable(root, name)?;
+    }
+    reader.finish(root)
+}
+
+/// The text in `s:<length>:"...";`, which is how Laravel's cache keeps what it is given.
+pub(super) fn unwrap_text(bytes: &[u8]) -> Result<&[u8], DecodeError> {
+    let mut input = Input::new(bytes, KIND);
+    input.expect(b"s:")?;
+    let text = quoted(&mut input)?;
+    input.expect(b";")?;
+    if input.is_empty() { Ok(text) } else { Err(input.malformed()) }
+}
+
+/// `<length>:"..."`
+fn quoted<'a>(input: &mut Input<'a>) -> Result<&'a [u8], DecodeError> {
+    let length = input.length(b':')?;
+    input.expect(b"\"")?;
+    let text = input.take(length)?;
+    input.expect(b"\"")?;
+    Ok(text)
+}
+
+struct Reader<'a> {
+    input: Input<'a>,
+    builder: Builder,
+    /// What `R:` and `r:` count: every value but keys and `R:` itself, from 1.
+    slots: Vec<NodeId>,
+}
+
+impl<'a> Reader<'a> {
+    fn new(bytes: &'a [u8]) -> Result<Self, DecodeError> {
+        if bytes.len() > MOST_BYTES {
+            return Err(DecodeError::TooLarge);
+        }
+        Ok(Self { input: Input::new(bytes, KIND), builder: Builder::default(), slots: Vec::new() })
+    }
+
+    fn finish(self, root: NodeId) -> Result<Decoded, DecodeError> {
+        if self.input.is_empty() { Ok(self.builder.finish(root)) } else { Err(self.input.malformed()) }
+    }
+
+    fn variable(&mut self, root: NodeId, name: &[u8]) -> Result<(), DecodeError> {
+        let key = self.builder.text(name)?;
+        let value = self.value(Depth::default())?;
+        self.builder.insert(root, key, value)
+    }
+
+    fn value(&mut self, depth: Depth) -> Result<NodeId, DecodeError> {
+        match self.input.array()? {
+            [b'N', b';'] => self.scalar(Node::Null),
+            [b'b', b':'] => {
+                let truth = match self.input.array()? {
+                    [b'0', b';'] => false,
+                    [b'1', b';'] => true,
+                    _ => return Err(self.input.malformed()),
+                };
+                self.scalar(Node::Bool(truth))
+            }
+            [b'i', b':'] => {
+                let number = self.input.decimal(b';')?;
+                self.scalar(Node::Integer(number))
+            }
+            [b'd', b':'] => {
+                let digits = self.input.until(b';')?;
+                let number = std::str::from_utf8(digits).ok().and_then(|text| text.parse().ok());
+                self.scalar(number.map_or(Node::Opaque, Node::Float))
+            }
+            [b's', b':'] => {
+                let text = quoted(&mut self.input)?;
+                self.input.expect(b";")?;
+                let id = self.builder.text(text)?;
+                self.slots.push(id);
+                Ok(id)
+            }
+            [b'a', b':'] => self.entries(Node::Map(Vec::new()), depth),
+            [b'O', b':'] => {
+                let class = quoted(&mut self.input)?;
+                let class = self.builder.text(class)?;
+                self.input.expect(b":")?;
+                self.entries(Node::Object(class, Vec::new()), depth)
+            }
+            [b'C', b':'] => self.custom(),
+            [b'E', b':'] => {
+                quoted(&mut self.input)?;
+                self.input.expect(b";")?;
+                self.scalar(Node::Opaque)
+            }
+            [b'R', b':'] => self.reference(),
+            [b'r', b':'] => {
+                let target = self.reference()?;
+                self.slots.push(target);
+                Ok(target)
+            }
+            _ => Err(self.input.malformed()),
+        }
+    }
+
+    fn scalar(&mut self, node: Node) -> Result<NodeId, DecodeError> {
+        let id = self.builder.add(node)?;
+        self.slots.push(id);
+        Ok(id)
+    }
+
+    /// `<count>:{key value ...}`
+    fn entries(&mut self, container: Node, depth: Depth) -> Result<NodeId, DecodeError> {
+        let depth = depth.deeper()?;
+        let id = self.scalar(container)?;
+        let count = self.input.length(b':')?;
+        self.input.expect(b"{")?;
+        for _ in 0..count {
+            let key = self.key()?;
+            let value = self.value(depth)?;
+            self.builder.insert(id, key, value)?;
+        }
+        self.input.expect(b"}")?;
+        Ok(id)
+    }
+
+    fn key(&mut self) -> Result<NodeId, DecodeError> {
+        match self.input.array()? {
+            [b'i', b':'] => {
+                let number = self.input.decimal(b';')?;
+                self.builder.add(Node::Integer(number))
+            }
+            [b's', b':'] => {
+                let text = quoted(&mut self.input)?;
+                self.input.expect(b";")?;
+                self.builder.text(text)
+            }
+            _ => Err(self.input.malformed()),
+        }
+    }
+
+    /// `C:<length>:"<class>":<length>:{...}`: bytes that only the class understands.
+    fn custom(&mut self) -> Result<NodeId, DecodeError> {
+        quoted(&mut self.input)?;
+        self.input.expect(b":")?;
+        let length = self.input.length(b':')?;
+        self.input.expect(b"{")?;
+        self.input.take(length)?;
+        self.input.expect(b"}")?;
+        self.scalar(Node::Opaque)
+    }
+
+    fn reference(&mut self) -> Result<NodeId, DecodeError> {
+        let number = self.input.length(b';')?;
+        let target = number.checked_sub(1).and_then(|index| self.slots.get(index));
+        target.copied().ok_or(self.input.malformed())
+    }
+}

@@ -1,0 +1,60 @@
+//! What can be changed about a session that another framework keeps: that it is over, and which platform it works with.
+//! Both lie in the store beside it, under keys of ours; the session itself is never written.
+
+use super::{Ended, Lifecycle, LifecycleError, Origin};
+use crate::cache::Invalidate;
+use crate::context::{PlatformId, Session};
+use crate::store::StoreError;
+use crate::store::foreign::kept_beside;
+
+impl Lifecycle {
+    /// Writes the tombstone. The store is the only place that knows the session, so that it is also the only one that
+    /// can confirm.
+    ///
+    /// # Errors
+    /// `Undetermined` when the store could not confirm.
+    pub(super) async fn end_foreign(
+        &self,
+        session: &Session,
+        origin: &Origin,
+    ) -> Result<Ended, LifecycleError> {
+        let now = self.clock.now();
+        // The application may renew its session for ever; whoever meets the tombstone renews that.
+        let until = now.plus(kept_beside(Some(session.expires.since(now))));
+        self.copies.session(&session.id);
+        let told = self.store.end_sessions(&[(session.id, until)], now).await;
+        self.note_telling("tombstone", told);
+        self.copies.session(&session.id);
+        told.map_err(unconfirmed)?;
+        self.count("ended");
+        self.audit("session_ended", session, origin, now).await;
+        Ok(Ended::Durable)
+    }
+
+    /// Chooses a platform that the user owns, or the default. Answers the session as it stands.
+    ///
+    /// # Errors
+    /// `Undetermined` when the store could not confirm.
+    pub(super) async fn choose_for_foreign(
+        &self,
+        session: &Session,
+        platform: Option<&PlatformId>,
+        origin: &Origin,
+    ) -> Result<Session, LifecycleError> {
+        let now = self.clock.now();
+        let kept = kept_beside(Some(session.expires.since(now)));
+        self.copies.session(&session.id);
+        let told = self.store.put_foreign_platform(&session.id, platform, kept).await;
+        self.note_telling("session", told);
+        self.copies.session(&session.id);
+        told.map_err(unconfirmed)?;
+        let stands = Session { platform: platform.cloned(), ..session.clone() };
+        self.metrics.platform_switches.inc();
+        self.audit("platform_switched", &stands, origin, now).await;
+        Ok(stands)
+    }
+}
+
+fn unconfirmed(_: StoreError) -> LifecycleError {
+    LifecycleError::Undetermined
+}

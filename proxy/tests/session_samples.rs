@@ -1,0 +1,151 @@
+//! Every sample of a session that a real framework made is accepted or refused as its file says; every hostile value is
+//! survived. The samples lie in `session-samples`, or in the folder that `SESSION_SAMPLES` names: what is done with a
+//! file follows from its fields alone.
+
+#![expect(clippy::unwrap_used, reason = "a sample that cannot be read is a failed test")]
+
+#[path = "formats/hostile.rs"]
+mod hostile;
+#[path = "formats/properties.rs"]
+mod properties;
+#[path = "formats/sample.rs"]
+mod sample;
+#[path = "formats/spelling.rs"]
+mod spelling;
+
+use sample::{Sample, Verdict};
+use serde_json::Value;
+
+#[test]
+fn every_sample_is_accepted_or_refused_as_its_file_says() {
+    let mut wrong = Vec::new();
+    let mut checked = 0;
+    for sample in sample::all() {
+        let mut expect = |case: &str, cookie: &str, verdict: Verdict| {
+            checked += 1;
+            let found = sample.resolve(cookie);
+            if found != verdict {
+                wrong.push(format!("{} {case}: {verdict:?} expected, {found:?} found", sample.file));
+            }
+        };
+        expect("itself", sample.text("/cookie_header"), Verdict::of(&sample.json["expected"]));
+        for (list, verdict) in
+            [("positives", Verdict::of(&sample.json["expected"])), ("negatives", Verdict::Refused)]
+        {
+            for case in sample.json[list].as_array().into_iter().flatten() {
+                let Some(cookie) = case["cookie_header"].as_str() else { continue };
+                let verdict = match case.get("expected") {
+                    Some(own) => Verdict::of(own),
+                    None if case["expect"] == "accept" => Verdict::of(&sample.json["expected"]),
+                    None if case["expect"] == "reject" => Verdict::Refused,
+                    None => verdict.clone(),
+                };
+                expect(case["case"].as_str().unwrap_or(list), cookie, verdict);
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{} of {checked} cases:\n{}", wrong.len(), wrong.join("\n"));
+    assert!(checked > 0, "there are no samples");
+}
+
+#[test]
+fn every_variant_of_a_value_is_read_as_its_file_says() {
+    let mut wrong = Vec::new();
+    for sample in sample::all() {
+        for variant in sample.json["variants"].as_array().into_iter().flatten() {
+            let changed = sample.varied(variant);
+            let found = changed.resolve(sample.text("/cookie_header"));
+            let verdict = Verdict::of(&variant["expected"]);
+            if found != verdict {
+                wrong.push(format!(
+                    "{} {}: {verdict:?} expected, {found:?} found",
+                    sample.file, variant["case"]
+                ));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn the_usual_paths_of_a_format_find_the_same_user() {
+    let mut wrong = Vec::new();
+    for sample in sample::all() {
+        let usual = Sample { locates: false, ..sample.clone() };
+        let found = usual.resolve(sample.text("/cookie_header"));
+        let expected = Verdict::of(&sample.json["expected"]);
+        let same_user = match (&found, &expected) {
+            (Verdict::User(found, _), Verdict::User(expected, _)) => found == expected,
+            (found, expected) => found == expected,
+        };
+        if !same_user {
+            wrong.push(format!("{}: {expected:?} expected, {found:?} found", sample.file));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn a_second_cookie_of_the_same_name_with_another_value_is_refused_and_neither_is_forwarded() {
+    for sample in sample::all() {
+        let header = sample.text("/cookie_header");
+        let name = header.split('=').next().unwrap();
+        for both in
+            [format!("{header}; {name}=x"), format!("{name}=x; {header}"), format!("a=b; {name}=; {header}")]
+        {
+            assert_eq!(sample.resolve(&both), Verdict::Refused, "{}: {both}", sample.file);
+            let forwarded = sample.forwarded(&both);
+            assert!(!forwarded.contains(&format!("{name}=")), "{}: {forwarded}", sample.file);
+        }
+        let twice = format!("{header}; theme=dark; {header}");
+        assert_eq!(sample.resolve(&twice), sample.resolve(header), "{}", sample.file);
+        assert_eq!(sample.forwarded(&twice), format!("{header}; theme=dark"), "{}", sample.file);
+    }
+}
+
+#[test]
+fn a_session_ends_with_its_key_and_one_without_an_end_is_refused() {
+    for sample in sample::all() {
+        let header = sample.text("/cookie_header");
+        let with = |ttl: i64| {
+            let mut changed = sample.clone();
+            changed.json["redis"]["ttl"] = Value::from(ttl);
+            changed.resolve(header)
+        };
+        assert_eq!(with(-1), Verdict::Refused, "{}", sample.file);
+        assert_eq!(with(0), Verdict::Refused, "{}", sample.file);
+    }
+}
+
+#[test]
+fn a_wrong_secret_a_cut_value_and_a_cut_cookie_are_refused() {
+    for sample in sample::all() {
+        let header = sample.text("/cookie_header");
+        if sample.has_secret() {
+            let mut changed = sample.clone();
+            changed.wrong_secret = true;
+            assert_eq!(changed.resolve(header), Verdict::Refused, "{}", sample.file);
+        }
+        let end = header.find(';').unwrap_or(header.len());
+        for cut in header.find('=').unwrap() + 1..end {
+            assert_eq!(
+                sample.resolve(&header[..cut]),
+                Verdict::Refused,
+                "{} {}",
+                sample.file,
+                &header[..cut]
+            );
+        }
+        sample.cut_values();
+    }
+}
+
+#[test]
+fn hostile_values_are_survived_on_a_small_stack() {
+    hostile::survive();
+}
+
+#[test]
+fn cookies_are_spelled_as_each_framework_reads_them() {
+    spelling::check();
+}

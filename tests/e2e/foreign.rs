@@ -1,0 +1,199 @@
+//! Sessions that an existing application keeps in Redis: read where they lie, never written, believed as long as Redis
+//! tells of every change, and undetermined, not unknown, while it is away.
+
+use std::time::Duration;
+
+use e2e::client::Client;
+use e2e::eventually::until;
+use e2e::fixture::{ANA, BEN};
+use e2e::proxy::Proxy;
+use e2e::stores::Stores;
+use e2e::upstream::Upstream;
+
+use crate::setup::{Site, routes};
+
+/// A session of Express, as its own middleware signed it: id, cookie and the secret of the application.
+const ID: &str = "Kc3_PxlLu7hd1N4WhcGHrjgXbWdPCmtn";
+const COOKIE: &str = "s%3AKc3_PxlLu7hd1N4WhcGHrjgXbWdPCmtn.D6NsJvJ0ho2eG%2FLtVWisGe6F5G23zxJVOHOhZMAJUM8";
+const SECRET: &str = "byos-made-up-secret-express-2";
+const EXPRESS: &str = "format = { name = \"express\", secrets = [{ env = \"APP_SECRET\" }] }";
+
+async fn site(format: &str, stores: Stores) -> Site {
+    let app = Upstream::start().await;
+    let builder =
+        Proxy::builder().upstream("app", app.address(), "").session(format).variable("APP_SECRET", SECRET);
+    let proxy = routes(builder).start(&stores).await;
+    Site { proxy, app, stores }
+}
+
+fn express(user: &str, platform: Option<&str>) -> String {
+    let platform = platform.map(|id| format!(",\"platform_id\":{id}")).unwrap_or_default();
+    format!("{{\"cookie\":{{\"originalMaxAge\":null,\"path\":\"/\"}},\"user_id\":{user}{platform}}}")
+}
+
+fn put(site: &mut Site, value: &str) {
+    let key = format!("sess:{ID}");
+    assert_eq!(site.stores.redis().command(&["SET", &key, value, "EX", "600"]), "OK");
+}
+
+async fn status(client: &Client) -> u16 {
+    client.get("/session/").send().await.status.as_u16()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_session_of_the_application_is_read_where_it_lies_and_never_written() {
+    let mut site = site(EXPRESS, Stores::real()).await;
+    let browser = site.browser();
+    browser.get("/session/").send().await.expect_problem(401, "no_cookie");
+    browser.set_cookie("connect.sid", COOKIE);
+    // Undetermined at first: a store has to be proven before its silence means anything.
+    until("there is no such session", async || {
+        browser.get("/session/").send().await.text().contains("session_not_found")
+    })
+    .await;
+
+    let value = express(ANA, Some("12"));
+    put(&mut site, &value);
+    until("the application's login is seen", async || status(&browser).await == 200).await;
+    let seen = site.arrives(&browser, "/session/").await;
+    assert_eq!((seen.context("user-id"), seen.context("platform-id")), (Some(ANA), Some("12")));
+    assert_eq!(
+        seen.header("cookie"),
+        Some(format!("connect.sid={COOKIE}").as_str()),
+        "the application needs its cookie"
+    );
+
+    put(&mut site, &express(BEN, None));
+    until("another login under the same id is seen", async || {
+        site.arrives(&browser, "/session/").await.context("user-id") == Some(BEN)
+    })
+    .await;
+    put(&mut site, &value);
+    until("and back", async || site.arrives(&browser, "/session/").await.context("user-id") == Some(ANA))
+        .await;
+
+    let redis = site.stores.redis();
+    assert_eq!(redis.command(&["GET", &format!("sess:{ID}")]), value);
+    let _ = redis.command(&["DEL", &format!("sess:{ID}")]);
+    until("the application's logout is seen", async || status(&browser).await == 401).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn forged_and_conflicting_cookies_of_the_application_are_refused_and_one_is_forwarded() {
+    let mut site = site(EXPRESS, Stores::real()).await;
+    put(&mut site, &express(ANA, None));
+    let browser = site.browser();
+    let ask = |line: String| browser.stranger().get("/session/").cookies(line).send();
+    until("the session is known", async || ask(format!("connect.sid={COOKIE}")).await.status == 200).await;
+    let forged = COOKIE.replace("JUM8", "JAAA");
+    ask(format!("connect.sid={forged}")).await.expect_problem(401, "forged_token");
+    ask(format!("connect.sid={ID}")).await.expect_problem(401, "forged_token");
+    ask(format!("connect.sid={COOKIE}; connect.sid={forged}"))
+        .await
+        .expect_problem(401, "conflicting_cookies");
+    ask(format!("a=1; connect.sid={COOKIE}; connect.sid={COOKIE}; b=2")).await.expect(200);
+    assert_eq!(site.app.last().header("cookie"), Some(format!("a=1; connect.sid={COOKIE}; b=2").as_str()));
+    let public =
+        browser.stranger().get("/public/").cookies(format!("connect.sid={COOKIE}; connect.sid=x; b=2"));
+    public.send().await.expect(200);
+    assert_eq!(site.app.last().header("cookie"), Some("b=2"), "nobody chooses for the application");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_ours_about_a_foreign_session_lies_beside_it() {
+    let mut site = site(EXPRESS, Stores::real()).await;
+    let value = express(ANA, None);
+    put(&mut site, &value);
+    let browser = site.browser();
+    browser.set_cookie("connect.sid", COOKIE);
+    until("the session is known", async || status(&browser).await == 200).await;
+    assert_eq!(site.arrives(&browser, "/session/").await.context("platform-id"), Some("11"), "the default");
+    site.direct(&browser, "platform;id=\"12\"").await.expect(200);
+    assert_eq!(site.arrives(&browser, "/session/").await.context("platform-id"), Some("12"));
+    site.direct(&browser, "platform;id=\"21\"").await.expect(502);
+    site.direct(&browser, "rotate").await.expect(502);
+    site.direct(&browser, "create;user=\"2\"").await.expect(502);
+    site.direct(&browser, "end").await.expect(200);
+    browser.get("/session/").send().await.expect_problem(401, "session_ended");
+    let redis = site.stores.redis();
+    assert_eq!(
+        redis.command(&["GET", &format!("sess:{ID}")]),
+        value,
+        "the application's session is untouched"
+    );
+    put(&mut site, &express(BEN, None));
+    for _ in 0..20 {
+        assert_eq!(status(&browser).await, 401, "what was ended stays ended, whatever is written there");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn without_redis_a_foreign_session_is_undetermined_and_never_unknown() {
+    let mut site = site(EXPRESS, Stores::to_be_stopped()).await;
+    put(&mut site, &express(ANA, None));
+    let browser = site.browser();
+    browser.set_cookie("connect.sid", COOKIE);
+    until("the session is known", async || status(&browser).await == 200).await;
+    site.stores.redis().freeze();
+    until("the lease lapses", async || {
+        let status = status(&browser).await;
+        assert!(matches!(status, 200 | 503), "{status}");
+        status == 503
+    })
+    .await;
+    browser.get("/public/").send().await.expect(200);
+    site.stores.redis().thaw();
+    until("known again", async || {
+        let status = status(&browser).await;
+        assert!(matches!(status, 200 | 503), "{status}");
+        status == 200
+    })
+    .await;
+    site.stores.redis().kill();
+    for _ in 0..50 {
+        let status = status(&browser).await;
+        assert!(matches!(status, 200 | 503), "{status}");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    assert_eq!(status(&browser).await, 503);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn several_formats_are_tried_in_order_and_a_hash_is_read_too() {
+    let formats = "format = [{ name = \"hash\", cookie = \"session_id\", prefix = \"app:session:\", \
+                   platform = [\"/active_platform_id\"], ends = \"/expires_at\", active = \"/is_active\" }, \
+                   { name = \"express\", secrets = [{ env = \"APP_SECRET\" }] }, { name = \"native\" }]";
+    let mut site = site(formats, Stores::real()).await;
+    let id = "3f85fe62-0000-4000-8000-00000000002a";
+    let key = format!("app:session:{id}");
+    let redis = site.stores.redis();
+    let fields = [
+        "user_id",
+        ANA,
+        "active_platform_id",
+        "12",
+        "is_active",
+        "true",
+        "expires_at",
+        "2126-11-23T01:00:00+00:00",
+    ];
+    let _ = redis.command(&[["HSET", &key].as_slice(), &fields].concat());
+    let _ = redis.command(&["EXPIRE", &key, "600"]);
+    put(&mut site, &express(BEN, None));
+    let both = site.browser();
+    both.set_cookie("session_id", id);
+    until("the hash is read", async || status(&both).await == 200).await;
+    let seen = site.arrives(&both, "/session/").await;
+    assert_eq!((seen.context("user-id"), seen.context("platform-id")), (Some(ANA), Some("12")));
+    both.set_cookie("connect.sid", COOKIE);
+    assert_eq!(site.arrives(&both, "/session/").await.context("user-id"), Some(ANA), "the first that holds");
+    let _ = site.stores.redis().command(&["HSET", &key, "is_active", "false"]);
+    until("the second format is tried", async || {
+        site.arrives(&both, "/session/").await.context("user-id") == Some(BEN)
+    })
+    .await;
+    let native = site.logged_in(ANA).await;
+    assert_eq!(site.arrives(&native, "/session/").await.context("user-id"), Some(ANA));
+    let _ = native.get("/public/").send().await.expect(200);
+    assert!(!site.app.last().header("cookie").unwrap_or_default().contains(e2e::proxy::COOKIE));
+}
