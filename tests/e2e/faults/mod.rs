@@ -47,6 +47,11 @@ impl Trial {
         self.history.over(phase);
     }
 
+    /// Lets a time pass in which only what is never allowed is looked for.
+    async fn passes(&self) {
+        tokio::time::sleep(Duration::from_secs(2)).await;
+    }
+
     /// Ends the load and judges.
     async fn report(self) -> Report {
         self.crowd.stop().await;
