@@ -2,7 +2,7 @@
 //! returns to the spine; none calls the next.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use http::{HeaderMap, header};
 use pingora::proxy::Session;
@@ -65,7 +65,13 @@ pub(super) fn route(
     request: &http::request::Parts,
 ) -> Result<Destination, Reason> {
     let find = |method| rules.snapshot.routes.find(accepted.authority.host(), accepted.target.path(), method);
-    match find(&request.method) {
+    let found = find(&request.method);
+    // An alias is longer than every route that covers it; hosts that are not served have none.
+    let alias = rules.snapshot.aliases.find(accepted.target.path(), &request.method);
+    if let Some(alias) = alias.filter(|_| !matches!(found, Found::UnknownHost | Found::Reserved(_))) {
+        return Ok(Destination::Own(alias));
+    }
+    match found {
         Found::Route(route) => Ok(Destination::Route(Arc::clone(route))),
         Found::Reserved(rest) => Ok(Destination::Own(own::find(rest, &request.method))),
         Found::MethodNotAllowed => match origin::preflight(request).as_ref().map(find) {
@@ -114,12 +120,11 @@ pub(super) fn read_cookie(headers: &HeaderMap, rules: &Rules, metrics: &Metrics)
 }
 
 /// Step 4: who it is, if the route wants to know.
-pub(super) async fn resolve(core: &Core, rules: &Rules, claim: &Claim) -> Resolution {
+pub(super) async fn resolve(core: &Core, rules: &Rules, claim: &Claim, started: Instant) -> Resolution {
     match claim {
         Claim::Nobody(reason) => Resolution::Unknown(*reason),
         Claim::Session(id) => {
-            let deadline = tokio::time::Instant::now() + rules.snapshot.resolve.budget;
-            core.resolver.resolve(id, deadline).await
+            core.resolver.resolve(id, (started + rules.snapshot.resolve.budget).into()).await
         }
     }
 }

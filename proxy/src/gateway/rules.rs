@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use pingora::protocols::tls::CaType;
 
+use super::meters::Meters;
 use super::servers::Servers;
 use super::tls;
 use crate::config::Snapshot;
@@ -37,6 +38,8 @@ pub struct Rules {
     pub shelf: Arc<Shelf>,
     /// What our own endpoints may know.
     pub(super) own: Arc<own::Settings>,
+    /// What is counted of each route, by its name.
+    pub(super) meters: Meters,
 }
 
 /// An upstream, made ready.
@@ -85,8 +88,21 @@ impl Rules {
         let sealer = Sealer::new(snapshot.keys.sealing.clone(), &snapshot.keys.fernet)
             .map_err(|error| RulesError::Key(error.to_string()))?;
         let jwks = Arc::new(Jwks::new(&[&keys.tokens, &keys.messages], JWKS_MAX_AGE));
-        let own = own::Settings { csrf: snapshot.csrf.clone(), session: snapshot.session.clone() };
-        Ok(Self { snapshot, names, upstreams, sealer, jwks, shelf, own: Arc::new(own) })
+        let own = own::Settings {
+            csrf: snapshot.csrf.clone(),
+            session: snapshot.session.clone(),
+            schema: snapshot.settings.clone(),
+        };
+        Ok(Self {
+            snapshot,
+            names,
+            upstreams,
+            sealer,
+            jwks,
+            shelf,
+            own: Arc::new(own),
+            meters: Meters::default(),
+        })
     }
 
     /// The public keys, where they are served to everybody.

@@ -27,6 +27,8 @@ pub struct Servers {
     health_interval: Option<Duration>,
     /// Whether there are names to be resolved at all.
     names: bool,
+    /// The one server there is: nothing to choose, whatever its health.
+    only: Option<SocketAddr>,
 }
 
 impl Servers {
@@ -39,11 +41,23 @@ impl Servers {
             balancer.set_health_check(check);
             balancer.parallel_health_check = true;
         }
-        Self { balancer, health_interval: upstream.health.as_ref().map(|health| health.interval), names }
+        let only = match upstream.servers.as_slice() {
+            [server] => server.parse().ok(),
+            _ => None,
+        };
+        Self {
+            balancer,
+            health_interval: upstream.health.as_ref().map(|health| health.interval),
+            names,
+            only,
+        }
     }
 
     /// The next server in turn that is healthy and not among `tried`; an unhealthy one when nothing else is left.
     pub fn select(&self, tried: &[SocketAddr]) -> Option<SocketAddr> {
+        if let Some(only) = self.only {
+            return Some(only).filter(|only| !tried.contains(only));
+        }
         let fresh = |backend: &Backend| inet(backend).is_some_and(|address| !tried.contains(&address));
         self.balancer
             .select_with(b"", 64, |backend, healthy| healthy && fresh(backend))

@@ -76,6 +76,8 @@ pub(super) struct Admitted {
 pub(super) struct OwnFacts {
     /// The endpoint's name.
     pub(super) name: &'static str,
+    /// Whether it was found by an alias.
+    pub(super) alias: bool,
     /// Who asked, if that was found out.
     pub(super) context: Option<Arc<Context>>,
 }
@@ -96,6 +98,9 @@ pub(super) enum Outcome {
 }
 
 impl Outcome {
+    /// How many there are.
+    pub(super) const COUNT: usize = Self::Failed as usize + 1;
+
     /// The word in logs and metrics.
     pub(super) const fn as_str(self) -> &'static str {
         match self {

@@ -26,6 +26,9 @@ const BATCH_KEYS: &[f64] = &[1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0,
 /// One line of a counter, for those who count on every request and look their labels up once.
 pub type Counter = IntCounter;
 
+/// One line of a histogram of durations, likewise.
+pub type Timer = Histogram;
+
 /// What one lookup in one layer came to.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum LookupResult {

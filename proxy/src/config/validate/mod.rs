@@ -40,6 +40,7 @@ pub(super) fn snapshot(
     let upstreams = judge.upstreams(&file.upstream);
     let reserved_path = judge.reserved_path(file.reserved_path.as_deref());
     let routes = judge.routes(file, &reserved_path);
+    let aliases = judge.aliases(&file.alias, &routes, &reserved_path);
     let keys = judge.keys(file);
     let any_tls = file.listen.iter().any(|listen| listen.tls.is_some());
     let public_scheme = match file.public_scheme {
@@ -55,10 +56,12 @@ pub(super) fn snapshot(
         admin,
         store,
         directory,
-        profile: Profile::Native { cookie: session.cookie.clone(), keys: keys.token.clone() },
+        profile: Profile::Native { cookie: session.cookie.clone(), keys: keys.token.as_slice().into() },
         session,
         csrf: judge.csrf(&file.csrf, &keys.csrf),
+        settings: judge.user_settings(&file.settings),
         routes,
+        aliases,
         upstreams,
         limits: judge.limits(&file.limits),
         headers: judge.context(&file.context),
