@@ -6,7 +6,7 @@ use e2e::fixture::{ANA, BEN, CHO};
 use http::Method;
 use serde_json::json;
 
-use super::Tab;
+use super::{Tab, get};
 use crate::setup::{Site, on_every_backend};
 
 const FIELDS: &str = "[settings]\nsize = \"200B\"\n[[settings.field]]\nname = \"max_posts_per_run\"\n\
@@ -86,7 +86,7 @@ on_every_backend! {
         let context = ana.get("context").await.expect(200).json();
         assert_eq!((&context["platform_count"], &context["error"]), (&json!(2), &json!(false)));
         assert_eq!((&context["user"]["id"], &context["active_platform"]["id"]), (&json!(ANA), &json!("11")));
-        assert_eq!(super::get(&site.browser(), "context").await.expect(200).json()["user"], json!(null));
+        assert_eq!(get(&site.browser(), "context").await.expect(200).json()["user"], json!(null));
         assert_eq!(ana.get("stats").await.expect(200).json()["stats"]["sessions"], 1);
         assert_eq!(ana.get("platforms/12/stats").await.expect(200).json()["stats"]["sessions"], 0);
     }
