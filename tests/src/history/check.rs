@@ -360,7 +360,8 @@ impl Checker<'_> {
         let ends = matches!(operation.deed, Deed::End(_) | Deed::EndAll(_));
         match (row, &operation.outcome) {
             (Row::Whole | Row::NoRedis, outcome) => matches!(outcome, Outcome::Done | Outcome::Taken),
-            (Row::NoPostgres, outcome) if ends => matches!(outcome, Outcome::Accepted | Outcome::Taken),
+            // Who cannot say whose session it is cannot end it: 503, as for any other request.
+            (Row::NoPostgres, outcome) if ends => !matches!(outcome, Outcome::Done | Outcome::Silence),
             (Row::NoPostgres | Row::Nothing, outcome) => matches!(outcome, Outcome::Refused(_)),
         }
     }

@@ -10,12 +10,14 @@ use tokio::sync::Mutex;
 
 use super::application::{Application, NAME};
 use super::browser::{Browser, Reply, Wish};
-use crate::eventually::PATIENCE;
 use crate::history::Row;
 use crate::proxy::{Builder, Proxy};
 use crate::relay::Relay;
 use crate::stores::{Deadlines, Stores};
 
+/// How long a row of the table may take to come, on a machine that has other things to do.
+const PATIENCE: Duration = Duration::from_mins(1);
+const STEP: Duration = Duration::from_millis(20);
 /// How many users there are; see [`user`].
 pub const USERS: usize = 24;
 /// How many platforms each of them has; the first is the default.
@@ -35,7 +37,7 @@ pub struct Setting {
 impl Default for Setting {
     /// Two proxies with the documented bounds, and deadlines for a machine that is shared with the tests.
     fn default() -> Self {
-        let [store, directory, budget] = [250, 1000, 2500].map(Duration::from_millis);
+        let [store, directory, budget] = [500, 2000, 5000].map(Duration::from_millis);
         Self { proxies: 2, more: String::new(), deadlines: Deadlines { store, directory, budget } }
     }
 }
@@ -109,23 +111,33 @@ impl Fleet {
     /// Waits until every proxy does what this row of the table says. Nothing of this is noted down.
     ///
     /// # Panics
-    /// When it does not happen.
+    /// When it does not happen; the message holds what the proxy said.
     pub async fn until(&self, row: Row) {
+        if let Err(said) = self.becomes(row, PATIENCE).await {
+            panic!("{said}");
+        }
+    }
+
+    /// The same with a patience of one's own; answers how long it took.
+    ///
+    /// # Errors
+    /// What the proxy said that did not come to it.
+    pub async fn becomes(&self, row: Row, patience: Duration) -> Result<Duration, String> {
+        let begin = Instant::now();
         for (place, seat) in self.seats.iter().enumerate() {
-            let begin = Instant::now();
             let mut shown = 0;
             while shown < 3 {
                 shown = if self.shows(seat, row).await { shown + 1 } else { 0 };
-                if begin.elapsed() > PATIENCE {
-                    let output = seat.proxy.lock().await.output();
-                    let said = output.lines().filter(|line| !line.contains("\"message\":\"request\""));
-                    let last: Vec<_> = said.rev().take(30).collect();
-                    let last = last.into_iter().rev().collect::<Vec<_>>().join("\n");
-                    panic!("waited {PATIENCE:?} in vain for {row:?} at proxy {place}, which said:\n{last}");
+                if begin.elapsed() > patience {
+                    let said = last_words(&seat.proxy.lock().await.output());
+                    return Err(format!(
+                        "waited {patience:?} in vain for {row:?} at proxy {place}, which said:\n{said}"
+                    ));
                 }
-                tokio::time::sleep(Duration::from_millis(20)).await;
+                tokio::time::sleep(STEP).await;
             }
         }
+        Ok(begin.elapsed())
     }
 
     /// Whether a session of old, a login, the first request of its session and its log-out are answered as this row
@@ -173,6 +185,14 @@ impl Fleet {
         let _ = seat.app.take(number);
         answer
     }
+}
+
+/// The end of a log, without the lines about requests.
+fn last_words(output: &str) -> String {
+    let quiet = ["\"message\":\"request\"", "countersign::lifecycle", "gateway::directive"];
+    let said = output.lines().filter(|line| quiet.iter().all(|word| !line.contains(word)));
+    let last: Vec<_> = said.rev().take(30).collect();
+    last.into_iter().rev().collect::<Vec<_>>().join("\n")
 }
 
 /// The id of a user; the one after the last is kept for [`Fleet::until`].
