@@ -12,6 +12,7 @@ mod credentials;
 mod framing;
 mod identity;
 mod interop;
+mod ops;
 mod outages;
 mod paths;
 mod protocols;

@@ -6,6 +6,7 @@ pub mod jwks;
 pub mod operators;
 pub mod problem;
 pub mod refusal;
+pub mod reload;
 pub mod return_to;
 
 use bytes::Bytes;

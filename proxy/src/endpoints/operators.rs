@@ -35,11 +35,8 @@ pub fn answer(
     headers: &HeaderMap,
     state: &OperatorState<'_>,
 ) -> Response<Bytes> {
-    if state.loopback && !names_this_machine(headers) {
-        return plain(
-            StatusCode::MISDIRECTED_REQUEST,
-            "this listener answers to its address or to localhost\n",
-        );
+    if let Some(misdirected) = misdirected(headers, state) {
+        return misdirected;
     }
     let reads = *method == Method::GET || *method == Method::HEAD;
     match path {
@@ -50,16 +47,37 @@ pub fn answer(
         "/live" => health::live(),
         "/ready" => health::ready(state.phase),
         "/metrics" => metrics(state.metrics),
-        _ if !may(headers, state.token) => {
-            let mut refused = plain(StatusCode::UNAUTHORIZED, "the admin token is needed\n");
-            let challenge = HeaderValue::from_static("Bearer realm=\"countersign admin\"");
-            refused.headers_mut().insert(header::WWW_AUTHENTICATE, challenge);
-            refused
-        }
+        _ if !may(headers, state.token) => unauthorized(),
         _ => {
             plain(StatusCode::NOT_FOUND, "there is nothing here; try /live, /ready, /metrics or /jwks.json\n")
         }
     }
+}
+
+/// The refusal of a request that may not ask for anything that needs the token; `None` when it may.
+#[must_use]
+pub fn refuse(headers: &HeaderMap, state: &OperatorState<'_>) -> Option<Response<Bytes>> {
+    let foreign_page = || {
+        // Every write of a browser names its origin; no page has any business here (THREATS O2).
+        let answer = plain(StatusCode::FORBIDDEN, "this listener does not answer to web pages\n");
+        headers.contains_key(header::ORIGIN).then_some(answer)
+    };
+    misdirected(headers, state)
+        .or_else(foreign_page)
+        .or_else(|| (!may(headers, state.token)).then(unauthorized))
+}
+
+fn unauthorized() -> Response<Bytes> {
+    let mut refused = plain(StatusCode::UNAUTHORIZED, "the admin token is needed\n");
+    let challenge = HeaderValue::from_static("Bearer realm=\"countersign admin\"");
+    refused.headers_mut().insert(header::WWW_AUTHENTICATE, challenge);
+    refused
+}
+
+fn misdirected(headers: &HeaderMap, state: &OperatorState<'_>) -> Option<Response<Bytes>> {
+    (state.loopback && !names_this_machine(headers)).then(|| {
+        plain(StatusCode::MISDIRECTED_REQUEST, "this listener answers to its address or to localhost\n")
+    })
 }
 
 /// Whether the request asks for an address or for localhost. A web page that had its name pointed at this machine asks

@@ -186,10 +186,12 @@ const KEEP_ALIVE_SECONDS: u64 = 60;
 /// How long the rest of a body is read after an early answer.
 const DRAIN: Duration = Duration::from_secs(5);
 
-/// Bounds every wait for the client.
-pub(super) fn set_timeouts(session: &mut Session) {
-    // Only where the client asked for it: else a plain HTTP/1.0 client would wait for the end of the connection.
-    if session.get_keepalive().is_some() {
+/// Bounds every wait for the client; after the `last` request its connection is closed.
+pub(super) fn set_timeouts(session: &mut Session, last: bool) {
+    if last {
+        session.set_keepalive(None);
+    } else if session.get_keepalive().is_some() {
+        // Only where the client asked for it: else a plain HTTP/1.0 client would wait for the end of the connection.
         session.set_keepalive(Some(KEEP_ALIVE_SECONDS));
     }
     session.set_read_timeout(Some(CLIENT_SILENCE));

@@ -151,7 +151,7 @@ impl ProxyHttp for Gateway {
     }
 
     async fn early_request_filter(&self, session: &mut Session, _state: &mut RequestState) -> Result<()> {
-        admit::set_timeouts(session);
+        admit::set_timeouts(session, wire::is_last());
         Ok(())
     }
 
@@ -299,6 +299,7 @@ impl ProxyHttp for Gateway {
 
     async fn logging(&self, session: &mut Session, _error: Option<&Error>, state: &mut RequestState) {
         // 10. Account
-        account::finish(session, state, &self.metrics, self.log.as_ref());
+        let log = self.log.as_ref().filter(|_| state.rules.snapshot.log.shows_requests());
+        account::finish(session, state, &self.metrics, log);
     }
 }

@@ -10,6 +10,8 @@ mod start;
 use std::fmt;
 use std::sync::Arc;
 
+use arc_swap::ArcSwap;
+
 use crate::cache::{Copies, Invalidate};
 use crate::clock::{Clock, Timestamp};
 use crate::context::{Platform, PlatformId, Session, SessionId, User, UserId};
@@ -33,7 +35,7 @@ pub struct Lifecycle {
     store: Arc<dyn Store>,
     directory: Arc<dyn Directory>,
     clock: Arc<dyn Clock>,
-    keys: Vec<Key>,
+    keys: ArcSwap<Vec<Key>>,
     settings: Settings,
     copies: Arc<Copies>,
     metrics: Arc<Metrics>,
@@ -92,7 +94,13 @@ impl Lifecycle {
         copies: Arc<Copies>,
         metrics: Arc<Metrics>,
     ) -> Self {
+        let keys = ArcSwap::from_pointee(keys);
         Self { store, directory, clock, keys, settings, copies, metrics }
+    }
+
+    /// From now on tokens are made with these keys, newest first.
+    pub fn replace_keys(&self, keys: Vec<Key>) {
+        self.keys.store(Arc::new(keys));
     }
 
     async fn user(&self, id: &UserId) -> Result<Option<User>, LifecycleError> {

@@ -4,35 +4,46 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use async_trait::async_trait;
-use http::{Response, header};
-use pingora::apps::http_app::{HttpServer, ServeHttp};
+use bytes::Bytes;
+use http::{Method, Response, header};
+use pingora::apps::http_app::ServeHttp;
+use pingora::http::RequestHeader;
 use pingora::protocols::http::ServerSession;
-use pingora::services::listening::Service;
 
 use super::life::Life;
+use super::reload::Reloads;
 use crate::endpoints::operators::{self, OperatorState};
+use crate::endpoints::reload::{self, Cause};
 use crate::gateway::rules::Rules;
 use crate::telemetry::Metrics;
 
 /// Answers the requests of operators.
 pub(super) struct Admin {
-    rules: Arc<ArcSwap<Rules>>,
-    metrics: Arc<Metrics>,
-    life: Arc<Life>,
+    pub(super) rules: Arc<ArcSwap<Rules>>,
+    pub(super) metrics: Arc<Metrics>,
+    pub(super) life: Arc<Life>,
+    pub(super) reloads: Reloads,
 }
 
-/// The service on the admin address, with a thread of its own, so that it answers however busy the proxy is.
-pub(super) fn service(
-    rules: &Rules,
-    current: &Arc<ArcSwap<Rules>>,
-    metrics: &Arc<Metrics>,
-    life: &Arc<Life>,
-) -> Service<HttpServer<Admin>> {
-    let admin = Admin { rules: Arc::clone(current), metrics: Arc::clone(metrics), life: Arc::clone(life) };
-    let mut service = Service::new("admin".to_owned(), HttpServer::new_app(admin));
-    service.threads = Some(1);
-    service.add_tcp(&rules.snapshot.admin.address.to_string());
-    service
+impl Admin {
+    /// What is answered about reloads; `None` when the request is about something else or may not be answered.
+    async fn about_reloads(
+        &self,
+        request: &RequestHeader,
+        state: &OperatorState<'_>,
+    ) -> Option<Response<Bytes>> {
+        if request.uri.path() != "/reload" {
+            return None;
+        }
+        if let Some(refusal) = operators::refuse(&request.headers, state) {
+            return Some(refusal);
+        }
+        match request.method {
+            Method::POST => Some(reload::answer(self.reloads.ask(Cause::Admin).await.as_deref())),
+            Method::GET | Method::HEAD => Some(reload::status(&self.reloads.last())),
+            _ => None,
+        }
+    }
 }
 
 #[async_trait]
@@ -47,7 +58,10 @@ impl ServeHttp for Admin {
             loopback: rules.snapshot.admin.address.ip().is_loopback(),
             token: rules.snapshot.admin.token.as_ref(),
         };
-        let answer = operators::answer(&request.method, request.uri.path(), &request.headers, &state);
+        let answer = match self.about_reloads(request, &state).await {
+            Some(answer) => answer,
+            None => operators::answer(&request.method, request.uri.path(), &request.headers, &state),
+        };
         let (mut parts, body) = answer.into_parts();
         parts.headers.insert(header::CONTENT_LENGTH, body.len().into());
         Response::from_parts(parts, body.to_vec())

@@ -5,6 +5,7 @@ pub mod jwks;
 mod jwt;
 pub mod keyring;
 mod message;
+pub mod rotation;
 
 use std::fmt;
 use std::sync::Arc;

@@ -1,7 +1,5 @@
 //! Judges listeners, the admin listener and upstreams.
 
-use std::net::SocketAddr;
-
 use http::uri::Authority;
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName};
@@ -10,14 +8,18 @@ use super::{Judge, NAME_EXPECTED, is_name};
 use crate::config::problem::shown;
 use crate::config::raw;
 use crate::config::raw::traffic as written;
-use crate::config::raw::traffic::{Http, Sign, SignatureAlgorithm};
+use crate::config::raw::traffic::{ClientCertificate, Http, Sign, SignatureAlgorithm};
 use crate::config::raw::values::Switch;
-use crate::config::snapshot::{Admin, Listener, ListenerTls};
+use crate::config::snapshot::{Admin, Listener, ListenerTls, Listening};
+use crate::secret::Secret;
 use crate::signing::MessageAlgorithm;
-use crate::upstream::{HealthCheck, HttpVersion, Upstream, UpstreamTls};
+use crate::upstream::{HealthCheck, HttpVersion, Identity, Upstream, UpstreamTls};
 
 /// The shortest bearer token: 16 bytes cannot be guessed when they are random.
 const SHORTEST_TOKEN: usize = 16;
+
+/// What fits into the address of a Unix socket (unix(7)), its final zero byte left out.
+const LONGEST_SOCKET_PATH: usize = 107;
 
 impl Judge<'_> {
     pub(super) fn listeners(&mut self, raw: &[written::Listen]) -> Vec<Listener> {
@@ -37,34 +39,94 @@ impl Judge<'_> {
                         .hint("take `h2c` out: with TLS, HTTP/2 is offered anyway"),
                 );
             }
-            let Some(address) = listen.address.as_ref().map(|address| address.0) else { continue };
-            if listeners.iter().any(|other| collide(other.address, address)) {
-                let problem = self.problem(&format!("{key}.address"), "two listeners have the same address");
-                self.tell(problem.found(shown(&address.to_string())));
+            let Some(place) = self.place(&key, listen) else { continue };
+            if listeners.iter().any(|other| collide(&other.place, &place)) {
+                let name = if matches!(place, Listening::Tcp(_)) { "address" } else { "socket" };
+                let problem = self.problem(&format!("{key}.{name}"), "two listeners have the same address");
+                self.tell(problem.found(shown(&place.to_string())));
             }
             let trusted_proxies = listen.trusted_proxies.iter().map(|network| network.0).collect();
-            listeners.push(Listener { address, tls, h2c: listen.h2c, trusted_proxies });
+            let proxy_protocol = listen.proxy_protocol.iter().map(|network| network.0).collect();
+            listeners.push(Listener { place, tls, h2c: listen.h2c, trusted_proxies, proxy_protocol });
         }
         listeners
     }
 
+    fn place(&mut self, key: &str, listen: &written::Listen) -> Option<Listening> {
+        if let (Some(mode), None) = (&listen.socket_mode, &listen.socket) {
+            let problem = self.problem(&format!("{key}.socket_mode"), "there is no `socket` beside it");
+            self.tell(problem.found(shown(mode)).hint("take `socket_mode` out"));
+        }
+        match (&listen.address, &listen.socket) {
+            (Some(address), None) => Some(Listening::Tcp(address.0)),
+            (None, Some(path)) => self.unix_place(key, path, listen.socket_mode.as_deref()),
+            (given, _) => {
+                let what = if given.is_some() {
+                    "a listener has both `address` and `socket`"
+                } else {
+                    "a listener has neither `address` nor `socket`"
+                };
+                self.tell_missing(self.problem(&format!("{key}.address"), what).expected("one of them"));
+                None
+            }
+        }
+    }
+
+    fn unix_place(&mut self, key: &str, written: &str, mode: Option<&str>) -> Option<Listening> {
+        let path = self.path(&format!("{key}.socket"), written);
+        if path.as_os_str().len() > LONGEST_SOCKET_PATH {
+            let problem = self.problem(&format!("{key}.socket"), "the path of a Unix socket is too long");
+            self.tell(problem.expected(format!("at most {LONGEST_SOCKET_PATH} bytes (unix(7))")));
+        }
+        let text = mode.unwrap_or("0660");
+        let mode = u32::from_str_radix(text, 8).ok().filter(|mode| *mode <= 0o777);
+        if mode.is_none() {
+            let problem = self.problem(&format!("{key}.socket_mode"), "this is no set of permissions");
+            self.tell(problem.found(shown(text)).expected("three octal digits, such as \"0660\""));
+        }
+        Some(Listening::Unix { path, mode: mode? })
+    }
+
     fn listener_tls(&mut self, key: &str, tls: &written::ListenTls) -> Option<ListenerTls> {
-        let (certificate, private_key) = (tls.certificate.as_deref()?, tls.key.as_deref()?);
-        let (certificate_key, private_key_key) = (format!("{key}.certificate"), format!("{key}.key"));
-        self.certificates(&certificate_key, certificate);
-        if let Some(pem) = self.read(&private_key_key, private_key)
-            && PrivateKeyDer::from_pem_slice(&pem).is_err()
-        {
+        let mut certificates = vec![self.identity(key, tls.certificate.as_deref()?, tls.key.as_deref()?)];
+        for (index, more) in tls.more_certificates.iter().enumerate() {
+            let key = format!("{key}.more_certificates[{index}]");
+            let (Some(certificate), Some(private)) = (&more.certificate, &more.key) else { continue };
+            certificates.push(self.identity(&key, certificate, private));
+        }
+        let client_ca =
+            tls.client_ca.as_deref().and_then(|file| self.certificates(&format!("{key}.client_ca"), file));
+        let client_required = tls.client_certificate == ClientCertificate::Required;
+        if client_required && tls.client_ca.is_none() {
             self.tell(
-                self.problem(&private_key_key, "the file holds no private key")
-                    .found(shown(private_key))
-                    .expected("a PEM file with a private key"),
+                self.problem(
+                    &format!("{key}.client_certificate"),
+                    "no certificate of a client can be checked",
+                )
+                .hint("name the authority's file in `client_ca`"),
             );
         }
         Some(ListenerTls {
-            certificate: self.path(&certificate_key, certificate),
-            key: self.path(&private_key_key, private_key),
+            certificates: certificates.into_iter().flatten().collect(),
+            client_ca,
+            client_required,
         })
+    }
+
+    /// A certificate and the key that belongs to it.
+    fn identity(&mut self, key: &str, certificate: &str, private_key: &str) -> Option<Identity> {
+        let chain = self.certificates(&format!("{key}.certificate"), certificate);
+        let key = format!("{key}.key");
+        let pem = self.read(&key, private_key)?;
+        if PrivateKeyDer::from_pem_slice(&pem).is_err() {
+            self.tell(
+                self.problem(&key, "the file holds no private key")
+                    .found(shown(private_key))
+                    .expected("a PEM file with a private key"),
+            );
+            return None;
+        }
+        Some(Identity { certificate: chain?, key: Secret::new(pem), called: certificate.to_owned() })
     }
 
     /// The content of a PEM file that must hold certificates.
@@ -108,7 +170,8 @@ impl Judge<'_> {
                     .hint("`countersign key new token` prints something fit"),
             );
         }
-        if listeners.iter().any(|listener| collide(listener.address, address)) {
+        let place = Listening::Tcp(address);
+        if listeners.iter().any(|listener| collide(&listener.place, &place)) {
             let problem =
                 self.problem("admin.address", "the admin listener has the address of another listener");
             self.tell(problem.found(shown(&address.to_string())).expected("an address of its own"));
@@ -177,10 +240,16 @@ impl Judge<'_> {
         }
         for (index, server) in servers.iter().enumerate() {
             let key = format!("{key}[{index}]");
-            if !is_server(server) {
+            if let Some(path) = server.strip_prefix("unix:") {
+                if !path.starts_with('/') || path.len() > LONGEST_SOCKET_PATH {
+                    let problem = self.problem(&key, "this is not the path of a socket").found(shown(server));
+                    self.tell(problem.expected("an absolute path, such as \"unix:/run/app/http.sock\""));
+                }
+            } else if !is_server(server) {
                 let problem = self.problem(&key, "this is not the address of a server");
-                let problem =
-                    problem.found(shown(server)).expected("`host:port`, such as \"127.0.0.1:5000\"");
+                let problem = problem
+                    .found(shown(server))
+                    .expected("`host:port`, such as \"127.0.0.1:5000\", or `unix:PATH`");
                 self.tell(match server.split_once("://") {
                     Some(("https", _)) => problem.hint("leave the scheme out; for TLS, set `tls = true`"),
                     Some(_) => problem.hint("leave the scheme out"),
@@ -248,12 +317,22 @@ impl Judge<'_> {
             self.tell(problem.found(shown(name)).expected("a host name or an address, without port"));
         }
         let ca = tls.ca.as_deref().and_then(|file| self.certificates(&format!("{key}.ca"), file));
-        Some(UpstreamTls { server_name, ca })
+        let identity = match (&tls.certificate, &tls.key) {
+            (Some(certificate), Some(private)) => self.identity(key, certificate, private),
+            (None, None) => None,
+            _ => {
+                let problem = self.problem(key, "`certificate` and `key` go together");
+                self.tell(problem.expected("both of them, or neither"));
+                None
+            }
+        };
+        Some(UpstreamTls { server_name, ca, identity })
     }
 }
 
 /// Whether two listeners would fight for one port.
-fn collide(one: SocketAddr, other: SocketAddr) -> bool {
+fn collide(one: &Listening, other: &Listening) -> bool {
+    let (Listening::Tcp(one), Listening::Tcp(other)) = (one, other) else { return one == other };
     let same_host = one.ip() == other.ip()
         || one.ip().is_unspecified() && one.is_ipv4() == other.is_ipv4()
         || other.ip().is_unspecified() && one.is_ipv4() == other.is_ipv4();
