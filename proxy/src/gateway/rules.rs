@@ -6,17 +6,19 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use pingora::protocols::tls::CaType;
+use pingora::utils::tls::CertKey;
 
 use super::servers::Servers;
 use super::tls;
 use crate::clock::Timestamp;
 use crate::config::Snapshot;
+use crate::endpoints::own;
 use crate::headers::names::Names;
 use crate::sealing::Sealer;
 use crate::signing::jwks::Jwks;
 use crate::signing::keyring::{KeyError, Keyring};
 use crate::signing::rotation::Published;
-use crate::signing::{JWT_CACHE, Signer, SignerSettings};
+use crate::signing::{SHELF_BYTES, Shelf, Signer, SignerSettings};
 use crate::upstream::Upstream;
 
 /// Numbers for groups of connections: none is given twice, so that no connection is reused under rules it was not made
@@ -37,6 +39,10 @@ pub struct Rules {
     pub jwks: Arc<Jwks>,
     /// Since when keys are published that came in by a reload.
     published: Published,
+    /// What was prepared of contexts, with these keys.
+    pub shelf: Arc<Shelf>,
+    /// What our own endpoints may know.
+    pub(super) own: Arc<own::Settings>,
 }
 
 /// An upstream, made ready.
@@ -49,6 +55,8 @@ pub(super) struct UpstreamRules {
     pub(super) signer: Signer,
     /// The authority its certificates must lead to.
     pub(super) ca: Option<Arc<CaType>>,
+    /// What the proxy shows to its servers.
+    pub(super) identity: Option<Arc<CertKey>>,
     /// The server whose name its certificates must show, unless one is configured.
     pub(super) server_name: String,
     /// Keeps its connections apart from those made under other rules.
@@ -94,17 +102,20 @@ impl Rules {
             Names::of_settings(&snapshot.headers).map_err(|error| RulesError::Key(error.to_string()))?;
         let names = Arc::new(names);
         let keys = Keyrings::new(&snapshot).map_err(|error| RulesError::Key(error.to_string()))?;
+        let shelf = Arc::new(Shelf::new(SHELF_BYTES));
         let mut upstreams = HashMap::new();
         for settings in &snapshot.upstreams {
             let same = before.and_then(|before| before.upstreams.get(&settings.name));
             let same = same.filter(|old| old.settings == *settings);
-            let rules = upstream(settings, same.map(Arc::as_ref), &snapshot, &names, &keys)?;
+            let rules = upstream(settings, same.map(Arc::as_ref), &snapshot, &names, &keys, &shelf)?;
             upstreams.insert(settings.name.clone(), Arc::new(rules));
         }
         let sealer = Sealer::new(snapshot.keys.sealing.clone(), &snapshot.keys.fernet)
             .map_err(|error| RulesError::Key(error.to_string()))?;
         let jwks = Arc::new(Jwks::new(&[&keys.tokens, &keys.messages], snapshot.keys_max_age));
-        Ok(Self { snapshot, names, upstreams, sealer, jwks, published })
+        let own = own::Settings { csrf: snapshot.csrf.clone(), session: snapshot.session.clone() };
+        let own = Arc::new(own);
+        Ok(Self { snapshot, names, upstreams, sealer, jwks, published, shelf, own })
     }
 
     /// The public keys, where they are served to everybody.
@@ -139,6 +150,7 @@ fn upstream(
     snapshot: &Snapshot,
     names: &Arc<Names>,
     keys: &Keyrings,
+    shelf: &Arc<Shelf>,
 ) -> Result<UpstreamRules, RulesError> {
     let ca = match settings.tls.as_ref().and_then(|tls| tls.ca.as_ref()) {
         None => None,
@@ -147,6 +159,9 @@ fn upstream(
                 .ok_or_else(|| RulesError::CertificateAuthority(settings.name.clone()))?,
         ),
     };
+    let group = same.map_or_else(|| NEXT_GROUP.fetch_add(1, Ordering::Relaxed), |same| same.group);
+    let identity = settings.tls.as_ref().and_then(|tls| tls.identity.as_ref());
+    let identity = identity.map(tls::own_certificate).transpose().map_err(RulesError::Key)?;
     let signer = Signer::new(&SignerSettings {
         upstream: settings.name.clone(),
         issuer: snapshot.jwt_issuer.clone(),
@@ -157,7 +172,8 @@ fn upstream(
         jwt: settings.jwt,
         message_lifetime: snapshot.signature_lifetime,
         jwt_lifetime: snapshot.jwt_lifetime,
-        jwt_cache: JWT_CACHE,
+        shelf: Arc::clone(shelf),
+        number: group,
         budget: snapshot.headers.budget,
     })
     .map_err(|error| RulesError::Key(error.to_string()))?;
@@ -166,7 +182,8 @@ fn upstream(
         signer,
         ca,
         server_name: settings.servers.first().cloned().unwrap_or_default(),
-        group: same.map_or_else(|| NEXT_GROUP.fetch_add(1, Ordering::Relaxed), |same| same.group),
+        group,
+        identity,
         settings: settings.clone(),
     })
 }

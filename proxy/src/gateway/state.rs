@@ -1,16 +1,16 @@
 //! What is known of one request, growing from hook to hook. Pingora makes one per request and drops it at the end.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
 use http::HeaderValue;
+use pingora::protocols::l4::socket::SocketAddr;
 use prometheus::IntGauge;
 use smallvec::SmallVec;
 
 use super::rules::{Rules, UpstreamRules};
 use crate::clock::Timestamp;
-use crate::context::{Authn, Context};
+use crate::context::{Authn, ClientCertificate, Context};
 use crate::headers::forwarded::ClientOrigin;
 use crate::policy::Route;
 use crate::policy::accept::Accepted;
@@ -32,10 +32,14 @@ pub struct RequestState {
     pub(super) accepted: Option<Accepted>,
     /// Where it came from, once it was accepted.
     pub(super) origin: Option<ClientOrigin>,
+    /// The certificate that the client showed, where the listener asks for one.
+    pub(super) client_certificate: Option<ClientCertificate>,
     /// The route it took, once one was found.
     pub(super) route: Option<Arc<Route>>,
     /// What it was let through with.
     pub(super) admitted: Option<Admitted>,
+    /// Which endpoint of ours it asked, if it asked one.
+    pub(super) own: Option<OwnFacts>,
     /// What it came to.
     pub(super) outcome: Outcome,
     /// Why it was not simply let through.
@@ -68,6 +72,14 @@ pub(super) struct Admitted {
     pub(super) credential: Option<Secret>,
     /// Whether it asks to become a WebSocket, and may.
     pub(super) websocket: bool,
+}
+
+/// A request to an endpoint of our own, for the log.
+pub(super) struct OwnFacts {
+    /// The endpoint's name.
+    pub(super) name: &'static str,
+    /// Who asked, if that was found out.
+    pub(super) context: Option<Arc<Context>>,
 }
 
 /// What a request came to.
@@ -108,8 +120,10 @@ impl RequestState {
             request_id,
             accepted: None,
             origin: None,
+            client_certificate: None,
             route: None,
             admitted: None,
+            own: None,
             outcome: Outcome::Pending,
             reason: None,
             failed_servers: SmallVec::new(),

@@ -79,8 +79,12 @@ impl Opener {
             snapshot.resolve,
             Arc::clone(&self.metrics),
         );
+        let kept = || Arc::clone(&copies) as Arc<dyn Invalidate>;
+        if let Some(reconciler) = resolver.reconciler(Arc::clone(&directory), kept()) {
+            super::upkeep::spawn("reconcile", reconciler.run());
+        }
         if let Some(changes) = directory.changes() {
-            let follower = resolver.follower(Arc::clone(&copies) as Arc<dyn Invalidate>);
+            let follower = resolver.follower(kept());
             super::upkeep::spawn("changes", follower.follow(changes));
         }
         let lifecycle = Lifecycle::new(
@@ -106,7 +110,9 @@ impl Opener {
             farewell.done.store(true, Ordering::SeqCst);
             std::future::pending::<()>().await;
         });
-        super::upkeep::spawn("purge", purge(Arc::clone(directory), Arc::clone(&self.clock)));
+        // A change matters for as long as an older copy of a session could lie in a store.
+        let keep_changes = KEEP_ENDED.max(self.snapshot.session.absolute_timeout * 2);
+        super::upkeep::spawn("purge", purge(Arc::clone(directory), Arc::clone(&self.clock), keep_changes));
     }
 }
 
@@ -136,12 +142,19 @@ async fn report(copies: Arc<Copies>) {
     }
 }
 
-async fn purge(directory: Arc<dyn Directory>, clock: Arc<dyn Clock>) {
+async fn purge(directory: Arc<dyn Directory>, clock: Arc<dyn Clock>, keep_changes: Duration) {
     loop {
         tokio::time::sleep(PURGE_EVERY).await;
         let before = clock.now().minus(KEEP_ENDED);
         // A full batch means there is more.
         while let Ok(deleted) = directory.purge(before, PURGE_BATCH).await {
+            if deleted < u64::from(PURGE_BATCH) {
+                break;
+            }
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        }
+        let before = clock.now().minus(keep_changes);
+        while let Ok(deleted) = directory.purge_changes(before, PURGE_BATCH).await {
             if deleted < u64::from(PURGE_BATCH) {
                 break;
             }

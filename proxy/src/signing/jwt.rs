@@ -1,32 +1,30 @@
 //! The context as a short-lived token: claims as in the OAuth Transaction Tokens draft, signed once per session,
-//! platform, audience and key, and reused for at most half of its life. It never outlives the session.
+//! platform, audience and key, and reused for at most half of its life (`prepared` keeps it). It never outlives the
+//! session.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use hmac::{Hmac, KeyInit, Mac};
 use http::HeaderValue;
-use quick_cache::sync::Cache;
 use ring::rand::{SecureRandom, SystemRandom};
 use serde::Serialize;
 use sha2::Sha256;
 
 use super::keyring::{Keyring, Material, ParsedKey, Purpose, derive};
 use crate::clock::Timestamp;
-use crate::context::{Authn, Context, Platform, PlatformId, Session, SessionId, User};
+use crate::context::{Authn, Context, SessionId};
 use crate::keys::JwtAlgorithm;
 use crate::reason::Reason;
 
-/// Makes the tokens of one upstream. Issuer, audience and lifetime are fixed for its whole life, so that its cache
-/// need not tell them apart.
+/// Makes the tokens of one upstream. Issuer, audience and lifetime are fixed for its whole life, so that kept
+/// tokens need not be told apart by them.
 pub(super) struct TokenMaker {
     issuer: String,
     audience: String,
     lifetime: Duration,
     keys: Vec<TokenKey>,
-    cache: Cache<CacheKey, Arc<CachedToken>>,
     random: SystemRandom,
 }
 
@@ -43,57 +41,15 @@ enum TokenMaterial {
     KeyPair(usize),
 }
 
-/// Where a token is looked up. Not all that it is made of: [`CachedToken::serves`] compares that.
-#[derive(Clone, PartialEq, Eq, Hash)]
-enum CacheKey {
-    Nobody(&'static str),
-    Somebody(SessionId, Option<PlatformId>),
-}
-
-struct CachedToken {
-    token: HeaderValue,
-    key: usize,
-    made: Timestamp,
-    reuse_until: Timestamp,
-    made_of: Option<Identity>,
-}
-
-/// Everything that the claims of a token with identity are made of. Contexts from a cache are the same allocations,
-/// which `Arc` sees before it compares what is in them.
-#[derive(PartialEq, Eq)]
-struct Identity {
-    session: Arc<Session>,
-    user: Arc<User>,
-    platform: Option<Arc<Platform>>,
-}
-
-impl CachedToken {
-    /// Whether this is the token for `identity` under `key` at `now`. Invariant: everything that a claim is made of
-    /// is compared here, so two different contexts never share a token.
-    fn serves(&self, identity: Option<&Context>, key: usize, now: Timestamp) -> bool {
-        let same = match (&self.made_of, identity) {
-            (None, None) => true,
-            (Some(made_of), Some(context)) => {
-                made_of.session == context.session
-                    && made_of.user == context.user
-                    && made_of.platform == context.platform
-            }
-            _ => false,
-        };
-        // A clock that was set back must not be given tokens from its future (THREATS G10).
-        same && self.key == key && self.made <= now && now < self.reuse_until
-    }
+/// A token, and until when it may be given to further requests.
+pub(super) struct Token {
+    pub(super) value: HeaderValue,
+    pub(super) reuse_until: Timestamp,
 }
 
 impl TokenMaker {
-    /// Tokens for `upstream`; `None` when the keyring is empty. Keeps at most `cached` tokens.
-    pub(super) fn new(
-        keyring: &Keyring,
-        issuer: &str,
-        upstream: &str,
-        lifetime: Duration,
-        cached: usize,
-    ) -> Option<Self> {
+    /// Tokens for `upstream`; `None` when the keyring is empty.
+    pub(super) fn new(keyring: &Keyring, issuer: &str, upstream: &str, lifetime: Duration) -> Option<Self> {
         let keys: Vec<_> = keyring
             .keys
             .iter()
@@ -108,68 +64,33 @@ impl TokenMaker {
             audience: upstream.to_owned(),
             lifetime,
             keys,
-            cache: Cache::new(cached),
             random: SystemRandom::new(),
         })
     }
 
-    /// A token that says what is known, fresh or from the cache.
-    pub(super) fn token(
-        &self,
-        keyring: &Keyring,
-        authn: Authn,
-        identity: Option<&Context>,
-        now: Timestamp,
-    ) -> Result<HeaderValue, Reason> {
-        let key = self
-            .keys
-            .iter()
-            .position(|key| key.active_from.is_none_or(|from| from <= now))
-            .ok_or(Reason::CannotSign)?;
-        let place = match identity {
-            None => CacheKey::Nobody(authn.as_str()),
-            Some(context) => {
-                let platform = context.platform.as_ref().map(|platform| platform.id.clone());
-                CacheKey::Somebody(context.session.id, platform)
-            }
-        };
-        if let Some(cached) = self.cache.get(&place)
-            && cached.serves(identity, key, now)
-        {
-            return Ok(cached.token.clone());
-        }
-        let made = self.make(keyring, key, authn, identity, now)?;
-        let token = made.token.clone();
-        self.cache.insert(place, Arc::new(made));
-        Ok(token)
+    /// The key that signs at `now`.
+    pub(super) fn key_at(&self, now: Timestamp) -> Result<usize, Reason> {
+        let active = |key: &TokenKey| key.active_from.is_none_or(|from| from <= now);
+        self.keys.iter().position(active).ok_or(Reason::CannotSign)
     }
 
-    fn make(
+    /// A new token that says what is known.
+    pub(super) fn make(
         &self,
         keyring: &Keyring,
         key: usize,
         authn: Authn,
         identity: Option<&Context>,
         now: Timestamp,
-    ) -> Result<CachedToken, Reason> {
+    ) -> Result<Token, Reason> {
         let mut token_id = [0; 16];
         self.random.fill(&mut token_id).map_err(|_| Reason::CannotSign)?;
         let token_id = URL_SAFE_NO_PAD.encode(token_id);
         let token = self.token_with_id(keyring, key, authn, identity, now, &token_id)?;
-        let mut token = HeaderValue::try_from(token).map_err(|_| Reason::CannotSign)?;
-        token.set_sensitive(true);
+        let mut value = HeaderValue::try_from(token).map_err(|_| Reason::CannotSign)?;
+        value.set_sensitive(true);
         let life = self.end(identity, now).since(now);
-        Ok(CachedToken {
-            token,
-            key,
-            made: now,
-            reuse_until: now.plus(life / 2),
-            made_of: identity.map(|context| Identity {
-                session: context.session.clone(),
-                user: context.user.clone(),
-                platform: context.platform.clone(),
-            }),
-        })
+        Ok(Token { value, reuse_until: now.plus(life / 2) })
     }
 
     fn end(&self, identity: Option<&Context>, now: Timestamp) -> Timestamp {

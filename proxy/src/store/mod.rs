@@ -2,6 +2,7 @@
 //! A store is a cache of the directory. It knows nothing of cookies, HTTP or the directory.
 
 pub mod coherence;
+pub mod doubt;
 mod embedded;
 mod record;
 mod redis;
@@ -17,6 +18,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 pub use coherence::{Change, Epoch, Follower, Lease};
+pub use doubt::{Doubt, Doubts};
 pub use embedded::EmbeddedStore;
 pub use redis::RedisStore;
 
@@ -122,6 +124,20 @@ pub enum PutSession {
     IfNewer,
 }
 
+/// How far somebody has gone through the changes of the directory, as it lies in the store itself. What was gone through
+/// before this was written lies in the same data, also after a restart from an old save.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Progress {
+    /// The place, in the words of whoever wrote it; `None` when nobody has, or the store was emptied.
+    pub upto: Option<String>,
+    /// When it was written, by the writer's clock.
+    pub at: Timestamp,
+    /// It was written to the run of the server that is read now, which was not emptied since.
+    pub same_server: bool,
+    /// The connection on which it was read.
+    line: u64,
+}
+
 /// The store could not do what was asked; whether it is there at all is unknown.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum StoreError {
@@ -211,6 +227,18 @@ pub trait Store: Send + Sync + fmt::Debug {
     /// Begins to tell `follower` of every write, this process' own included, and answers the lease that says how far
     /// its silence can be believed: never longer than `max_staleness`. For Redis a tokio runtime must be entered.
     fn follow(&self, follower: Arc<dyn Follower>, max_staleness: Duration) -> Arc<Lease>;
+
+    /// The doubts about this store; `None` where no write can get lost.
+    fn doubts(&self) -> Option<Arc<Doubts>> {
+        None
+    }
+
+    /// How far the changes of the directory were gone through.
+    async fn progress(&self) -> Result<Progress, StoreError>;
+
+    /// Notes that all changes up to `upto` lie in the store. Fails when the connection is not the one on which `before`
+    /// was read: another server may lack what was written meanwhile.
+    async fn note_progress(&self, before: &Progress, upto: &str, now: Timestamp) -> Result<(), StoreError>;
 
     /// Whether the store answers, and who it says it is.
     async fn ping(&self) -> Result<String, StoreError>;

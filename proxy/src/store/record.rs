@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::{Entity, EntityKey, Lookup, StoredSession};
+use crate::clock::Timestamp;
 use crate::context::{Platform, PlatformId, Session, SessionId, User, UserId};
 
 /// The version of the records that this program writes, and the only one it reads.
@@ -83,6 +84,25 @@ pub(super) fn decode_ids(bytes: &[u8]) -> Lookup<Vec<PlatformId>> {
 /// Reads a JSON value of the applications.
 pub(super) fn decode_json(bytes: &[u8]) -> Lookup<Value> {
     parse(bytes).map_or(Lookup::Unreadable, Lookup::Found)
+}
+
+/// How far the changes of the directory were gone through, and on which run of the server that was written.
+#[derive(Serialize, Deserialize)]
+pub(super) struct Noted {
+    pub(super) upto: String,
+    pub(super) at: Timestamp,
+    /// Empty when an ACL hides it.
+    pub(super) run: String,
+}
+
+/// The record of a progress.
+pub(super) fn encode_progress(noted: &Noted) -> Vec<u8> {
+    encode(&Versioned { v: VERSION, record: noted })
+}
+
+/// Reads it; what cannot be read is as good as none: everything is gone through.
+pub(super) fn decode_progress(bytes: &[u8]) -> Option<Noted> {
+    parse_versioned(bytes).and_then(|fields| read(fields.into()))
 }
 
 /// A record that lies under another key than its own is as good as garbage.

@@ -169,3 +169,45 @@ async fn is_served(stream: &mut TcpStream) -> bool {
     matches!(tokio::time::timeout(Duration::from_secs(10), asked).await, Ok(Ok(_)))
         && answer == *b"HTTP/1.1 200"
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_service_manager_is_told_what_happens() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("notify");
+    let manager = tokio::net::UnixDatagram::bind(&path).unwrap();
+    let mut site = Site::with(Stores::embedded(), |builder| {
+        builder.variable("NOTIFY_SOCKET", path.to_str().unwrap()).variable("WATCHDOG_USEC", "300000")
+    })
+    .await;
+    let told = async |what: &str| {
+        let heard = async {
+            loop {
+                let mut message = [0; 4096];
+                let length = manager.recv(&mut message).await.unwrap();
+                let text = String::from_utf8_lossy(&message[..length]).into_owned();
+                if text.lines().any(|line| line.starts_with(what)) {
+                    return text;
+                }
+            }
+        };
+        let heard = tokio::time::timeout(e2e::eventually::PATIENCE, heard).await;
+        heard.unwrap_or_else(|_| panic!("{what} was never told"))
+    };
+    told("READY=1").await;
+    told("WATCHDOG=1").await;
+    told("WATCHDOG=1").await;
+    site.proxy.signal(Signal::HUP);
+    assert!(told("RELOADING=1").await.contains("MONOTONIC_USEC="));
+    told("READY=1").await;
+    told("STATUS=Serving configuration 2").await;
+    site.proxy.edit("path = \"/public/\"", "paht = \"/public/\"");
+    site.proxy.signal(Signal::HUP);
+    told("STATUS=Serving configuration 2; the newest was refused").await;
+    site.proxy.edit("paht = \"/public/\"", "path = \"/public/\"");
+    let manager_hears = told("MAINPID=");
+    let (main, ()) = tokio::join!(manager_hears, site.proxy.upgrade());
+    assert!(main.lines().any(|line| line != format!("MAINPID={}", site.proxy.process())));
+    told("WATCHDOG=1").await;
+    site.proxy.signal(Signal::TERM);
+    told("STOPPING=1").await;
+}

@@ -1,6 +1,7 @@
 //! Mirror of the configuration file. The comments on its fields are the documentation that operators read: they end
 //! up in config/schema.json and config/reference.md. Nothing here judges; that is `shape` and `validate`.
 
+pub(crate) mod own;
 pub(crate) mod process;
 pub(crate) mod traffic;
 pub(crate) mod values;
@@ -8,6 +9,7 @@ pub(crate) mod values;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use own::Csrf;
 pub(crate) use process::{Level, Limits};
 use process::{Log, Reload, Shutdown};
 use traffic::{Listen, Route, Upstream};
@@ -40,6 +42,8 @@ pub(crate) struct File {
     pub(crate) directory: Directory,
     /// How sessions look and how long they last.
     pub(crate) session: Session,
+    /// Anti-forgery tokens.
+    pub(crate) csrf: Csrf,
     /// Key material. Each list has the newest key first; the first one is used, all of them are accepted.
     pub(crate) keys: Keys,
     /// The applications behind the proxy.

@@ -135,7 +135,11 @@ impl Judge<'_> {
         let mut found = 0_usize;
         for certificate in CertificateDer::pem_slice_iter(&pem) {
             found += 1;
-            if certificate.is_err() {
+            let readable = certificate.is_ok_and(|der| {
+                use x509_parser::prelude::{FromDer, X509Certificate};
+                X509Certificate::from_der(&der).is_ok()
+            });
+            if !readable {
                 found = 0;
                 break;
             }
@@ -204,7 +208,7 @@ impl Judge<'_> {
         Upstream {
             name: raw.name.clone().unwrap_or_default(),
             servers: raw.servers.clone().unwrap_or_default(),
-            tls: self.upstream_tls(&format!("{key}.tls"), raw.tls.as_ref()),
+            tls: self.upstream_tls(&format!("{key}.tls"), raw.tls.as_ref(), raw.servers.as_deref()),
             http: match raw.http {
                 Http::One => HttpVersion::Http1,
                 Http::Two => HttpVersion::Http2,
@@ -306,7 +310,12 @@ impl Judge<'_> {
         }
     }
 
-    fn upstream_tls(&mut self, key: &str, tls: Option<&Switch<written::UpstreamTls>>) -> Option<UpstreamTls> {
+    fn upstream_tls(
+        &mut self,
+        key: &str,
+        tls: Option<&Switch<written::UpstreamTls>>,
+        servers: Option<&[String]>,
+    ) -> Option<UpstreamTls> {
         let tls = match tls? {
             Switch::Plain(on) => return on.then(UpstreamTls::default),
             Switch::With(tls) => tls,
@@ -326,6 +335,13 @@ impl Judge<'_> {
                 None
             }
         };
+        let by_socket =
+            servers.is_some_and(|servers| servers.iter().any(|server| server.starts_with("unix:")));
+        if by_socket && server_name.is_none() {
+            let problem =
+                self.problem(&format!("{key}.server_name"), "a Unix socket has no name to be checked");
+            self.tell_missing(problem.expected("the name that the certificate must show"));
+        }
         Some(UpstreamTls { server_name, ca, identity })
     }
 }

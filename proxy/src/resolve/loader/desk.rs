@@ -7,14 +7,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
+use serde_json::Value;
 use tokio::sync::{Notify, oneshot};
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::Failure;
-use super::kinds::{Kind, Platforms, Sessions, UserPlatforms, Users};
+use super::kinds::{Kind, Platforms, Sessions, Settings, Stats, UserPlatforms, Users};
 use super::lane::{Answer, Lane};
 use crate::context::{Platform, PlatformId, SessionId, User, UserId};
-use crate::directory::{Directory, DirectoryError, SessionRow};
+use crate::directory::{Directory, DirectoryError, Pair, SessionRow};
 use crate::telemetry::Metrics;
 
 /// The most keys that wait; beyond them the answer is "undetermined" at once.
@@ -54,6 +55,8 @@ pub(super) struct Queue {
     pub(super) users: Lane<UserId, Option<User>>,
     pub(super) platforms: Lane<PlatformId, Option<Platform>>,
     pub(super) user_platforms: Lane<UserId, Vec<Platform>>,
+    pub(super) settings: Lane<Pair, Option<Value>>,
+    pub(super) stats: Lane<Pair, Option<Value>>,
 }
 
 /// A caller's place in the queue, given up when it is dropped.
@@ -71,6 +74,8 @@ enum Which {
     Users,
     Platforms,
     UserPlatforms,
+    Settings,
+    Stats,
 }
 
 /// What a worker is to do.
@@ -96,6 +101,8 @@ impl Desk {
             users: Lane::new(),
             platforms: Lane::new(),
             user_platforms: Lane::new(),
+            settings: Lane::new(),
+            stats: Lane::new(),
         };
         Self { directory, workers, patience, metrics, queue: Mutex::new(queue), ready: Notify::new() }
     }
@@ -205,17 +212,21 @@ impl Desk {
 
 impl Queue {
     fn len(&self) -> usize {
-        self.sessions.len() + self.users.len() + self.platforms.len() + self.user_platforms.len()
+        let people = self.sessions.len() + self.users.len();
+        let values = self.settings.len() + self.stats.len();
+        people + self.platforms.len() + self.user_platforms.len() + values
     }
 
     /// Of the kinds that need not wait, the one whose first key has waited longest.
     fn next(&self, now: Instant) -> Next {
-        let Self { sessions, users, platforms, user_platforms, .. } = self;
+        let Self { sessions, users, platforms, user_platforms, settings, stats, .. } = self;
         let kinds = [
             (sessions.oldest(), sessions.ready_at(BATCH, now), Which::Sessions),
             (users.oldest(), users.ready_at(BATCH, now), Which::Users),
             (platforms.oldest(), platforms.ready_at(BATCH, now), Which::Platforms),
             (user_platforms.oldest(), user_platforms.ready_at(BATCH, now), Which::UserPlatforms),
+            (settings.oldest(), settings.ready_at(BATCH, now), Which::Settings),
+            (stats.oldest(), stats.ready_at(BATCH, now), Which::Stats),
         ];
         let waiting =
             || kinds.iter().filter_map(|(place, ready, which)| Some(((*place)?, (*ready)?, *which)));
@@ -262,6 +273,8 @@ async fn work(mut shift: Shift) {
             Next::Serve(Which::Users) => shift.desk.serve::<Users>().await,
             Next::Serve(Which::Platforms) => shift.desk.serve::<Platforms>().await,
             Next::Serve(Which::UserPlatforms) => shift.desk.serve::<UserPlatforms>().await,
+            Next::Serve(Which::Settings) => shift.desk.serve::<Settings>().await,
+            Next::Serve(Which::Stats) => shift.desk.serve::<Stats>().await,
             Next::Wait(until) => shift.desk.watch(until).await,
             Next::Go => break,
         }

@@ -41,6 +41,11 @@ impl Keys {
         format!("{}user_sessions:{}", self.prefix, part(id.as_str()))
     }
 
+    /// How far the changes of the directory were gone through; not tracked.
+    pub(super) fn progress(&self) -> String {
+        format!("{}progress", self.prefix)
+    }
+
     pub(super) fn entity(&self, key: &EntityKey) -> String {
         let pair = |name, user: &UserId, platform: &PlatformId| {
             format!("{}{name}:{}:{}", self.prefix, part(user.as_str()), part(platform.as_str()))

@@ -27,8 +27,9 @@ use self::instance::Instance;
 use self::keys::Keys;
 use self::tracking::{Tracker, Tracking};
 use super::{
-    Entity, EntityAnswer, EntityKey, EntityLifetime, FORGOTTEN_FOR, Follower, Lease, Lookup, PutSession,
-    RedisSettings, SessionAnswer, Settings, Store, StoreError, StoredSession, UnusableSettings, record,
+    Doubts, Entity, EntityAnswer, EntityKey, EntityLifetime, FORGOTTEN_FOR, Follower, Lease, Lookup,
+    Progress, PutSession, RedisSettings, SessionAnswer, Settings, Store, StoreError, StoredSession,
+    UnusableSettings, record,
 };
 use crate::clock::Timestamp;
 use crate::context::{Platform, PlatformId, Session, SessionId, UserId};
@@ -333,6 +334,36 @@ impl Store for RedisStore {
             max_staleness,
         }));
         lease
+    }
+
+    fn doubts(&self) -> Option<Arc<Doubts>> {
+        Some(Arc::clone(self.instance.doubts()))
+    }
+
+    async fn progress(&self) -> Result<Progress, StoreError> {
+        let line = self.connection.number().ok_or(StoreError::Unavailable)?;
+        let mut commands = Pipeline::new();
+        commands.cmd("GET").arg(self.keys.progress());
+        let [value] = exactly(self.connection.ask_all_on(line, &commands).await?)?;
+        let noted = bytes_of(&value).and_then(record::decode_progress);
+        let run = self.instance.run();
+        Ok(noted.map_or(
+            Progress { upto: None, at: Timestamp::default(), same_server: false, line },
+            |noted| Progress {
+                upto: Some(noted.upto),
+                at: noted.at,
+                same_server: run.is_some_and(|run| run == noted.run),
+                line,
+            },
+        ))
+    }
+
+    async fn note_progress(&self, before: &Progress, upto: &str, now: Timestamp) -> Result<(), StoreError> {
+        let run = self.instance.run().unwrap_or_default();
+        let noted = record::Noted { upto: upto.to_owned(), at: now, run };
+        let mut commands = Pipeline::new();
+        commands.cmd("SET").arg(self.keys.progress()).arg(record::encode_progress(&noted));
+        self.connection.ask_all_on(before.line, &commands).await.map(drop)
     }
 
     async fn ping(&self) -> Result<String, StoreError> {
