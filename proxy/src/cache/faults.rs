@@ -15,7 +15,7 @@ use crate::directory::{
 };
 use crate::store::{
     Doubts, Entity, EntityAnswer, EntityKey, Follower, Lease, Lookup, Progress, PutSession, SessionAnswer,
-    Store, StoreError, StoredSession,
+    Store, StoreError, StoredSession, UnconfirmedEnd,
 };
 
 /// What befalls a call.
@@ -219,6 +219,31 @@ impl Store for Faulty<dyn Store> {
 
     fn follow(&self, follower: Arc<dyn Follower>, max_staleness: Duration) -> Arc<Lease> {
         self.inner.follow(follower, max_staleness)
+    }
+
+    async fn recently_used(&self, most: usize) -> Result<Vec<SessionId>, StoreError> {
+        self.pass("recently_used").await?;
+        self.inner.recently_used(most).await
+    }
+
+    async fn accept_end(
+        &self,
+        end: &UnconfirmedEnd,
+        tombstones: &[(SessionId, Timestamp)],
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        self.pass("accept_end").await?;
+        self.inner.accept_end(end, tombstones, now).await
+    }
+
+    async fn unconfirmed_ends(&self, most: usize) -> Result<Vec<UnconfirmedEnd>, StoreError> {
+        self.pass("unconfirmed_ends").await?;
+        self.inner.unconfirmed_ends(most).await
+    }
+
+    async fn confirm_ends(&self, ends: &[UnconfirmedEnd]) -> Result<(), StoreError> {
+        self.pass("confirm_ends").await?;
+        self.inner.confirm_ends(ends).await
     }
 
     fn doubts(&self) -> Option<Arc<Doubts>> {

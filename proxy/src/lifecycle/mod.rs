@@ -3,6 +3,7 @@
 //! logged, not failed: the directory is the truth.
 
 mod end;
+mod outbox;
 mod platform;
 mod rotate;
 mod start;
@@ -11,6 +12,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
+use parking_lot::Mutex;
 
 use crate::cache::{Copies, Invalidate};
 use crate::clock::{Clock, Timestamp};
@@ -19,7 +21,7 @@ use crate::directory::{AuditEntry, Directory, DirectoryError, SessionRow};
 use crate::keys::Key;
 use crate::session::Settings;
 use crate::session::token::SessionToken;
-use crate::store::{PutSession, Store, StoreError};
+use crate::store::{PutSession, Store, StoreError, UnconfirmedEnd};
 use crate::telemetry::Metrics;
 
 pub use start::Start;
@@ -47,6 +49,8 @@ pub struct Lifecycle {
     settings: Settings,
     copies: Arc<Copies>,
     metrics: Arc<Metrics>,
+    /// Ends that the store accepted from this process and the directory does not know yet.
+    accepted: Mutex<Vec<UnconfirmedEnd>>,
 }
 
 /// A session that has just begun, and the only copy of its token.
@@ -67,6 +71,15 @@ pub struct Origin {
     pub from: Option<String>,
     /// The request that caused it.
     pub request_id: Option<String>,
+}
+
+/// How far an end has come. In both cases it is an end: nobody who reaches a store serves the session any more.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Ended {
+    /// It is durable.
+    Durable,
+    /// The directory is away; the store has accepted it, and it is durable once the directory is back (202 for a client).
+    Accepted,
 }
 
 /// Why a change was not made.
@@ -102,8 +115,8 @@ impl Lifecycle {
         copies: Arc<Copies>,
         metrics: Arc<Metrics>,
     ) -> Self {
-        let keys = ArcSwap::from_pointee(keys);
-        Self { store, directory, clock, keys, settings, copies, metrics }
+        let (keys, accepted) = (ArcSwap::from_pointee(keys), Mutex::default());
+        Self { store, directory, clock, keys, settings, copies, metrics, accepted }
     }
 
     /// From now on tokens are made with these keys, newest first.

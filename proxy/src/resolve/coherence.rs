@@ -10,7 +10,7 @@ use super::*;
 use crate::cache::world::{COPIES, World, user};
 use crate::cache::{Invalidate, copies};
 use crate::clock::SystemClock;
-use crate::lifecycle::{Lifecycle, Origin, Start};
+use crate::lifecycle::{Ended, Lifecycle, Origin, Start};
 use crate::store::{self, Entity};
 
 /// Longer than any lease, and what a busy machine adds.
@@ -23,12 +23,12 @@ struct Proxy {
     resolver: Resolver,
     lifecycle: Lifecycle,
     metrics: Arc<Metrics>,
-    reconciler: tokio::task::JoinHandle<()>,
+    tasks: [tokio::task::JoinHandle<()>; 2],
 }
 
 impl Drop for Proxy {
     fn drop(&mut self) {
-        self.reconciler.abort();
+        self.tasks.iter().for_each(tokio::task::JoinHandle::abort);
     }
 }
 
@@ -54,8 +54,12 @@ impl Proxy {
             entity_lifetime: Duration::from_hours(1),
             stats_lifetime: Duration::from_mins(5),
         };
-        let store = store::open(&settings, Arc::new(SystemClock)).unwrap();
         let metrics = Arc::new(Metrics::new());
+        let store = store::open(&settings, Arc::new(SystemClock)).unwrap();
+        let store = store::PersistentStore::new(store, Arc::new(SystemClock), Arc::clone(&metrics));
+        let store = Arc::new(store);
+        let writes = tokio::spawn(Arc::clone(&store).run());
+        let store = store as Arc<dyn Store>;
         let copies = Arc::new(Copies::new(SETTINGS, store.as_ref(), Arc::clone(&metrics)));
         let directory = || Arc::clone(&world.directory) as Arc<dyn Directory>;
         let resolver = Resolver::new(
@@ -70,7 +74,7 @@ impl Proxy {
         );
         let kept = Arc::clone(&copies) as Arc<dyn Invalidate>;
         let reconciler = resolver.reconciler(directory(), kept).unwrap();
-        let reconciler = tokio::spawn(reconciler.run());
+        let tasks = [tokio::spawn(reconciler.run()), writes];
         let lifecycle = Lifecycle::new(
             Arc::clone(&store),
             directory(),
@@ -80,7 +84,7 @@ impl Proxy {
             copies,
             Arc::clone(&metrics),
         );
-        Self { store, resolver, lifecycle, metrics, reconciler }
+        Self { store, resolver, lifecycle, metrics, tasks }
     }
 
     async fn resolve(&self, id: &SessionId) -> Resolution {
@@ -318,4 +322,67 @@ async fn the_same_server_is_used_again_without_the_directory_but_not_an_emptied_
     }
     world.directory.repair();
     proxy.leased(&session.id).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_end_without_the_directory_is_accepted_obeyed_by_all_and_becomes_durable() {
+    let (server, world) = (Redis::start(), World::new().await);
+    let (here, there) = (Proxy::on(&server, &world), Proxy::on(&server, &world));
+    here.is_believed().await;
+    there.is_believed().await;
+    let (one, all) = (here.start("ana").await, here.start("ben").await);
+    for session in [&one, &all] {
+        there.leased(&session.id).await;
+    }
+    world.directory.break_all(crate::cache::faults::Fault::Fails);
+    assert_eq!(here.lifecycle.end(&one, &origin()).await, Ok(Ended::Accepted));
+    assert_eq!(here.lifecycle.end_all(&all.user, &origin()).await, Ok(Ended::Accepted));
+    for session in [&one, &all] {
+        until("the end is seen", async || !there.is_known(&session.id).await).await;
+        assert!(matches!(here.resolve(&session.id).await, Resolution::Unknown(Reason::SessionEnded)));
+    }
+    assert_eq!(there.lifecycle.confirm_accepted().await, Err(crate::lifecycle::LifecycleError::Undetermined));
+    drop(here);
+
+    world.directory.repair();
+    let lived =
+        |rows: Vec<crate::directory::SessionRow>| rows.iter().filter(|row| row.ended.is_none()).count();
+    assert_eq!(lived(world.directory.sessions(&[one.id, all.id]).await.unwrap()), 2);
+    assert_eq!(there.lifecycle.confirm_accepted().await, Ok(2));
+    assert_eq!(lived(world.directory.sessions(&[one.id, all.id]).await.unwrap()), 0);
+    assert_eq!(there.lifecycle.confirm_accepted().await, Ok(0), "once");
+    let user = world.directory.users(std::slice::from_ref(&all.user)).await.unwrap().remove(0);
+    assert!(user.sessions_valid_after.is_some_and(|moment| moment >= all.created));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn with_both_stores_away_an_end_is_not_claimed() {
+    let (mut server, world) = (Redis::start(), World::new().await);
+    let proxy = Proxy::on(&server, &world);
+    proxy.is_believed().await;
+    let session = proxy.start("ana").await;
+    world.directory.break_all(crate::cache::faults::Fault::Fails);
+    server.kill();
+    let undetermined = Err(crate::lifecycle::LifecycleError::Undetermined);
+    assert_eq!(proxy.lifecycle.end(&session, &origin()).await, undetermined);
+    assert_eq!(proxy.lifecycle.end_all(&session.user, &origin()).await, undetermined);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_frozen_server_opens_the_breaker_and_a_probe_finds_it_again() {
+    let (server, world) = (Redis::start(), World::new().await);
+    let proxy = Proxy::on(&server, &world);
+    proxy.is_believed().await;
+    let breaker = || proxy.store.breaker().unwrap().state();
+    let session = proxy.start("ana").await;
+    server.freeze();
+    until("the breaker opens", async || {
+        assert!(proxy.is_known(&session.id).await, "through the directory");
+        proxy.resolver.layers.copies.session(&session.id);
+        breaker() == crate::breaker::State::Open
+    })
+    .await;
+    server.thaw();
+    proxy.leased(&session.id).await;
+    assert_eq!(breaker(), crate::breaker::State::Closed);
 }

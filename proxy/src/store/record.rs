@@ -7,7 +7,7 @@ use serde::de::{DeserializeOwned, Deserializer, Error, MapAccess, SeqAccess, Vis
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::{Entity, EntityKey, Lookup, StoredSession};
+use super::{Entity, EntityKey, Lookup, StoredSession, UnconfirmedEnd};
 use crate::clock::Timestamp;
 use crate::context::{Platform, PlatformId, Session, SessionId, User, UserId};
 
@@ -84,6 +84,20 @@ pub(super) fn decode_ids(bytes: &[u8]) -> Lookup<Vec<PlatformId>> {
 /// Reads a JSON value of the applications.
 pub(super) fn decode_json(bytes: &[u8]) -> Lookup<Value> {
     parse(bytes).map_or(Lookup::Unreadable, Lookup::Found)
+}
+
+/// The name and the record of an end that is not durable yet: one for a session, and one for all of a user.
+pub(super) fn encode_end(end: &UnconfirmedEnd) -> (String, Vec<u8>) {
+    let name = match &end.session {
+        Some(id) => format!("session:{id}"),
+        None => format!("user:{}", end.user),
+    };
+    (name, encode(&Versioned { v: VERSION, record: end }))
+}
+
+/// Reads it.
+pub(super) fn decode_end(bytes: &[u8]) -> Option<UnconfirmedEnd> {
+    parse_versioned(bytes).and_then(|fields| read(fields.into()))
 }
 
 /// How far the changes of the directory were gone through, and on which run of the server that was written.

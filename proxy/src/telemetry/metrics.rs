@@ -104,6 +104,12 @@ pub struct Metrics {
     /// Changes that are durable in the directory but could not be told to the store, by what was to be written
     /// (`session`, `tombstone`, `entities`).
     pub store_writes_failed: IntCounterVec,
+    /// Writes to the store that failed and wait to be tried again.
+    pub store_writes_pending: IntGauge,
+    /// Writes to the store that were made after they had failed, by what was written.
+    pub store_writes_retried: IntCounterVec,
+    /// Ends that were accepted while the directory was away and are not durable yet, as far as seen here.
+    pub unconfirmed_ends: IntGauge,
     /// Whether what the store holds is in doubt: 1 until what changed was gone through, or 0.
     pub store_doubtful: IntGauge,
     /// Doubts about the store that were settled, by how: `settled` by what the directory wrote down, `trusted` because
@@ -250,6 +256,26 @@ impl Metrics {
                 "store_writes_failed_total",
                 "Changes durable in the directory that could not be told to the store, by what was to be written",
                 &["what"],
+            ),
+            store_writes_pending: register(
+                r,
+                IntGauge::with_opts(opts(
+                    "store_writes_pending",
+                    "Writes to the store that failed and wait to be tried again",
+                )),
+            ),
+            store_writes_retried: counters(
+                r,
+                "store_writes_retried_total",
+                "Writes to the store that were made after they had failed, by what was written",
+                &["what"],
+            ),
+            unconfirmed_ends: register(
+                r,
+                IntGauge::with_opts(opts(
+                    "unconfirmed_ends",
+                    "Ends of sessions that were accepted while the directory was away and are not durable yet",
+                )),
             ),
             store_doubtful: register(
                 r,

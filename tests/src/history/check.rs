@@ -247,12 +247,21 @@ impl Checker<'_> {
                 report.after_end += 1;
                 if served {
                     let late = (request.begin - end.end).as_millis();
-                    let what = format!("{late} ms after the end: {request:?} after {end:?}");
+                    let life = self.life(session);
+                    let what = format!("{late} ms after the end: {request:?} after {end:?}; its life:{life}");
                     report.violations.push(Violation { rule: Rule::ServedAfterEnd, at: request.begin, what });
                     return;
                 }
             }
         }
+    }
+
+    /// All that was done to a session, and every fault, for whoever looks for the cause.
+    fn life(&self, session: SessionNumber) -> String {
+        let changes = self.lives.logins[session].iter().chain(&self.lives.switches[session]);
+        let changes = changes.chain(&self.lives.ends[session]).map(|place| &self.book.operations[*place]);
+        let faults = self.book.outages.iter().map(|outage| format!("\n    {outage:?}"));
+        changes.map(|change| format!("\n    {change:?}")).chain(faults).collect()
     }
 
     /// Whether a session may have begun after an end that concerns all of its user.

@@ -1,5 +1,8 @@
 //! Counts the queries that a client sends to Postgres: `Execute` and `Query` messages (protocol 3.0, without TLS).
 
+/// The length of an `SSLRequest` or a `GSSENCRequest`.
+const ENCRYPTION: usize = 8;
+
 /// The client's side of one connection.
 #[derive(Debug, Default)]
 pub(super) struct Queries {
@@ -17,8 +20,9 @@ impl Queries {
                 break;
             }
             found += u64::from(matches!(kind, b'E' | b'Q'));
+            // A question for TLS or GSS encryption comes before the start, and looks like it but for its length.
+            self.is_started |= length != ENCRYPTION;
             at += length;
-            self.is_started = true;
         }
         self.rest.drain(..at);
         found
@@ -45,6 +49,7 @@ mod tests {
             [kind, &length.to_be_bytes(), content].concat()
         };
         let stream = [
+            message(b"", b"\x04\xd2\x16\x2f"),
             message(b"", b"\0\x03\0\0user\0EQEQ\0\0"),
             message(b"P", b"s1\0SELECT 1 -- E\0\0\0"),
             message(b"E", b"\0\0\0\0\0"),

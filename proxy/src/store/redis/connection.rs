@@ -15,6 +15,8 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::instance::{Instance, identify};
+use crate::breaker::{Admission, Breaker};
+use crate::clock::SystemClock;
 use crate::store::StoreError;
 
 /// The waits between attempts to connect, each drawn at random below a ceiling that doubles (STATE.md 2.4).
@@ -44,6 +46,7 @@ struct Line {
     current: ArcSwapOption<Numbered>,
     lost: Arc<Notify>,
     instance: Arc<Instance>,
+    breaker: Breaker,
     last_complaint: Mutex<Option<(String, Instant)>>,
 }
 
@@ -61,6 +64,7 @@ impl Connection {
             current: ArcSwapOption::empty(),
             lost: Arc::new(Notify::new()),
             instance,
+            breaker: Breaker::new(Arc::new(SystemClock)),
             last_complaint: Mutex::new(None),
         });
         let keeper = tokio::spawn(keep(Arc::clone(&line), client, timeout));
@@ -70,7 +74,13 @@ impl Connection {
     /// Sends commands together and answers one value for each; a refused command is a `Value::ServerError` among
     /// them. Dropping the call leaves the connection in step: the client discards its replies in order.
     pub(super) async fn ask(&self, commands: &Pipeline) -> Result<Vec<Value>, StoreError> {
-        let connection = self.line.current.load_full().ok_or(StoreError::Unavailable)?;
+        let Some(connection) = self.line.current.load_full() else {
+            // Nothing is waited for, but whoever looks at the breaker shall see it.
+            if let Some(admission) = self.line.breaker.admit() {
+                admission.failed();
+            }
+            return Err(StoreError::Unavailable);
+        };
         self.ask_on(&connection, commands).await
     }
 
@@ -86,6 +96,11 @@ impl Connection {
         none_refused(values)
     }
 
+    /// What keeps calls from waiting for a server that does not answer.
+    pub(super) fn breaker(&self) -> &Breaker {
+        &self.line.breaker
+    }
+
     /// The number of the connection that there is.
     pub(super) fn number(&self) -> Option<u64> {
         self.line.current.load().as_ref().map(|connection| connection.number)
@@ -99,20 +114,55 @@ impl Connection {
         if commands.is_empty() {
             return Ok(Vec::new());
         }
+        let admission = self.line.breaker.admit().ok_or(StoreError::Unavailable)?;
+        let call = Call { admission: Some(admission), begun: Instant::now(), patience: self.timeout / 2 };
         let mut own = connection.connection.clone();
         match timeout(self.timeout, own.send_packed_commands(commands, 0, commands.len())).await {
             Ok(Ok(values)) => {
+                call.answered(true);
                 self.line.note_refusals(connection, &values);
                 Ok(values)
             }
-            Ok(Err(error)) => Err(self.line.fail(connection, &error)),
-            Err(_) => Err(StoreError::Timeout),
+            Ok(Err(error)) => {
+                call.answered(false);
+                Err(self.line.fail(connection, &error))
+            }
+            Err(_) => {
+                call.answered(false);
+                Err(StoreError::Timeout)
+            }
         }
     }
 
     /// As [`Self::ask`], for commands of which none may be refused.
     pub(super) async fn ask_all(&self, commands: &Pipeline) -> Result<Vec<Value>, StoreError> {
         none_refused(self.ask(commands).await?)
+    }
+}
+
+/// A call under way. Requests give up before a call's own deadline: one that was given up after half of it counts as
+/// not answered.
+struct Call<'a> {
+    admission: Option<Admission<'a>>,
+    begun: Instant,
+    patience: Duration,
+}
+
+impl Call<'_> {
+    fn answered(mut self, answered: bool) {
+        match self.admission.take() {
+            Some(admission) if answered => admission.succeeded(),
+            Some(admission) => admission.failed(),
+            None => {}
+        }
+    }
+}
+
+impl Drop for Call<'_> {
+    fn drop(&mut self) {
+        if let Some(admission) = self.admission.take_if(|_| self.begun.elapsed() >= self.patience) {
+            admission.failed();
+        }
     }
 }
 
@@ -195,6 +245,7 @@ async fn keep(line: Arc<Line>, client: Client, call_timeout: Duration) {
             Ok(connection) => {
                 tracing::info!(address = %line.address, "redis is connected");
                 line.current.store(Some(Arc::clone(&connection)));
+                line.breaker.recovered();
                 let begin = Instant::now();
                 watch(&line, &connection, call_timeout).await;
                 line.current.store(None);
