@@ -308,7 +308,7 @@ impl Proxy {
     /// Has the configuration read again through the admin API; answers the report.
     pub async fn reload(&self) -> Value {
         let token = format!("Bearer {}", self.secret("admin-token"));
-        self.admin().post("/reload", "").header("authorization", token).send().await.json()
+        self.admin().post("/v1/reload", "").header("authorization", token).send().await.json()
     }
 
     /// The id of its process.
@@ -450,9 +450,9 @@ impl Proxy {
         let successor = eventually("a successor starts", async || {
             let output = self.output();
             let lines = output.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
-            let ids =
+            let mut ids =
                 lines.filter_map(|line| line["successor"].as_i64()).filter_map(|id| i32::try_from(id).ok());
-            ids.last().and_then(Pid::from_raw).filter(|id| *id != old && Some(*id) != self.successor)
+            ids.next_back().and_then(Pid::from_raw).filter(|id| *id != old && Some(*id) != self.successor)
         })
         .await;
         if self.successor.is_none() {

@@ -45,16 +45,31 @@ fn version_1(bytes: &[u8]) -> ProxyHeader {
         return if hopeless { ProxyHeader::Malformed } else { ProxyHeader::Incomplete };
     };
     let line = start[..end].strip_suffix(b"\r").and_then(|line| std::str::from_utf8(line).ok());
-    match line.and_then(|line| line.strip_prefix("PROXY ")).map(said_in_words) {
-        Some(Some(client)) => ProxyHeader::Complete { client, length: end + 1 },
-        _ => ProxyHeader::Malformed,
+    match line.and_then(|line| line.strip_prefix("PROXY ")).and_then(said_in_words) {
+        Some(told) => ProxyHeader::Complete { client: told.client(), length: end + 1 },
+        None => ProxyHeader::Malformed,
+    }
+}
+
+/// Whom a header names.
+enum Told {
+    Client(SocketAddr),
+    Nobody,
+}
+
+impl Told {
+    fn client(self) -> Option<SocketAddr> {
+        match self {
+            Self::Client(client) => Some(client),
+            Self::Nobody => None,
+        }
     }
 }
 
 /// `TCP4 192.0.2.1 198.51.100.1 56324 443`: the client, as far as it is told.
-fn said_in_words(line: &str) -> Option<Option<SocketAddr>> {
+fn said_in_words(line: &str) -> Option<Told> {
     if line == "UNKNOWN" || line.starts_with("UNKNOWN ") {
-        return Some(None);
+        return Some(Told::Nobody);
     }
     let mut words = line.split(' ');
     let mut next = || words.next();
@@ -67,7 +82,7 @@ fn said_in_words(line: &str) -> Option<Option<SocketAddr>> {
         _ => false,
     };
     let _ = destination_port;
-    (fits && next().is_none()).then_some(Some(SocketAddr::new(source, port)))
+    (fits && next().is_none()).then_some(Told::Client(SocketAddr::new(source, port)))
 }
 
 fn parse_port(text: &str) -> Option<u16> {
@@ -95,25 +110,25 @@ fn version_2(bytes: &[u8]) -> ProxyHeader {
     match (version_and_command & 0x0f, said_in_bytes(family, addresses)) {
         // LOCAL: the balancer itself, as for its health checks; what it says about addresses does not count.
         (0, _) => ProxyHeader::Complete { client: None, length: whole },
-        (1, Some(client)) => ProxyHeader::Complete { client, length: whole },
+        (1, Some(told)) => ProxyHeader::Complete { client: told.client(), length: whole },
         _ => ProxyHeader::Malformed,
     }
 }
 
-fn said_in_bytes(family: u8, addresses: &[u8]) -> Option<Option<SocketAddr>> {
+fn said_in_bytes(family: u8, addresses: &[u8]) -> Option<Told> {
     let port = |at: usize| Some(u16::from_be_bytes(*addresses.get(at..)?.first_chunk()?));
     match family {
         // Stream over IPv4: source, destination, source port, destination port. What follows are extensions.
         0x11 if addresses.len() >= 12 => {
             let source: [u8; 4] = *addresses.first_chunk()?;
-            Some(Some(SocketAddr::new(Ipv4Addr::from(source).into(), port(8)?)))
+            Some(Told::Client(SocketAddr::new(Ipv4Addr::from(source).into(), port(8)?)))
         }
         0x21 if addresses.len() >= 36 => {
             let source: [u8; 16] = *addresses.first_chunk()?;
-            Some(Some(SocketAddr::new(Ipv6Addr::from(source).into(), port(32)?)))
+            Some(Told::Client(SocketAddr::new(Ipv6Addr::from(source).into(), port(32)?)))
         }
         // Unspecified, or a Unix socket: nobody with an address.
-        0x00 | 0x31 => Some(None),
+        0x00 | 0x31 => Some(Told::Nobody),
         _ => None,
     }
 }

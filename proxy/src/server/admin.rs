@@ -32,7 +32,7 @@ impl Admin {
         request: &RequestHeader,
         state: &OperatorState<'_>,
     ) -> Option<Response<Bytes>> {
-        if request.uri.path() != "/reload" {
+        if request.uri.path() != "/v1/reload" {
             return None;
         }
         if let Some(refusal) = operators::refuse(&request.headers, state) {

@@ -190,7 +190,7 @@ impl<A: ServerApp + Send + Sync + 'static> Door<A> {
         let mut client = peer;
         if entrance.is_some_and(|entrance| entrance.expects_header(peer)) {
             match timeout(HEADER_PATIENCE, read_header(&mut connection)).await {
-                Ok(Some(told)) => client = told.or(peer),
+                Ok(Ok(told)) => client = told.or(peer),
                 _ => return self.refuse_as("proxy_header"),
             }
         }
@@ -208,13 +208,11 @@ impl<A: ServerApp + Send + Sync + 'static> Door<A> {
         let Some(acceptor) = entrance.and_then(|entrance| entrance.tls.as_ref()) else {
             return Some(Box::new(connection));
         };
-        match timeout(HANDSHAKE_PATIENCE, acceptor.tls_handshake(connection)).await {
-            Ok(Ok(stream)) => Some(Box::new(stream)),
-            _ => {
-                self.hall.metrics.framework_refusals.with_label_values(&["tls_handshake"]).inc();
-                None
-            }
+        if let Ok(Ok(stream)) = timeout(HANDSHAKE_PATIENCE, acceptor.tls_handshake(connection)).await {
+            return Some(Box::new(stream));
         }
+        self.hall.metrics.framework_refusals.with_label_values(&["tls_handshake"]).inc();
+        None
     }
 
     fn refuse_as<T>(&self, reason: &str) -> Option<T> {
@@ -247,23 +245,25 @@ fn contains(networks: &[IpNet], address: IpAddr) -> bool {
     networks.iter().any(|network| network.contains(&address))
 }
 
-/// Reads a PROXY protocol header and leaves what follows to be read: the client it names, `Some(None)` where it names
-/// nobody; `None` when there is no header.
-async fn read_header(connection: &mut Connection) -> Option<Option<SocketAddr>> {
+/// There is no PROXY protocol header where one must be.
+struct NoHeader;
+
+/// Reads a PROXY protocol header and leaves what follows to be read: the client it names, if it names one.
+async fn read_header(connection: &mut Connection) -> Result<Option<SocketAddr>, NoHeader> {
     let mut bytes = [0; proxy_header::LONGEST];
     let mut filled = 0;
     loop {
         match connection.read(&mut bytes[filled..]).await {
             Ok(length @ 1..) => filled += length,
-            _ => return None,
+            _ => return Err(NoHeader),
         }
         match proxy_header::parse(&bytes[..filled]) {
             ProxyHeader::Incomplete => {}
             ProxyHeader::Complete { client, length } => {
                 connection.rewind(&bytes[length..filled]);
-                return Some(client);
+                return Ok(client);
             }
-            ProxyHeader::Malformed => return None,
+            ProxyHeader::Malformed => return Err(NoHeader),
         }
     }
 }

@@ -52,6 +52,8 @@ use crate::gateway::rules::Rules;
 use crate::gateway::{Core, Gateway};
 use crate::telemetry::{LevelSwitch, LogSink, Metrics};
 
+/// How long Pingora lets running requests finish; only the reference of the benchmark ends so.
+const GRACE_SECONDS: u64 = 30;
 /// How long an HTTP/2 connection of a client may be idle.
 const CLIENT_IDLE: std::time::Duration = std::time::Duration::from_mins(1);
 
@@ -144,7 +146,9 @@ impl Assembly {
         let upgrader = Upgrader::new(Arc::clone(&self.sockets)).context("finding this program")?;
         let endings = signals::listen(reloads.clone(), upgrader.clone()).context("listening for signals")?;
         let (closing, closed) = watch::channel(Closed::default());
-        let mut server = Server::new_with_opt_and_conf(None, server_conf());
+        let never = shutdown::NEVER_BY_ITSELF.as_secs();
+        let conf = ServerConf { grace_period_seconds: Some(never), ..server_conf() };
+        let mut server = Server::new_with_opt_and_conf(None, conf);
         let admin = opened.pop().context("the admin listener comes last")?;
         server.add_service(self.public(
             opened,
@@ -194,7 +198,7 @@ impl Assembly {
         Ok(Doors {
             name: "public",
             threads: None,
-            doors: doors.collect(),
+            open: doors.collect(),
             life: Arc::clone(&self.life),
             closed: (closed, |closed| closed.public),
             prepare: Some(prepare),
@@ -243,7 +247,7 @@ impl Assembly {
         Doors {
             name: "admin",
             threads: Some(1),
-            doors: vec![(Door { place, hall, app: Arc::new(HttpServer::new_app(admin)) }, socket)],
+            open: vec![(Door { place, hall, app: Arc::new(HttpServer::new_app(admin)) }, socket)],
             life: Arc::clone(&self.life),
             closed: (closed, |closed| closed.admin),
             prepare: None,
@@ -301,7 +305,7 @@ pub fn server_conf() -> ServerConf {
     let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     ServerConf {
         threads,
-        grace_period_seconds: Some(shutdown::NEVER_BY_ITSELF.as_secs()),
+        grace_period_seconds: Some(GRACE_SECONDS),
         graceful_shutdown_timeout_seconds: Some(1),
         // Pooled connections per thread; each costs a few KiB.
         upstream_keepalive_pool_size: 512,

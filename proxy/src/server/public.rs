@@ -29,7 +29,7 @@ pub(super) struct Doors<A> {
     pub(super) name: &'static str,
     /// Threads of the runtime; as many as the machine has when `None`.
     pub(super) threads: Option<usize>,
-    pub(super) doors: Vec<(Door<A>, Socket)>,
+    pub(super) open: Vec<(Door<A>, Socket)>,
     pub(super) life: Arc<Life>,
     /// Tells which doors are closed, and which part of that is about these.
     pub(super) closed: (watch::Receiver<Closed>, fn(&Closed) -> bool),
@@ -60,7 +60,7 @@ impl<A: ServerApp + Send + Sync + 'static> ServiceWithDependents for Doors<A> {
         ready.notify_ready();
         let mut open = JoinSet::new();
         let mut apps = Vec::new();
-        for (door, socket) in self.doors.drain(..) {
+        for (door, socket) in self.open.drain(..) {
             apps.push(Arc::clone(&door.app));
             let ((closed, is_closed), shutdown) = (self.closed.clone(), shutdown.clone());
             open.spawn(Arc::new(door).stand_open(socket, closed, is_closed, shutdown));

@@ -60,7 +60,6 @@ impl Signals {
         })
     }
 
-    #[expect(clippy::exit, reason = "that is what the second signal asks for")]
     async fn serve(mut self, reloads: Reloads, upgrader: Upgrader, tell: mpsc::Sender<Ending>) {
         let mut ending = false;
         loop {

@@ -60,13 +60,12 @@ impl Watchers {
 
 async fn start(name: String, servers: Arc<Servers>, metrics: &Arc<Metrics>) -> (String, Watched) {
     let begin = Arc::clone(&servers).start(&name, metrics);
-    let task = match timeout(RESOLVE_PATIENCE, begin).await {
-        Ok(watch) => upkeep::spawn("upstream", watch),
-        Err(_) => {
-            tracing::warn!(upstream = name, "the names of the servers do not resolve in time");
-            let (again, metrics, name) = (Arc::clone(&servers), Arc::clone(metrics), name.clone());
-            upkeep::spawn("upstream", async move { again.start(&name, &metrics).await.await })
-        }
+    let task = if let Ok(watch) = timeout(RESOLVE_PATIENCE, begin).await {
+        upkeep::spawn("upstream", watch)
+    } else {
+        tracing::warn!(upstream = name, "the names of the servers do not resolve in time");
+        let (again, metrics, name) = (Arc::clone(&servers), Arc::clone(metrics), name.clone());
+        upkeep::spawn("upstream", async move { again.start(&name, &metrics).await.await })
     };
     (name, Watched { servers, task })
 }

@@ -64,16 +64,19 @@ async fn a_broken_file_changes_nothing_and_is_told_everywhere() {
     site.browser().get("/public/").send().await.expect(200);
     let admin = site.proxy.admin();
     let authorization = format!("Bearer {}", site.proxy.secret("admin-token"));
-    let status = admin.get("/reload").header("authorization", &authorization).send().await.expect(200).json();
+    let status =
+        admin.get("/v1/reload").header("authorization", &authorization).send().await.expect(200).json();
     assert_eq!((status["result"].as_str(), status["generation"].as_u64()), (Some("refused"), Some(1)));
     let error = status["error"].as_str().unwrap();
     assert!(error.contains("paht") && error.contains("did you mean `path`?"), "{error}");
     assert!(site.proxy.output().contains("the configuration was refused"), "the log does not say so");
-    admin.post("/reload", "").send().await.expect(401);
-    let page =
-        admin.post("/reload", "").header("authorization", &authorization).header("origin", "http://x.test");
+    admin.post("/v1/reload", "").send().await.expect(401);
+    let page = admin
+        .post("/v1/reload", "")
+        .header("authorization", &authorization)
+        .header("origin", "http://x.test");
     page.send().await.expect(403);
-    admin.post("/reload", "").header("authorization", &authorization).send().await.expect(409);
+    admin.post("/v1/reload", "").header("authorization", &authorization).send().await.expect(409);
 
     // Mended, it comes into force without being asked for.
     replace_file(site.proxy.config(), &good.replace("path = \"/public/\"", "path = \"/open/\""));
@@ -98,7 +101,7 @@ async fn what_needs_a_restart_is_refused_by_name_and_nothing_else_changes() {
 async fn a_secret_in_a_file_is_read_again_when_it_changes() {
     let site = Site::start(Stores::embedded()).await;
     let ask = |token: String| {
-        let call = site.proxy.admin().get("/reload").header("authorization", format!("Bearer {token}"));
+        let call = site.proxy.admin().get("/v1/reload").header("authorization", format!("Bearer {token}"));
         async move { call.send().await.status.as_u16() }
     };
     let old = site.proxy.secret("admin-token");
