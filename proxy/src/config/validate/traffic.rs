@@ -364,3 +364,52 @@ fn is_server(text: &str) -> bool {
 fn is_host_header(text: &str) -> bool {
     text.parse::<Authority>().is_ok_and(|authority| !authority.host().is_empty()) && !text.contains('@')
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::config::snapshot::Listening;
+    use crate::config::{self, Problems, Snapshot};
+
+    fn read(more: &str) -> Result<Snapshot, Problems> {
+        let text = format!("[keys]\ntoken = [{{ id = \"t\", secret = {{ env = \"TOKEN\" }} }}]\n{more}\n");
+        let key = |name: &str| (name == "TOKEN").then(|| "a token key of more than 32 bytes!".to_owned());
+        config::parse(&text, "/etc/countersign/test.toml", &key)
+    }
+
+    fn refusal(more: &str) -> String {
+        read(more).unwrap_err().render(false)
+    }
+
+    #[test]
+    fn a_listener_is_at_an_address_or_at_a_socket() {
+        let snapshot = read("[[listen]]\nsocket = \"http.sock\"").unwrap();
+        let place = Listening::Unix { path: "/etc/countersign/http.sock".into(), mode: 0o660 };
+        assert_eq!(snapshot.listeners[0].place, place);
+        assert!(refusal("[[listen]]\nh2c = false").contains("neither `address` nor `socket`"));
+        let both = "[[listen]]\naddress = \"127.0.0.1:1\"\nsocket = \"/run/x\"";
+        assert!(refusal(both).contains("both `address` and `socket`"));
+        assert!(refusal("[[listen]]\nsocket = \"/run/x\"\nsocket_mode = \"rw\"").contains("0660"));
+        assert!(
+            refusal("[[listen]]\naddress = \"127.0.0.1:1\"\nsocket_mode = \"0600\"").contains("socket_mode")
+        );
+        let twice = "[[listen]]\nsocket = \"/run/x\"\n[[listen]]\nsocket = \"/run/x\"";
+        assert!(refusal(twice).contains("the same address"));
+        let long = format!("[[listen]]\nsocket = \"/run/{}\"", "x".repeat(103));
+        assert!(refusal(&long).contains("too long"));
+    }
+
+    #[test]
+    fn what_belongs_together_in_tls_is_asked_for_together() {
+        let listen = "[[listen]]\naddress = \"127.0.0.1:1\"\n";
+        let required = format!(
+            "{listen}tls = {{ certificate = \"a\", key = \"b\", client_certificate = \"required\" }}"
+        );
+        assert!(refusal(&required).contains("name the authority's file in `client_ca`"));
+        let upstream = |more: &str| format!("{listen}[[upstream]]\nname = \"a\"\nsign = [\"jwt\"]\n{more}");
+        let half = upstream("servers = [\"127.0.0.1:1\"]\ntls = { certificate = \"a\" }");
+        assert!(refusal(&half).contains("`certificate` and `key` go together"));
+        let nameless = upstream("servers = [\"unix:/run/x\"]\ntls = true");
+        assert!(refusal(&nameless).contains("no name to be checked"));
+        assert!(refusal(&upstream("servers = [\"unix:x\"]")).contains("an absolute path"));
+    }
+}
