@@ -213,6 +213,8 @@ fn cache(criterion: &mut Criterion) {
             degraded_lease: Duration::from_secs(1),
             entity_lifetime: Duration::from_hours(24),
             bytes: 1 << 30,
+            entity_outage_limit: Duration::from_mins(15),
+            warm_sessions: 0,
         },
         embedded.as_ref(),
         Arc::new(Metrics::new()),

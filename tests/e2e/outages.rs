@@ -28,14 +28,7 @@ async fn the_story_of_a_bad_day() {
     both_are_served(&site, &ana, &ben).await;
 
     site.stores.redis().restart();
-    until("Redis holds sessions, users and platforms again", async || {
-        both_are_served(&site, &ana, &ben).await;
-        let redis = site.stores.redis();
-        let held = |key: &&str| redis.command(&["GET", key]) != "forgotten";
-        let count = |keys: &str| redis.command(&["KEYS", keys]).lines().filter(held).count();
-        count("cs:session:*") >= 2 && count("cs:user:*") >= 2 && count("cs:platform:*") >= 2
-    })
-    .await;
+    until_redis_holds_all(&mut site, &ana, &ben).await;
     site.stores.postgres().stop();
     both_are_served(&site, &ana, &ben).await;
 
@@ -122,9 +115,44 @@ async fn an_unreadable_record_in_redis_is_counted_and_postgres_is_asked() {
     assert!(site.proxy.metric("countersign_context_lookups_total", &["unreadable"]).await >= 1.0);
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_end_while_postgres_is_down_is_obeyed_at_once_and_becomes_durable() {
+    let mut site = Site::start(Stores::to_be_stopped()).await;
+    let (ana, ben) = (site.logged_in(ANA).await, site.logged_in(BEN).await);
+    let token = ana.cookie(COOKIE).unwrap();
+    until_redis_holds_all(&mut site, &ana, &ben).await;
+    let database = site.stores.servers().database.clone();
+    let ended = "SELECT count(*) FROM sessions WHERE ended_at IS NOT NULL";
+    assert_eq!(e2e::postgres::run_sql(&database, ended).trim(), "0");
+
+    site.stores.postgres().stop();
+    assert_eq!(site.direct(&ana, "end").await.status, 200, "accepted");
+    let again = site.browser();
+    again.set_cookie(COOKIE, &token);
+    for _ in 0..20 {
+        assert_eq!(again.get("/session/").send().await.status, 401, "it is over");
+    }
+    site.stores.postgres().restart();
+    until("the end is durable", async || e2e::postgres::run_sql(&database, ended).trim() == "1").await;
+    assert_eq!(again.get("/session/").send().await.status, 401);
+    until("normal again", async || ben.get("/session/").send().await.status == 200).await;
+}
+
 /// Whether both get what needs session, user and platform.
 async fn both_get_in(ana: &Client, ben: &Client) -> bool {
     ana.get("/platform/").send().await.status == 200 && ben.get("/platform/").send().await.status == 200
+}
+
+/// Until sessions, users and platforms lie in Redis; what was forgotten just now is kept out for ten seconds.
+async fn until_redis_holds_all(site: &mut Site, ana: &Client, ben: &Client) {
+    until("Redis holds sessions, users and platforms", async || {
+        both_are_served(site, ana, ben).await;
+        let redis = site.stores.redis();
+        let held = |key: &&str| redis.command(&["GET", key]) != "forgotten";
+        let count = |keys: &str| redis.command(&["KEYS", keys]).lines().filter(held).count();
+        count("cs:session:*") >= 2 && count("cs:user:*") >= 2 && count("cs:platform:*") >= 2
+    })
+    .await;
 }
 
 async fn both_are_served(site: &Site, ana: &Client, ben: &Client) {

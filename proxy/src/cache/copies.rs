@@ -42,6 +42,10 @@ pub struct Settings {
     pub entity_lifetime: Duration,
     /// The size of all copies together; 0 keeps none.
     pub bytes: u64,
+    /// How long entities of the store stay usable while the directory is out of reach (15 min).
+    pub entity_outage_limit: Duration,
+    /// How many sessions are read ahead at the start; 0 reads none.
+    pub warm_sessions: usize,
 }
 
 /// What a session refers to; `None` is the user's default platform.

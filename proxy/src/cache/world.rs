@@ -25,6 +25,8 @@ pub(crate) const COPIES: copies::Settings = copies::Settings {
     degraded_lease: Duration::from_secs(1),
     entity_lifetime: Duration::from_mins(6),
     bytes: 64 * 1024 * 1024,
+    entity_outage_limit: Duration::from_mins(15),
+    warm_sessions: 0,
 };
 
 /// Ana has the platforms `a1` (her default), `a2` and the inactive `a3`; Ben has `b1`; Cho has none; Ida is inactive.

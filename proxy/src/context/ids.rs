@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use ring::digest::{SHA256, digest};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
-use sha2::{Digest, Sha256};
 
 /// base64url(SHA-256(token)): 43 characters. The key in every store, safe to log and to forward.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -17,13 +17,21 @@ impl SessionId {
     /// The id of the session that `token` opens. The token cannot be found again from it.
     #[must_use]
     pub fn of_token(token: &[u8]) -> Self {
-        Self(Sha256::digest(token).into())
+        let mut hash = [0; 32];
+        hash.copy_from_slice(digest(&SHA256, token).as_ref());
+        Self(hash)
     }
 
     /// The 32 bytes of the hash.
     #[must_use]
     pub const fn as_bytes(&self) -> &[u8; 32] {
         &self.0
+    }
+
+    /// The 43 characters, written into `text`.
+    pub fn as_text<'a>(&self, text: &'a mut [u8; 43]) -> &'a str {
+        let written = URL_SAFE_NO_PAD.encode_slice(self.0, text).expect("32 bytes are 43 characters");
+        std::str::from_utf8(&text[..written]).expect("base64 is ASCII")
     }
 
     /// An id from the 32 bytes of its hash.
@@ -35,9 +43,7 @@ impl SessionId {
 
 impl fmt::Display for SessionId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut text = [0; 43];
-        let written = URL_SAFE_NO_PAD.encode_slice(self.0, &mut text).map_err(|_| fmt::Error)?;
-        f.write_str(std::str::from_utf8(&text[..written]).map_err(|_| fmt::Error)?)
+        f.write_str(self.as_text(&mut [0; 43]))
     }
 }
 

@@ -50,7 +50,7 @@ pub struct Page {
 
 impl Page {
     /// `lines` are the places and words found, of which `most` were asked for.
-    pub(super) fn of(lines: Vec<(Place, String)>, most: u32, horizon: Place) -> Self {
+    pub(super) fn of(lines: &[(Place, String)], most: u32, horizon: Place) -> Self {
         let is_full = u32::try_from(lines.len()).is_ok_and(|found| found >= most);
         let next = lines.last().map(|(place, _)| *place).filter(|_| is_full);
         Self { changed: lines.iter().filter_map(|(_, what)| Changed::parse(what)).collect(), next, horizon }

@@ -1,5 +1,7 @@
 //! Step 10: count and tell, once per request, whatever became of it.
 
+use std::cell::RefCell;
+
 use pingora::http::RequestHeader;
 use pingora::proxy::Session;
 
@@ -10,23 +12,28 @@ use crate::telemetry::{LogSink, Metrics, RequestFacts};
 /// The route label of requests that found none.
 const NO_ROUTE: &str = "-";
 
+thread_local! {
+    /// Where a thread writes its lines, one after the other; texts from outside are capped, so it stays small.
+    static LINE: RefCell<Vec<u8>> = RefCell::new(Vec::with_capacity(2048));
+}
+
 /// Counts a finished request and writes its line.
 pub(super) fn finish(session: &Session, state: &mut RequestState, metrics: &Metrics, log: Option<&LogSink>) {
     if state.outcome == Outcome::Pending && session.response_written().is_some() {
         state.outcome = Outcome::Forwarded;
     }
     let route = route_label(state);
-    let outcome = state.outcome.as_str();
     let duration = state.started.elapsed();
-    metrics.requests.with_label_values(&[route, outcome]).inc();
-    metrics.request_seconds.with_label_values(&[route, outcome]).observe(duration.as_secs_f64());
+    state.rules.meters.count(route, state.outcome, duration.as_secs_f64(), metrics);
     if let Some(reason) = state.reason {
         metrics.refusals.with_label_values(&[route, reason.code()]).inc();
     }
     if let Some(log) = log {
-        let mut line = Vec::with_capacity(640);
-        facts(session, state, duration).write(&mut line);
-        log.put(&line);
+        LINE.with_borrow_mut(|line| {
+            line.clear();
+            facts(session, state, duration).write(line);
+            log.put(line);
+        });
     }
 }
 

@@ -2,7 +2,7 @@
 //! returns to the spine; none calls the next.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use http::{HeaderMap, header};
 use pingora::proxy::Session;
@@ -120,12 +120,11 @@ pub(super) fn read_cookie(headers: &HeaderMap, rules: &Rules, metrics: &Metrics)
 }
 
 /// Step 4: who it is, if the route wants to know.
-pub(super) async fn resolve(core: &Core, rules: &Rules, claim: &Claim) -> Resolution {
+pub(super) async fn resolve(core: &Core, rules: &Rules, claim: &Claim, started: Instant) -> Resolution {
     match claim {
         Claim::Nobody(reason) => Resolution::Unknown(*reason),
         Claim::Session(id) => {
-            let deadline = tokio::time::Instant::now() + rules.snapshot.resolve.budget;
-            core.resolver.resolve(id, deadline).await
+            core.resolver.resolve(id, (started + rules.snapshot.resolve.budget).into()).await
         }
     }
 }

@@ -1,6 +1,7 @@
 //! Step 9: carrying out what a trusted upstream wants done with a session.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use http::{HeaderMap, HeaderValue};
 use pingora::http::ResponseHeader;
@@ -149,7 +150,7 @@ impl Order {
         if let Some(context) = &self.context {
             return Ok(Some(Arc::clone(context)));
         }
-        match admit::resolve(&self.core, &self.rules, &self.claim).await {
+        match admit::resolve(&self.core, &self.rules, &self.claim, Instant::now()).await {
             Resolution::Known(context) => Ok(Some(context)),
             Resolution::Unknown(_) => Ok(None),
             Resolution::Undetermined(_) => Err(LifecycleError::Undetermined),

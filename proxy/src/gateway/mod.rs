@@ -7,6 +7,7 @@ mod answer;
 mod directive;
 mod fault;
 mod incoming;
+mod meters;
 mod outgoing;
 mod own;
 mod peer;
@@ -121,7 +122,7 @@ impl Gateway {
         let requirement = admit::requirement(&route, request);
         let resolution = match requirement {
             Requirement::Nothing => None,
-            _ => Some(admit::resolve(core, &rules, &claim).await),
+            _ => Some(admit::resolve(core, &rules, &claim, state.started).await),
         };
 
         // 5. Decide
@@ -171,6 +172,7 @@ impl ProxyHttp for Gateway {
     async fn request_filter(&self, session: &mut Session, state: &mut RequestState) -> Result<bool> {
         match self.admit(session, state).await {
             Ok(Admission::Forward) => {
+                outgoing::forget_spelling(session.req_header_mut());
                 admit::before_forwarding(session, state.is_websocket()).await?;
                 return Ok(false);
             }
@@ -214,10 +216,10 @@ impl ProxyHttp for Gateway {
         &self,
         _session: &mut Session,
         body: &mut Option<Bytes>,
-        _end_of_stream: bool,
+        end_of_stream: bool,
         state: &mut RequestState,
     ) -> Result<()> {
-        outgoing::count_body(body.as_ref().map_or(0, Bytes::len), state)
+        outgoing::count_body(body.as_ref().map_or(0, Bytes::len), end_of_stream, state)
             .map_err(|reason| outgoing::refusal(state, reason))
     }
 

@@ -81,9 +81,17 @@ fn signed(
     admitted.upstream.signer.sign(&outgoing, &input, now)
 }
 
+/// Drops the spelling of names before Pingora copies the request for the upstream.
+pub(super) fn forget_spelling(request: &mut RequestHeader) {
+    // A target in absolute form is kept beside the URI and would be lost.
+    if request.has_case() && request.raw_path().starts_with(b"/") {
+        *request = taken(request).into();
+    }
+}
+
 /// The request without its second table of names, in which Pingora keeps the spelling of each: names go out in lower
 /// case, as in HTTP/2 and as other proxies send them. Writing both tables was a sixth of our cost.
-pub(super) fn taken(request: &mut RequestHeader) -> http::request::Parts {
+fn taken(request: &mut RequestHeader) -> http::request::Parts {
     let empty = RequestHeader::from(http::Request::new(()).into_parts().0);
     std::mem::replace(request, empty).into()
 }
@@ -160,11 +168,15 @@ const SLOWEST: u64 = 64;
 /// # Errors
 /// `BodyTooLarge` beyond the route's limit; what a body without a length turns out to be shows only here.
 /// `ClientTooSlow` below the slowest rate, but for routes that say themselves how long a silence may last.
-pub(super) fn count_body(bytes: usize, state: &mut RequestState) -> Result<(), Reason> {
+pub(super) fn count_body(bytes: usize, last: bool, state: &mut RequestState) -> Result<(), Reason> {
     state.body_bytes += bytes as u64;
     let Some(route) = state.route.as_ref().filter(|_| !state.is_websocket()) else { return Ok(()) };
     if route.body_limit.is_some_and(|limit| state.body_bytes > limit) {
         return Err(Reason::BodyTooLarge);
+    }
+    if last {
+        // It is all here, however long it took.
+        return Ok(());
     }
     let elapsed = state.started.elapsed();
     let expected = elapsed.saturating_sub(UNHURRIED).as_secs() * SLOWEST;

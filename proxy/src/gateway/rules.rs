@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use pingora::protocols::tls::CaType;
 use pingora::utils::tls::CertKey;
 
+use super::meters::Meters;
 use super::servers::Servers;
 use super::tls;
 use crate::clock::Timestamp;
@@ -43,6 +44,8 @@ pub struct Rules {
     pub shelf: Arc<Shelf>,
     /// What our own endpoints may know.
     pub(super) own: Arc<own::Settings>,
+    /// What is counted of each route, by its name.
+    pub(super) meters: Meters,
 }
 
 /// An upstream, made ready.
@@ -114,8 +117,17 @@ impl Rules {
             .map_err(|error| RulesError::Key(error.to_string()))?;
         let jwks = Arc::new(Jwks::new(&[&keys.tokens, &keys.messages], snapshot.keys_max_age));
         let own = own::Settings { csrf: snapshot.csrf.clone(), session: snapshot.session.clone() };
-        let own = Arc::new(own);
-        Ok(Self { snapshot, names, upstreams, sealer, jwks, published, shelf, own })
+        Ok(Self {
+            snapshot,
+            names,
+            upstreams,
+            sealer,
+            jwks,
+            published,
+            shelf,
+            own: Arc::new(own),
+            meters: Meters::default(),
+        })
     }
 
     /// The public keys, where they are served to everybody.

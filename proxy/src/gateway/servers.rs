@@ -29,6 +29,8 @@ pub struct Servers {
     health_interval: Option<Duration>,
     /// Whether there are names to be resolved at all.
     names: bool,
+    /// The one server there is: nothing to choose, whatever its health.
+    only: Option<SocketAddr>,
 }
 
 impl Servers {
@@ -42,11 +44,23 @@ impl Servers {
             balancer.set_health_check(check);
             balancer.parallel_health_check = true;
         }
-        Self { balancer, health_interval: upstream.health.as_ref().map(|health| health.interval), names }
+        let only = match upstream.servers.as_slice() {
+            [server] => server.parse::<InetAddr>().ok().map(SocketAddr::from),
+            _ => None,
+        };
+        Self {
+            balancer,
+            health_interval: upstream.health.as_ref().map(|health| health.interval),
+            names,
+            only,
+        }
     }
 
     /// The next server in turn that is healthy and not among `tried`; an unhealthy one when nothing else is left.
     pub fn select(&self, tried: &[SocketAddr]) -> Option<SocketAddr> {
+        if let Some(only) = &self.only {
+            return Some(only).filter(|only| !tried.contains(only)).cloned();
+        }
         let fresh = |backend: &Backend| !tried.contains(&backend.addr);
         self.balancer
             .select_with(b"", 64, |backend, healthy| healthy && fresh(backend))

@@ -98,6 +98,9 @@ pub(super) enum Outcome {
 }
 
 impl Outcome {
+    /// How many there are.
+    pub(super) const COUNT: usize = Self::Failed as usize + 1;
+
     /// The word in logs and metrics.
     pub(super) const fn as_str(self) -> &'static str {
         match self {

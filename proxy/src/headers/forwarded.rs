@@ -2,13 +2,17 @@
 //! Only a trusted peer is listened to, from right to left; an untrusted one's words are dropped (THREATS H10).
 
 use std::net::IpAddr;
+use std::ops::Range;
 
+use bytes::Bytes;
 use http::header::FORWARDED;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use ipnet::IpNet;
+use smallvec::SmallVec;
 
 use super::names::{begins, equals, in_namespace};
 use super::scrub::Removals;
+use crate::telemetry::request_line::append_address;
 
 /// The scheme of the public side.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -98,34 +102,61 @@ pub fn family(headers: &HeaderMap) -> Removals {
     headers.keys().filter(|name| belongs(name.as_str())).cloned().collect()
 }
 
-/// The fields that tell it on, made from `origin` alone: one client, one element.
+/// The fields that tell it on, made from `origin` alone: one client, one element. The values are slices of that element
+/// where they stand in it.
 #[must_use]
-pub fn rebuilt(origin: &ClientOrigin) -> Vec<(HeaderName, HeaderValue)> {
+pub fn rebuilt(origin: &ClientOrigin) -> SmallVec<[(HeaderName, HeaderValue); 6]> {
     let (scheme, host) = (origin.scheme.as_str(), origin.host.as_str());
-    let address = origin.address.map(|address| address.to_string());
-    let element = match (&address, origin.address) {
-        (Some(address), Some(IpAddr::V6(_))) => format!("for=\"[{address}]\";host=\"{host}\";proto={scheme}"),
-        (Some(address), _) => format!("for={address};host=\"{host}\";proto={scheme}"),
-        (None, _) => format!("for=unknown;host=\"{host}\";proto={scheme}"),
-    };
+    let mut element = Vec::with_capacity(host.len() + 80);
+    element.extend_from_slice(b"for=");
+    let address = append_node(&mut element, origin.address);
+    element.extend_from_slice(b";host=\"");
+    let host_at = element.len()..element.len() + host.len();
+    element.extend_from_slice(host.as_bytes());
+    element.extend_from_slice(b"\";proto=");
+    element.extend_from_slice(scheme.as_bytes());
+    let element = Bytes::from(element);
+
     let port = match port_of(host) {
         Some(port) => HeaderValue::from(port),
         None => HeaderValue::from_static(origin.scheme.default_port()),
     };
-    let mut fields = Vec::with_capacity(6);
-    fields.push((HeaderName::from_static(PROTO), HeaderValue::from_static(scheme)));
-    fields.push((HeaderName::from_static("x-forwarded-port"), port));
+    let mut fields = SmallVec::new();
+    fields.push((X_FORWARDED_PROTO, HeaderValue::from_static(scheme)));
+    fields.push((X_FORWARDED_PORT, port));
+    let part = |range| HeaderValue::from_maybe_shared(element.slice(range));
     // A host that is no header value has not passed the acceptance check; it is left out rather than altered.
-    if let (Ok(element), Ok(host)) = (HeaderValue::try_from(element), HeaderValue::from_str(host)) {
-        fields.push((FORWARDED, element));
-        fields.push((HeaderName::from_static(HOST), host));
+    if let (Ok(whole), Ok(host)) = (part(0..element.len()), part(host_at)) {
+        fields.push((FORWARDED, whole));
+        fields.push((X_FORWARDED_HOST, host));
     }
-    if let Some(address) = address.and_then(|address| HeaderValue::try_from(address).ok()) {
-        fields.push((HeaderName::from_static("x-forwarded-for"), address.clone()));
-        fields.push((HeaderName::from_static("x-real-ip"), address));
+    if let Some(address) = address.and_then(|address| part(address).ok()) {
+        fields.push((X_FORWARDED_FOR, address.clone()));
+        fields.push((X_REAL_IP, address));
     }
     fields
 }
+
+/// Appends a node (RFC 7239, section 6) and says where in it the address stands.
+fn append_node(element: &mut Vec<u8>, address: Option<IpAddr>) -> Option<Range<usize>> {
+    let Some(address) = address else {
+        element.extend_from_slice(b"unknown");
+        return None;
+    };
+    let quotes: [&[u8]; 2] = if address.is_ipv6() { [b"\"[", b"]\""] } else { [b"", b""] };
+    element.extend_from_slice(quotes[0]);
+    let start = element.len();
+    append_address(element, address);
+    let end = element.len();
+    element.extend_from_slice(quotes[1]);
+    Some(start..end)
+}
+
+const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static(PROTO);
+const X_FORWARDED_PORT: HeaderName = HeaderName::from_static("x-forwarded-port");
+const X_FORWARDED_HOST: HeaderName = HeaderName::from_static(HOST);
+const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+const X_REAL_IP: HeaderName = HeaderName::from_static("x-real-ip");
 
 const LEGACY_FOR: [&str; 1] = ["x-forwarded-for"];
 const PROTO: &str = "x-forwarded-proto";

@@ -27,6 +27,13 @@ pub fn privacy(headers: &HeaderMap) -> Option<[(HeaderName, HeaderValue); 2]> {
     if headers.contains_key(CACHE_CONTROL) {
         return None;
     }
+    if !headers.contains_key(VARY) {
+        // Nearly always.
+        return Some([
+            (CACHE_CONTROL, HeaderValue::from_static("private")),
+            (VARY, HeaderValue::from_static("Cookie")),
+        ]);
+    }
     let mut vary = Vec::new();
     for value in headers.get_all(VARY) {
         vary.extend_from_slice(value.as_bytes());

@@ -64,7 +64,9 @@ impl Lifecycle {
             self.copies.user(user);
         }
         self.copies.flights().forget_all();
-        remembered.iter().for_each(|_| self.count("ended"));
+        for _ in &remembered {
+            self.count("ended");
+        }
         Ok(Ended::Accepted)
     }
 

@@ -4,7 +4,7 @@
 
 mod chunks;
 
-use memchr::{memchr, memchr_iter, memmem};
+use memchr::{memchr, memchr_iter};
 
 use self::chunks::Chunks;
 use super::Limits;
@@ -97,7 +97,7 @@ impl Watch {
         };
         let start = if head.starts_with(b"\r\n") { 2 } else { 0 };
         let search_from = passed.saturating_sub(3).max(start);
-        let end = head.get(search_from..).and_then(|rest| memmem::find(rest, b"\r\n\r\n"));
+        let end = head.get(search_from..).and_then(end_of_head);
         let end = end.map(|at| search_from + at + 4);
         if let Some((keep, end)) = beyond(&head[..end.unwrap_or(head.len())], start, &self.limits) {
             self.state = State::Rest;
@@ -124,6 +124,12 @@ impl Watch {
         }
         Pass::All
     }
+}
+
+/// Where the empty line begins that ends a head. Lines are short, so that looking at each line end is quicker than
+/// making a searcher ready.
+fn end_of_head(bytes: &[u8]) -> Option<usize> {
+    memchr_iter(b'\n', bytes).find(|&at| bytes[..=at].ends_with(b"\r\n\r\n")).map(|at| at - 3)
 }
 
 /// Where a head is cut that passes a limit, and what ends it there: just behind the limit, so that the gate says which.

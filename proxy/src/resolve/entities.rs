@@ -36,6 +36,15 @@ struct Stored {
     doubtful: Known,
 }
 
+impl Stored {
+    fn sound_platform(&self) -> Option<&Platform> {
+        match &self.sound.choice {
+            Some(Choice::Platform(platform)) => Some(platform),
+            _ => None,
+        }
+    }
+}
+
 /// What became of the platform.
 enum Choice {
     /// None was chosen and the user has none.
@@ -56,6 +65,7 @@ impl Layers {
         let mut stored = Stored::default();
         if key.ask_store {
             stored = self.load_stored(user, platform, &mut reading).await;
+            self.refresh(stored.sound.user.as_ref(), stored.sound_platform());
         }
         let Stored { sound: known, doubtful } = stored;
         let complete = known.user.is_some() && known.choice.is_some();

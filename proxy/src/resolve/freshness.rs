@@ -14,8 +14,10 @@ use crate::store::EntityKey;
 /// How long entities may be believed while nobody tells of changes (DESIGN, section 5). Half of it in the store, half in
 /// the process, which begins to count when it takes one from the store.
 pub(super) const UNTOLD_LIFETIME: Duration = Duration::from_secs(30);
-/// How long entities stay usable while the directory is out of reach (`entity_outage_limit` in DESIGN, section 5).
-const OUTAGE_LIMIT: Duration = Duration::from_mins(15);
+/// The part of its lifetime in the store after which an entity in use is read again ahead of its end: between this and
+/// all but a twentieth, by key, so that what was read together is not read again together.
+const REFRESH_FROM: u32 = 15;
+const TWENTIETHS: u32 = 20;
 /// The most entities that are remembered as read, 16 to 32 bytes each. Beyond them the directory is asked.
 const ROOM: usize = 1 << 20;
 
@@ -35,6 +37,8 @@ pub(super) enum Belief {
 pub(super) struct Freshness {
     // Randomly keyed, since some ids come from outside (THREATS S10).
     hasher: RandomState,
+    /// How long entities stay usable while the directory is out of reach (`entity_outage_limit` in DESIGN, section 5).
+    outage_limit: Duration,
     state: Mutex<State>,
 }
 
@@ -56,6 +60,8 @@ struct State {
     answered: Instant,
     /// Until when the store may hold what missed a change.
     suspicious_until: Option<Instant>,
+    /// How long entities live in the store.
+    lifetime: Duration,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -70,15 +76,16 @@ enum Hearing {
 
 impl Freshness {
     /// Believes everything, until changes are followed.
-    pub(super) fn new() -> Self {
+    pub(super) fn new(outage_limit: Duration) -> Self {
         let state = State {
             hearing: Hearing::Unneeded,
             epoch: 0,
             read: HashMap::new(),
             answered: Instant::now(),
             suspicious_until: None,
+            lifetime: Duration::MAX,
         };
-        Self { hasher: RandomState::new(), state: Mutex::new(state) }
+        Self { hasher: RandomState::new(), outage_limit, state: Mutex::new(state) }
     }
 
     /// Changes are told from now on; entities live for `lifetime` in the store.
@@ -90,6 +97,7 @@ impl Freshness {
             state.suspicious_until = Some(now + lifetime);
         }
         state.epoch += 1;
+        state.lifetime = lifetime;
         state.read.clear();
         state.answered = now;
         state.hearing = Hearing::Told { settled: now + lifetime };
@@ -130,6 +138,26 @@ impl Freshness {
         }
     }
 
+    /// Whether `key`, which lies in the store, nears its end there and is to be read again ahead of it. Says so once in a
+    /// while, to one caller.
+    pub(super) fn is_due(&self, key: &EntityKey) -> bool {
+        let hash = self.hasher.hash_one(key);
+        let mut state = self.state.lock();
+        if !matches!(state.hearing, Hearing::Told { .. }) {
+            return false;
+        }
+        let (lifetime, now) = (state.lifetime, Instant::now());
+        let Some(at) = state.read.get_mut(&hash) else { return false };
+        let steps = TWENTIETHS - REFRESH_FROM;
+        let part = REFRESH_FROM + u32::try_from(hash % u64::from(steps)).unwrap_or_default();
+        if now - *at < lifetime / TWENTIETHS * part {
+            return false;
+        }
+        // Whoever fails leaves it to the next in a twentieth of its life.
+        *at += lifetime / TWENTIETHS;
+        true
+    }
+
     /// Whether what lies under `key` in the store may be used.
     pub(super) fn judge(&self, key: &EntityKey) -> Belief {
         let hash = self.hasher.hash_one(key);
@@ -149,7 +177,7 @@ impl Freshness {
             Hearing::Untold { since } => since.max(state.answered),
         };
         let was_sound = read.is_some() || state.suspicious_until.is_none_or(|until| now >= until);
-        if was_sound && now - known_until < OUTAGE_LIMIT { Belief::InAnOutage } else { Belief::None }
+        if was_sound && now - known_until < self.outage_limit { Belief::InAnOutage } else { Belief::None }
     }
 }
 
@@ -166,6 +194,7 @@ mod tests {
 
     const HOUR: Duration = Duration::from_hours(1);
     const SECOND: Duration = Duration::from_secs(1);
+    const OUTAGE_LIMIT: Duration = Duration::from_mins(15);
 
     fn key(id: &str) -> EntityKey {
         EntityKey::User(id.parse().unwrap())
@@ -177,7 +206,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn what_lay_there_before_changes_were_told_is_read_once_or_runs_out() {
-        let freshness = Freshness::new();
+        let freshness = Freshness::new(OUTAGE_LIMIT);
         assert_eq!(freshness.judge(&key("ana")), Belief::Sound, "nobody else changes anything");
         freshness.lose();
         assert_eq!(freshness.judge(&key("ana")), Belief::InAnOutage);
@@ -191,7 +220,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_loss_leaves_half_a_minute_and_its_end_leaves_nothing() {
-        let freshness = Freshness::new();
+        let freshness = Freshness::new(OUTAGE_LIMIT);
         freshness.begin(HOUR);
         read(&freshness, "ana");
         freshness.lose();
@@ -210,7 +239,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn an_outage_is_bridged_for_a_quarter_of_an_hour() {
-        let freshness = Freshness::new();
+        let freshness = Freshness::new(OUTAGE_LIMIT);
         freshness.begin(HOUR);
         read(&freshness, "ana");
         freshness.lose();
@@ -220,5 +249,26 @@ mod tests {
         assert_eq!(freshness.judge(&key("ana")), Belief::None);
         freshness.note_answer();
         assert_eq!(freshness.judge(&key("ana")), Belief::InAnOutage);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_in_use_is_read_again_before_its_end_once_and_not_all_at_once() {
+        let freshness = Freshness::new(OUTAGE_LIMIT);
+        freshness.begin(HOUR);
+        let keys: Vec<String> = (0..100).map(|number| number.to_string()).collect();
+        keys.iter().for_each(|id| read(&freshness, id));
+        let due = || -> Vec<&String> { keys.iter().filter(|id| freshness.is_due(&key(id))).collect() };
+        tokio::time::advance(HOUR / 20 * 15 - SECOND).await;
+        assert!(due().is_empty());
+        let mut seen = 0;
+        for _ in 0..5 {
+            tokio::time::advance(HOUR / 20).await;
+            let found = due();
+            assert!(found.len() < 60, "{} at once", found.len());
+            assert!(due().is_empty(), "told twice");
+            seen += found.len();
+            found.iter().for_each(|id| read(&freshness, id));
+        }
+        assert_eq!(seen, 100);
     }
 }

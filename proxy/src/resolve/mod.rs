@@ -11,11 +11,13 @@ mod reconcile;
 mod refill;
 mod session;
 mod values;
+mod warm;
 
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::cache::copies::{Copies, PairKey, Times};
@@ -38,6 +40,10 @@ use freshness::Freshness;
 use loader::Loader;
 pub use reconcile::Reconciler;
 use refill::Refill;
+
+/// The most calls of the store at once: what one connection carries without making anybody wait long. A proxy that starts
+/// into full traffic does not hammer the store, and its first calls are answered before its last are made.
+const MOST_CALLS: usize = 256;
 
 /// How long resolving may take.
 #[derive(Clone, Copy, Debug)]
@@ -66,6 +72,8 @@ struct Layers {
     metrics: Arc<Metrics>,
     entities: SingleFlight<EntityKey, Result<Entities, Stop>>,
     values: SingleFlight<StoreKey, Result<Arc<Value>, Stop>>,
+    /// Calls of the store under way.
+    calls: Semaphore,
 }
 
 /// Who shares one lookup of entities: all who ask for the same user and platform in the same layers.
@@ -101,7 +109,7 @@ impl Resolver {
     ) -> Self {
         let outcomes = OUTCOMES.map(|outcome| metrics.resolutions.with_label_values(&[outcome]));
         let joinable = copies.settings().max_staleness / 2;
-        let freshness = Arc::new(Freshness::new());
+        let freshness = Arc::new(Freshness::new(copies.settings().entity_outage_limit));
         let layers = Layers {
             copies,
             loader: Loader::new(directory, settings.budget, Arc::clone(&metrics)),
@@ -115,6 +123,7 @@ impl Resolver {
             metrics,
             entities: SingleFlight::joinable_for(joinable),
             values: SingleFlight::joinable_for(joinable),
+            calls: Semaphore::new(MOST_CALLS),
         };
         Self { layers: Arc::new(layers), outcomes }
     }
@@ -235,6 +244,8 @@ impl Layers {
     /// Waits for the store no longer than leaves time for the directory: at most three calls are made for a
     /// request, so that a quarter of the budget is left even if each of them takes all it may.
     async fn ask_store<T>(&self, call: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
+        // Waiting for a place is no failure of the store. The semaphore is never closed.
+        let _place = self.calls.acquire().await;
         let started = Instant::now();
         let answer = timeout(self.settings.budget / 4, call).await.unwrap_or(Err(StoreError::Timeout));
         let seconds = started.elapsed().as_secs_f64();

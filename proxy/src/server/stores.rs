@@ -102,6 +102,11 @@ impl Opener {
         );
         let core = Arc::new(Core { resolver, lifecycle, activity });
         super::upkeep::spawn("outbox", confirm_accepted(Arc::clone(&core)));
+        let warm_sessions = snapshot.cache.warm_sessions;
+        if warm_sessions > 0 {
+            let core = Arc::clone(&core);
+            tokio::spawn(async move { core.resolver.warm(warm_sessions).await });
+        }
         Ok(core)
     }
 

@@ -4,9 +4,8 @@
 use http::HeaderMap;
 
 use super::cookie::{self, Presented};
-use super::token::SessionToken;
+use super::token::{SessionToken, TokenKeys};
 use crate::context::SessionId;
-use crate::keys::Key;
 use crate::reason::Reason;
 
 /// What a request claims about its session, before any store was asked.
@@ -25,8 +24,8 @@ pub enum Profile {
     Native {
         /// Name of the cookie.
         cookie: String,
-        /// Token keys, newest first.
-        keys: Vec<Key>,
+        /// Token keys.
+        keys: TokenKeys,
     },
 }
 
@@ -53,11 +52,15 @@ mod tests {
     use http::header::COOKIE;
 
     use super::*;
+    use crate::keys::Key;
     use crate::secret::Secret;
 
+    fn keys() -> Vec<Key> {
+        vec![Key { id: "k".to_owned(), secret: Secret::new(vec![7; 32]) }]
+    }
+
     fn profile() -> Profile {
-        let key = Key { id: "k".to_owned(), secret: Secret::new(vec![7; 32]) };
-        Profile::Native { cookie: "sid".to_owned(), keys: vec![key] }
+        Profile::Native { cookie: "sid".to_owned(), keys: keys().as_slice().into() }
     }
 
     fn claim(cookie: &str) -> Claim {
@@ -67,8 +70,7 @@ mod tests {
 
     #[test]
     fn a_genuine_token_claims_its_session() {
-        let Profile::Native { keys, .. } = profile();
-        let token = SessionToken::mint(&keys);
+        let token = SessionToken::mint(&keys());
         assert_eq!(claim(&format!("a=1; sid={}", token.expose())), Claim::Session(token.id()));
     }
 

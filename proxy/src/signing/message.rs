@@ -11,7 +11,7 @@ use ring::hmac;
 
 use super::keyring::{Keyring, Material, Purpose, derive};
 use super::{MessageAlgorithm, Outgoing};
-use crate::clock::Timestamp;
+use crate::clock::{Timestamp, append_number};
 use crate::headers::names::{SIGNATURE, SIGNATURE_INPUT};
 use crate::headers::render::encode;
 use crate::reason::Reason;
@@ -268,20 +268,6 @@ fn cover(covered: &mut Vec<u8>, name: &str) {
     covered.extend_from_slice(b" \"");
     covered.extend_from_slice(name.as_bytes());
     covered.push(b'"');
-}
-
-fn append_number(text: &mut Vec<u8>, number: u64) {
-    let mut digits = [0; 20];
-    let (mut at, mut rest) = (digits.len(), number);
-    loop {
-        at -= 1;
-        digits[at] = b'0' + u8::try_from(rest % 10).expect("a digit fits");
-        rest /= 10;
-        if rest == 0 {
-            break;
-        }
-    }
-    text.extend_from_slice(&digits[at..]);
 }
 
 /// Takes a value over as it lies.

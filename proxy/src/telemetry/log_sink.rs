@@ -13,6 +13,8 @@ use tracing_subscriber::fmt::MakeWriter;
 const LIMIT: usize = 4 * 1024 * 1024;
 /// How much may gather before the writer is woken early.
 const WAKE_AT: usize = 64 * 1024;
+/// What a buffer keeps of its room when it is empty.
+const LARGEST_KEPT: usize = 1024 * 1024;
 /// How long lines may gather.
 const INTERVAL: Duration = Duration::from_millis(50);
 
@@ -24,7 +26,8 @@ pub struct LogSink(Arc<Shared>);
 struct Shared {
     waiting: Mutex<Vec<u8>>,
     wake: Condvar,
-    writing: Mutex<()>,
+    /// Held while lines are written out; the buffer that is filled next.
+    writing: Mutex<Vec<u8>>,
     dropped: AtomicU64,
 }
 
@@ -37,7 +40,7 @@ impl LogSink {
         let sink = Self(Arc::new(Shared {
             waiting: Mutex::new(Vec::with_capacity(WAKE_AT)),
             wake: Condvar::new(),
-            writing: Mutex::new(()),
+            writing: Mutex::new(Vec::with_capacity(WAKE_AT)),
             dropped: AtomicU64::new(0),
         }));
         let shared = Arc::clone(&sink.0);
@@ -83,11 +86,14 @@ impl LogSink {
 
 impl Shared {
     fn write_out(&self) {
-        let _order = self.writing.lock();
-        let lines = std::mem::replace(&mut *self.waiting.lock(), Vec::with_capacity(WAKE_AT));
+        // Two buffers in turn: a new one for each write would be zeroed page by page by the kernel.
+        let mut lines = self.writing.lock();
+        std::mem::swap(&mut *self.waiting.lock(), &mut *lines);
         let mut out = io::stdout().lock();
         // Whoever reads the log may be gone; the proxy goes on.
         let _ = out.write_all(&lines).and_then(|()| out.flush());
+        lines.clear();
+        lines.shrink_to(LARGEST_KEPT);
     }
 }
 

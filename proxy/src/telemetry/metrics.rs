@@ -35,6 +35,9 @@ pub fn unregistered() -> Level {
     IntGauge::with_opts(opts("unregistered", "Not registered")).expect("the name is well formed")
 }
 
+/// One line of a histogram of durations, likewise.
+pub type Timer = Histogram;
+
 /// What one lookup in one layer came to.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum LookupResult {

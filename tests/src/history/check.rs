@@ -238,7 +238,7 @@ impl Checker<'_> {
             if self.began_after(session, end) {
                 continue;
             }
-            let acknowledged = matches!(end.outcome, Outcome::Done | Outcome::Accepted);
+            let acknowledged = matches!(end.outcome, Outcome::Done | Outcome::Taken | Outcome::Accepted);
             if served && acknowledged && request.begin > end.end {
                 report.longest_served = report.longest_served.max(request.begin - end.end);
             }
@@ -357,11 +357,11 @@ impl Checker<'_> {
         if self.may_be_over(operation) {
             return true;
         }
-        match (row, &operation.deed, &operation.outcome) {
-            (Row::Whole | Row::NoRedis, _, outcome) => *outcome == Outcome::Done,
-            (Row::NoPostgres, Deed::End(_), outcome) => *outcome == Outcome::Accepted,
-            // Nothing can say who all the sessions of a user are.
-            (Row::NoPostgres | Row::Nothing, _, outcome) => matches!(outcome, Outcome::Refused(_)),
+        let ends = matches!(operation.deed, Deed::End(_) | Deed::EndAll(_));
+        match (row, &operation.outcome) {
+            (Row::Whole | Row::NoRedis, outcome) => matches!(outcome, Outcome::Done | Outcome::Taken),
+            (Row::NoPostgres, outcome) if ends => matches!(outcome, Outcome::Accepted | Outcome::Taken),
+            (Row::NoPostgres | Row::Nothing, outcome) => matches!(outcome, Outcome::Refused(_)),
         }
     }
 }
@@ -388,6 +388,7 @@ fn word_of_operation(operation: &Operation) -> String {
     };
     let became = match &operation.outcome {
         Outcome::Done => "done".to_owned(),
+        Outcome::Taken => "taken".to_owned(),
         Outcome::Accepted => "accepted".to_owned(),
         Outcome::Refused(answer) => answer.status.to_string(),
         Outcome::Silence => "no answer".to_owned(),

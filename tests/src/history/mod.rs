@@ -139,6 +139,8 @@ pub enum Deed {
 pub enum Outcome {
     /// It was made (2xx).
     Done,
+    /// It was made; whether it is durable already is not said.
+    Taken,
     /// It was made in the store and will be durable later (202).
     Accepted,
     /// It was refused; whether it was made all the same is unknown.

@@ -37,7 +37,12 @@ pub(super) fn in_force(book: &Book, bounds: &Bounds, change: &Operation, proxy: 
     let window = (change.begin.saturating_sub(bounds.reconciling), end);
     let without = |part, proxy| book.outages.iter().any(|outage| hits(outage, part, proxy, window));
     let returned = |part, proxy| returns(book, part, proxy, window).map(|at| at.max(end) + bounds.returning);
-    match change.outcome {
+    let outcome = match &change.outcome {
+        Outcome::Taken if without(Part::Postgres, change.proxy) => &Outcome::Accepted,
+        Outcome::Taken => &Outcome::Done,
+        said => said,
+    };
+    match outcome {
         // Who made the change forgets its own copies before it answers.
         Outcome::Done if change.proxy == proxy => Some(end),
         Outcome::Done if !without(Part::Redis, change.proxy) => {
@@ -50,12 +55,13 @@ pub(super) fn in_force(book: &Book, bounds: &Bounds, change: &Operation, proxy: 
         }
         Outcome::Done => Some(end + bounds.degraded_lease),
         Outcome::Accepted if is_forgotten(book, bounds, change) => None,
-        // The same residual seen from the other side.
-        Outcome::Accepted if without(Part::Redis, proxy) => {
-            earliest(returned(Part::Redis, proxy), returned(Part::Postgres, change.proxy))
+        // The same residual seen from the other side: only Redis knows it, until Postgres has returned and was told.
+        Outcome::Accepted if loses_redis_before_durable(book, bounds, change, proxy) => {
+            let durable = returned(Part::Postgres, change.proxy);
+            earliest(redis_back(book, bounds, change, proxy), durable)
         }
         Outcome::Accepted => Some(end + bounds.max_staleness),
-        Outcome::Refused(_) | Outcome::Silence => None,
+        Outcome::Taken | Outcome::Refused(_) | Outcome::Silence => None,
     }
 }
 
@@ -68,6 +74,23 @@ fn is_forgotten(book: &Book, bounds: &Bounds, change: &Operation) -> bool {
             && outage.end.is_none_or(|end| end >= change.begin)
             && durable.is_none_or(|durable| outage.begin <= durable)
     })
+}
+
+/// From a change that only Redis holds until Postgres holds it too.
+fn until_durable(book: &Book, bounds: &Bounds, change: &Operation) -> (Moment, Moment) {
+    let begin = change.begin.saturating_sub(bounds.reconciling);
+    let durable = returns(book, Part::Postgres, change.proxy, (begin, change.end));
+    (begin, durable.map_or(Moment::MAX, |at| at + bounds.returning))
+}
+
+fn loses_redis_before_durable(book: &Book, bounds: &Bounds, change: &Operation, proxy: usize) -> bool {
+    let window = until_durable(book, bounds, change);
+    book.outages.iter().any(|outage| hits(outage, Part::Redis, proxy, window))
+}
+
+fn redis_back(book: &Book, bounds: &Bounds, change: &Operation, proxy: usize) -> Option<Moment> {
+    let window = until_durable(book, bounds, change);
+    returns(book, Part::Redis, proxy, window).map(|at| at.max(change.end) + bounds.returning)
 }
 
 /// Whether an outage takes this part from this proxy at some moment of a window.

@@ -30,6 +30,19 @@ pub struct Wish<'a> {
     pub token: Option<&'a str>,
     /// The directive that the application answers with; makes it a POST.
     pub directive: Option<&'a str>,
+    /// The anti-forgery token of a script of the page; makes it a POST.
+    pub forgery: Option<&'a str>,
+}
+
+/// What came back.
+#[derive(Clone, Debug)]
+pub struct Reply {
+    /// Status and headers, as far as they matter.
+    pub answer: Answer,
+    /// The token that a cookie brought.
+    pub token: Option<String>,
+    /// The content.
+    pub body: Bytes,
 }
 
 /// A connection to one proxy.
@@ -46,9 +59,8 @@ impl Browser {
         Self { address, sender: None }
     }
 
-    /// Asks, and reads the whole answer with the token that a cookie brought, if one did. `None` when there was no
-    /// answer, or not all of it.
-    pub async fn ask(&mut self, wish: &Wish<'_>) -> Option<(Answer, Option<String>)> {
+    /// Asks, and reads the whole answer. `None` when there was none, or not all of it.
+    pub async fn ask(&mut self, wish: &Wish<'_>) -> Option<Reply> {
         let answer = timeout(HUNG, self.exchange(wish)).await;
         if !matches!(answer, Ok(Some(_))) {
             self.sender = None;
@@ -56,7 +68,7 @@ impl Browser {
         answer.ok().flatten()
     }
 
-    async fn exchange(&mut self, wish: &Wish<'_>) -> Option<(Answer, Option<String>)> {
+    async fn exchange(&mut self, wish: &Wish<'_>) -> Option<Reply> {
         // A connection that the proxy closed while it was idle took nothing: such a request is sent again.
         for _ in 0..3 {
             let sender = self.connected().await?;
@@ -87,16 +99,21 @@ impl Browser {
 }
 
 fn request(wish: &Wish<'_>) -> Request<Empty<Bytes>> {
-    let method = if wish.directive.is_some() { Method::POST } else { Method::GET };
+    let changes = wish.directive.is_some() || wish.forgery.is_some();
+    let method = if changes { Method::POST } else { Method::GET };
     let mut request = Request::builder()
         .method(method)
         .uri(wish.path)
         .header("host", "app.test")
         .header(NUMBER, wish.number)
-        .header("accept", "text/html")
-        .header("sec-fetch-mode", "navigate")
-        .header("sec-fetch-dest", "document")
-        .header("sec-fetch-site", "none");
+        .header("accept", "text/html");
+    request = match wish.forgery {
+        Some(token) => request.header("sec-fetch-site", "same-origin").header("x-csrf-token", token),
+        None => request
+            .header("sec-fetch-mode", "navigate")
+            .header("sec-fetch-dest", "document")
+            .header("sec-fetch-site", "none"),
+    };
     if let Some(token) = wish.token {
         request = request.header("cookie", format!("{COOKIE}={token}; theme=dark"));
     }
@@ -106,9 +123,9 @@ fn request(wish: &Wish<'_>) -> Request<Empty<Bytes>> {
     request.body(Empty::new()).expect("a valid request")
 }
 
-async fn read(response: Response<Incoming>) -> Option<(Answer, Option<String>)> {
+async fn read(response: Response<Incoming>) -> Option<Reply> {
     let (head, body) = response.into_parts();
-    body.collect().await.ok()?;
+    let body = body.collect().await.ok()?.to_bytes();
     let text = |name: &str| head.headers.get(name).map(|value| String::from_utf8_lossy(value.as_bytes()));
     let fields = head.headers.get_all("set-cookie").iter();
     let cookies: Vec<_> =
@@ -123,5 +140,5 @@ async fn read(response: Response<Incoming>) -> Option<(Answer, Option<String>)> 
         location: text("location").map(std::borrow::Cow::into_owned),
         cookie: cookie_change(&cookies, COOKIE),
     };
-    Some((answer, token))
+    Some(Reply { answer, token, body })
 }

@@ -10,10 +10,10 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use sha2::{Digest, Sha256};
 use tokio::task::JoinSet;
 
-use super::browser::{Browser, Wish};
+use super::browser::{Browser, Reply, Wish};
 use super::fleet::{Fleet, PLATFORMS, USERS, platform_of, user};
 use crate::dice::Dice;
-use crate::history::{Answer, Deed, History, Operation, Outcome, Request, Route, Session, SessionNumber};
+use crate::history::{Deed, History, Operation, Outcome, Request, Route, Session, SessionNumber};
 
 /// How many sessions that have ended are tried again and again; the oldest is forgotten first.
 const REMEMBERED: usize = 32;
@@ -156,9 +156,10 @@ impl Shared {
         let seat = &self.fleet.seats[proxy];
         let number = self.fleet.number();
         let path = path_of(route);
-        let wish = Wish { path, number, token: held.map(|held| held.token.as_ref()), directive: None };
+        let token = held.map(|held| held.token.as_ref());
+        let wish = Wish { path, number, token, directive: None, forgery: None };
         let begin = self.history.now();
-        let answer = browser.ask(&wish).await.map(|(answer, _)| answer);
+        let answer = browser.ask(&wish).await.map(|reply| reply.answer);
         let end = self.history.now();
         let seen = seat.app.take(number);
         let session = held.map(|held| held.number);
@@ -227,9 +228,9 @@ impl Person {
 
     async fn log_in(&mut self, slot: usize, owner: usize, proxy: usize, platform: String) {
         let directive = format!("create;user=\"{}\";platform=\"{platform}\"", user(owner));
-        let (begin, answer, end) = self.ask(proxy, None, &directive).await;
-        let token = answer.as_ref().and_then(|(_, token)| token.clone());
-        let outcome = outcome(answer.map(|(answer, _)| answer));
+        let Asked { begin, reply, end } = self.ask(proxy, None, &directive).await;
+        let token = reply.as_ref().and_then(|reply| reply.token.clone());
+        let outcome = outcome(reply);
         let mut book = self.shared.history.book();
         let number = token.as_ref().map(|token| {
             let id = URL_SAFE_NO_PAD.encode(Sha256::digest(token.as_bytes()));
@@ -245,8 +246,8 @@ impl Person {
 
     async fn switch(&mut self, slot: usize, held: Held, proxy: usize, platform: String) {
         let directive = format!("platform;id=\"{platform}\"");
-        let (begin, answer, end) = self.ask(proxy, Some(&held), &directive).await;
-        let outcome = outcome(answer.map(|(answer, _)| answer));
+        let Asked { begin, reply, end } = self.ask(proxy, Some(&held), &directive).await;
+        let outcome = outcome(reply);
         // Somebody ended all sessions of this user.
         let is_over = matches!(&outcome, Outcome::Refused(answer) if answer.status == 502);
         let deed = Deed::Switch(held.number, platform);
@@ -258,10 +259,18 @@ impl Person {
     }
 
     async fn end(&mut self, slot: usize, held: Held, proxy: usize, all: bool) {
-        let (begin, answer, end) = self.ask(proxy, Some(&held), if all { "end-all" } else { "end" }).await;
-        let outcome = outcome(answer.map(|(answer, _)| answer));
-        let acknowledged = matches!(outcome, Outcome::Done | Outcome::Accepted);
-        let is_over = matches!(&outcome, Outcome::Refused(answer) if answer.status == 502);
+        let forgery = if self.dice.chance(60) { self.forgery(proxy, &held).await } else { None };
+        let (Asked { begin, reply, end }, by_directive) = match forgery {
+            Some(token) => (self.log_out(proxy, &held, &token, all).await, false),
+            None => (self.ask(proxy, Some(&held), if all { "end-all" } else { "end" }).await, true),
+        };
+        let outcome = match outcome(reply) {
+            // The answer is the application's: it cannot say that the end is not durable yet.
+            Outcome::Done if by_directive => Outcome::Taken,
+            outcome => outcome,
+        };
+        let acknowledged = matches!(outcome, Outcome::Done | Outcome::Taken | Outcome::Accepted);
+        let is_over = matches!(&outcome, Outcome::Refused(answer) if matches!(answer.status, 401 | 502));
         let deed = if all { Deed::EndAll(held.number) } else { Deed::End(held.number) };
         self.shared.history.book().operations.push(Operation { begin, end, proxy, deed, outcome });
         if acknowledged || is_over {
@@ -273,30 +282,51 @@ impl Person {
         }
     }
 
+    /// The anti-forgery token of a session, with which a page may use the proxy's own endpoints.
+    async fn forgery(&mut self, proxy: usize, held: &Held) -> Option<String> {
+        let (number, token) = (self.shared.fleet.number(), Some(held.token.as_ref()));
+        let path = "/.countersign/session";
+        let wish = Wish { path, number, token, directive: None, forgery: None };
+        let reply = self.browsers[proxy].ask(&wish).await?;
+        let state: serde_json::Value = serde_json::from_slice(&reply.body).ok()?;
+        state["csrf_token"].as_str().map(str::to_owned)
+    }
+
+    async fn log_out(&mut self, proxy: usize, held: &Held, forgery: &str, all: bool) -> Asked {
+        let path = if all { "/.countersign/logout/everywhere" } else { "/.countersign/logout" };
+        let (number, token) = (self.shared.fleet.number(), Some(held.token.as_ref()));
+        let begin = self.shared.history.now();
+        let wish = Wish { path, number, token, directive: None, forgery: Some(forgery) };
+        let reply = self.browsers[proxy].ask(&wish).await;
+        Asked { begin, reply, end: self.shared.history.now() }
+    }
+
     fn forget(&self, held: Held) {
         let mut ended = self.shared.ended.lock().unwrap_or_else(PoisonError::into_inner);
         ended.push_front(held);
         ended.truncate(REMEMBERED);
     }
 
-    async fn ask(
-        &mut self,
-        proxy: usize,
-        held: Option<&Held>,
-        directive: &str,
-    ) -> (Duration, Option<(Answer, Option<String>)>, Duration) {
+    async fn ask(&mut self, proxy: usize, held: Option<&Held>, directive: &str) -> Asked {
         let (number, token) = (self.shared.fleet.number(), held.map(|held| held.token.as_ref()));
         let begin = self.shared.history.now();
-        let wish = Wish { path: "/auth/do", number, token, directive: Some(directive) };
-        let answer = self.browsers[proxy].ask(&wish).await;
+        let wish = Wish { path: "/auth/do", number, token, directive: Some(directive), forgery: None };
+        let reply = self.browsers[proxy].ask(&wish).await;
         let end = self.shared.history.now();
         let _ = self.shared.fleet.seats[proxy].app.take(number);
-        (begin, answer, end)
+        Asked { begin, reply, end }
     }
 }
 
-fn outcome(answer: Option<Answer>) -> Outcome {
-    match answer {
+/// What was asked for, and what came back.
+struct Asked {
+    begin: Duration,
+    reply: Option<Reply>,
+    end: Duration,
+}
+
+fn outcome(reply: Option<Reply>) -> Outcome {
+    match reply.map(|reply| reply.answer) {
         None => Outcome::Silence,
         Some(answer) => match answer.status {
             202 => Outcome::Accepted,

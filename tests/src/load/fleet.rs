@@ -4,14 +4,14 @@ use std::fmt::Write;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::Mutex;
 
 use super::application::{Application, NAME};
-use super::browser::{Browser, Wish};
-use crate::eventually::until;
-use crate::history::{Answer, Row};
+use super::browser::{Browser, Reply, Wish};
+use crate::eventually::PATIENCE;
+use crate::history::Row;
 use crate::proxy::{Builder, Proxy};
 use crate::relay::Relay;
 use crate::stores::{Deadlines, Stores};
@@ -112,15 +112,19 @@ impl Fleet {
     /// When it does not happen.
     pub async fn until(&self, row: Row) {
         for (place, seat) in self.seats.iter().enumerate() {
-            until(&format!("{row:?} at proxy {place}"), async || {
-                for _ in 0..3 {
-                    if !self.shows(seat, row).await {
-                        return false;
-                    }
+            let begin = Instant::now();
+            let mut shown = 0;
+            while shown < 3 {
+                shown = if self.shows(seat, row).await { shown + 1 } else { 0 };
+                if begin.elapsed() > PATIENCE {
+                    let output = seat.proxy.lock().await.output();
+                    let said = output.lines().filter(|line| !line.contains("\"message\":\"request\""));
+                    let last: Vec<_> = said.rev().take(30).collect();
+                    let last = last.into_iter().rev().collect::<Vec<_>>().join("\n");
+                    panic!("waited {PATIENCE:?} in vain for {row:?} at proxy {place}, which said:\n{last}");
                 }
-                true
-            })
-            .await;
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
         }
     }
 
@@ -134,24 +138,24 @@ impl Fleet {
             None => None,
         };
         let login = format!("create;user=\"{}\"", user(USERS));
-        let Some((login, token)) = self.ask(seat, &mut browser, None, "/auth/do", Some(&login)).await else {
+        let Some(login) = self.ask(seat, &mut browser, None, "/auth/do", Some(&login)).await else {
             return false;
         };
-        let status = is_old_served.map(|(answer, _)| answer.status);
-        match (row, token) {
+        let status = is_old_served.map(|reply| reply.answer.status);
+        match (row, login.token) {
             (Row::Whole | Row::NoRedis, Some(token)) => {
                 let session = self.ask(seat, &mut browser, Some(&token), "/platform/", None).await;
-                let served = session.is_some_and(|(answer, _)| answer.status == 200);
+                let served = session.is_some_and(|reply| reply.answer.status == 200);
                 if old.is_none() {
                     *old = Some(token);
                     return served;
                 }
                 let end = self.ask(seat, &mut browser, Some(&token), "/auth/do", Some("end")).await;
-                let ended = end.is_some_and(|(answer, _)| answer.status == 200);
+                let ended = end.is_some_and(|reply| reply.answer.status == 200);
                 served && ended && status == Some(200)
             }
-            (Row::NoPostgres, None) => status == Some(200) && login.status == 503,
-            (Row::Nothing, None) => status == Some(503) && login.status == 503,
+            (Row::NoPostgres, None) => status == Some(200) && login.answer.status == 503,
+            (Row::Nothing, None) => status == Some(503) && login.answer.status == 503,
             _ => false,
         }
     }
@@ -163,9 +167,9 @@ impl Fleet {
         token: Option<&str>,
         path: &str,
         directive: Option<&str>,
-    ) -> Option<(Answer, Option<String>)> {
+    ) -> Option<Reply> {
         let number = self.number();
-        let answer = browser.ask(&Wish { path, number, token, directive }).await;
+        let answer = browser.ask(&Wish { path, number, token, directive, forgery: None }).await;
         let _ = seat.app.take(number);
         answer
     }

@@ -9,7 +9,7 @@ mod faults;
 mod fleet;
 
 pub use application::Application;
-pub use browser::{Browser, Wish};
+pub use browser::{Browser, Reply, Wish};
 pub use crowd::{Crowd, Pace};
 pub use faults::{Fault, Wound};
 pub use fleet::{Fleet, PLATFORMS, Setting, USERS, platform_of, user};

@@ -392,6 +392,10 @@ pub(crate) struct Cache {
     pub(crate) degraded_lease: Span,
     /// The size of all copies together; 0 keeps none, and every request asks the store.
     pub(crate) bytes: Size,
+    /// How long users, platforms and settings stay usable while the directory cannot be reached.
+    pub(crate) entity_outage_limit: Span,
+    /// How many sessions, those used last by any proxy, are read ahead when a proxy starts; 0 reads none.
+    pub(crate) warm_sessions: u32,
 }
 
 impl Default for Cache {
@@ -400,6 +404,8 @@ impl Default for Cache {
             max_staleness: Span::from_millis(100),
             degraded_lease: Span::from_secs(1),
             bytes: Size(256 * 1024 * 1024),
+            entity_outage_limit: Span::from_secs(15 * 60),
+            warm_sessions: 0,
         }
     }
 }

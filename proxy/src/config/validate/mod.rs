@@ -60,7 +60,7 @@ pub(super) fn snapshot(
         admin,
         store,
         directory,
-        profile: Profile::Native { cookie: session.cookie.clone(), keys: keys.token.clone() },
+        profile: Profile::Native { cookie: session.cookie.clone(), keys: keys.token.as_slice().into() },
         session,
         csrf: judge.csrf(&file.csrf, &keys.csrf),
         routes,
@@ -290,6 +290,8 @@ impl Judge<'_> {
             degraded_lease: file.cache.degraded_lease.0,
             entity_lifetime: file.store.entity_lifetime.0 / 10,
             bytes: file.cache.bytes.0,
+            entity_outage_limit: file.cache.entity_outage_limit.0,
+            warm_sessions: usize::try_from(file.cache.warm_sessions).unwrap_or(usize::MAX),
         }
     }
 

@@ -31,7 +31,7 @@ pub(super) async fn page(pool: &PgPool, after: Place, most: u32) -> Result<Page,
     let found = lines
         .into_iter()
         .filter_map(|line| Some((Place { transaction: line.transaction?, line: line.id? }, line.what?)));
-    Ok(Page::of(found.collect(), most, horizon))
+    Ok(Page::of(&found.collect::<Vec<_>>(), most, horizon))
 }
 
 pub(super) async fn purge(pool: &PgPool, before: Timestamp, limit: u32) -> Result<u64, sqlx::Error> {

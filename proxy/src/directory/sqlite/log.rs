@@ -18,7 +18,7 @@ pub(super) async fn page(pool: &SqlitePool, after: Place, most: u32) -> Result<P
     let query = query.bind(after.line).bind(last).bind(i64::from(most));
     let lines = query.fetch_all(&mut *connection).await?;
     let found = lines.into_iter().map(|(line, what)| (Place { transaction: 0, line }, what));
-    Ok(Page::of(found.collect(), most, Place { transaction: 0, line: last }))
+    Ok(Page::of(&found.collect::<Vec<_>>(), most, Place { transaction: 0, line: last }))
 }
 
 pub(super) async fn purge(pool: &SqlitePool, before: Timestamp, limit: u32) -> Result<u64, sqlx::Error> {

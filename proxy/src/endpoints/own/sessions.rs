@@ -5,13 +5,14 @@ use http::StatusCode;
 use super::documents::Ended;
 use super::{Answer, Request, Services, change_failed};
 use crate::endpoints::problem::Fault;
+use crate::lifecycle;
 use crate::session::cookie;
 
 /// Ends this session and takes the cookie away.
 pub(super) async fn logout(services: Services<'_>, request: &Request) -> Result<Answer, Fault> {
     let session = &request.context()?.session;
-    services.lifecycle.end(session, &request.by).await.map_err(change_failed)?;
-    let mut answer = ended(true)?;
+    let how = services.lifecycle.end(session, &request.by).await.map_err(change_failed)?;
+    let mut answer = ended(how == lifecycle::Ended::Durable)?;
     answer.set_cookie = Some(cookie::clear(&request.settings.session));
     Ok(answer)
 }
@@ -19,8 +20,8 @@ pub(super) async fn logout(services: Services<'_>, request: &Request) -> Result<
 /// Ends every session of the user, those that nobody can enumerate too.
 pub(super) async fn logout_everywhere(services: Services<'_>, request: &Request) -> Result<Answer, Fault> {
     let user = &request.context()?.user;
-    services.lifecycle.end_all(&user.id, &request.by).await.map_err(change_failed)?;
-    let mut answer = ended(true)?;
+    let how = services.lifecycle.end_all(&user.id, &request.by).await.map_err(change_failed)?;
+    let mut answer = ended(how == lifecycle::Ended::Durable)?;
     answer.set_cookie = Some(cookie::clear(&request.settings.session));
     Ok(answer)
 }

@@ -458,11 +458,11 @@ fn scores(value: &Value) -> Vec<(Timestamp, SessionId)> {
 fn pairs(value: &Value) -> Vec<(&Value, &Value)> {
     let Value::Array(items) = value else { return Vec::new() };
     if items.iter().all(|item| matches!(item, Value::Array(_))) {
-        let nested = |item| match item {
-            &Value::Array(ref pair) => Some((pair.first()?, pair.get(1)?)),
+        let nested = items.iter().filter_map(|item| match item {
+            Value::Array(pair) => Some((pair.first()?, pair.get(1)?)),
             _ => None,
-        };
-        return items.iter().filter_map(nested).collect();
+        });
+        return nested.collect();
     }
     items.chunks_exact(2).map(|pair| (&pair[0], &pair[1])).collect()
 }

@@ -1,0 +1,297 @@
+//! The rules of `proxy/src/cache/PROTOCOL.md` by which a store is believed again, for one session: a revoker that loses
+//! the store or dies, a reader that loses it and goes through what changed, a server that is restored from an old save.
+//! With all rules nobody believes a session of whose end they heard; without any one of them somebody does.
+
+#![expect(clippy::print_stdout, reason = "the way to a fault is what one wants to read when a rule changes")]
+#![expect(clippy::struct_excessive_bools, reason = "each is a rule, or a fact about somebody")]
+
+use stateright::{Checker, Model, Property};
+
+/// How often connections are cut, and servers restored: enough for each rule to matter twice.
+const CUTS: u8 = 2;
+const RESTORES: u8 = 2;
+
+/// The rules, each of which can be left out.
+#[derive(Clone, Copy)]
+struct Rules {
+    /// A new connection puts the store in doubt until what changed was gone through.
+    doubt: bool,
+    /// How far that got lies in the store itself, so that an old save says what it lacks.
+    place_in_store: bool,
+    /// It is noted only on the connection on which it began.
+    same_connection: bool,
+    /// A doubt that was raised meanwhile stays.
+    numbered: bool,
+}
+
+const ALL: Rules = Rules { doubt: true, place_in_store: true, same_connection: true, numbered: true };
+
+/// What a server holds, and what a save of it holds.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+struct Data {
+    live: bool,
+    /// Whether the list of changes was gone through beyond the revocation.
+    place: bool,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+enum Pass {
+    Idle,
+    Began {
+        connection: u8,
+        doubt: u8,
+        place: bool,
+    },
+    /// With the revocation found, or not; `horizon` is where the list was complete.
+    Read {
+        connection: u8,
+        doubt: u8,
+        found: bool,
+        horizon: bool,
+    },
+    Written {
+        connection: u8,
+        doubt: u8,
+        horizon: bool,
+    },
+    Noted {
+        doubt: u8,
+    },
+}
+
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+struct World {
+    data: Data,
+    saved: Data,
+    /// The directory knows of the end.
+    revoked: bool,
+    /// The revoker: alive, and with a connection to the store.
+    revoker: bool,
+    revoker_connected: bool,
+    /// The reader has heard of the end, or it was acknowledged with its tombstone.
+    known: bool,
+    heard: bool,
+    connected: bool,
+    connections: u8,
+    doubts: u8,
+    doubtful: bool,
+    /// The place as the reader remembers it, which is no part of the protocol.
+    remembered: bool,
+    pass: Pass,
+    cuts: u8,
+    restores: u8,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+enum Step {
+    Revoke,
+    Tombstone,
+    Notice,
+    RevokerCut,
+    RevokerDies,
+    Cut,
+    Connect,
+    Save,
+    Restore,
+    Begin,
+    ReadList,
+    Write,
+    Note,
+    Settle,
+}
+
+const STEPS: [Step; 14] = [
+    Step::Revoke,
+    Step::Tombstone,
+    Step::Notice,
+    Step::RevokerCut,
+    Step::RevokerDies,
+    Step::Cut,
+    Step::Connect,
+    Step::Save,
+    Step::Restore,
+    Step::Begin,
+    Step::ReadList,
+    Step::Write,
+    Step::Note,
+    Step::Settle,
+];
+
+impl World {
+    fn new(rules: Rules) -> Self {
+        let data = Data { live: true, place: false };
+        Self {
+            data,
+            saved: data,
+            revoked: false,
+            revoker: true,
+            revoker_connected: true,
+            known: false,
+            heard: false,
+            connected: true,
+            connections: 0,
+            doubts: 0,
+            doubtful: rules.doubt,
+            remembered: false,
+            pass: Pass::Idle,
+            cuts: 0,
+            restores: 0,
+        }
+    }
+
+    fn believes_it_lives(&self) -> bool {
+        self.connected && !self.doubtful && self.data.live
+    }
+
+    /// What the revoker and its notice do. Whoever cannot write does not come back to it: the worst of cases.
+    fn revoke(&mut self, step: Step) -> Option<()> {
+        match step {
+            Step::Revoke if self.revoker && !self.revoked => self.revoked = true,
+            Step::Tombstone if self.revoker && self.revoker_connected && self.revoked => {
+                self.data.live = false;
+                self.known = true;
+            }
+            Step::Notice if self.revoked && !self.heard => {
+                self.heard = true;
+                self.known = true;
+                if self.connected {
+                    self.data.live = false;
+                }
+            }
+            Step::RevokerCut if self.revoker_connected => self.revoker_connected = false,
+            Step::RevokerDies if self.revoker => self.revoker = false,
+            _ => return None,
+        }
+        Some(())
+    }
+
+    fn lose(&mut self) {
+        self.connected = false;
+    }
+
+    fn serve(&mut self, rules: Rules, step: Step) -> Option<()> {
+        match step {
+            Step::Cut if self.connected && self.cuts < CUTS => {
+                self.cuts += 1;
+                self.lose();
+            }
+            Step::Connect if !self.connected => {
+                self.connected = true;
+                self.connections += 1;
+                self.doubts += 1;
+                self.doubtful = rules.doubt;
+            }
+            Step::Save if self.saved != self.data => self.saved = self.data,
+            Step::Restore if self.restores < RESTORES && self.saved != self.data => {
+                self.restores += 1;
+                self.data = self.saved;
+                self.revoker_connected = false;
+                self.lose();
+            }
+            _ => return None,
+        }
+        Some(())
+    }
+
+    fn pass(&mut self, rules: Rules, step: Step) -> Option<()> {
+        self.pass = match (step, self.pass) {
+            (Step::Begin, Pass::Idle) if self.connected && self.doubtful => {
+                let place = if rules.place_in_store { self.data.place } else { self.remembered };
+                Pass::Began { connection: self.connections, doubt: self.doubts, place }
+            }
+            (Step::ReadList, Pass::Began { connection, doubt, place }) => {
+                Pass::Read { connection, doubt, found: self.revoked && !place, horizon: self.revoked }
+            }
+            (Step::Write, Pass::Read { connection, doubt, found, horizon }) if self.connected => {
+                self.data.live &= !found;
+                Pass::Written { connection, doubt, horizon }
+            }
+            (Step::Note, Pass::Written { connection, doubt, horizon }) if self.connected => {
+                if connection == self.connections || !rules.same_connection {
+                    self.data.place |= horizon;
+                    self.remembered |= horizon;
+                    Pass::Noted { doubt }
+                } else {
+                    Pass::Idle
+                }
+            }
+            (Step::Settle, Pass::Noted { doubt }) => {
+                if doubt == self.doubts || !rules.numbered {
+                    self.doubtful = false;
+                }
+                Pass::Idle
+            }
+            _ => return None,
+        };
+        Some(())
+    }
+}
+
+impl Model for Rules {
+    type State = World;
+    type Action = Step;
+
+    fn init_states(&self) -> Vec<World> {
+        vec![World::new(*self)]
+    }
+
+    fn actions(&self, _: &World, steps: &mut Vec<Step>) {
+        steps.extend(STEPS);
+    }
+
+    fn next_state(&self, last: &World, step: Step) -> Option<World> {
+        let mut next = last.clone();
+        let done = next.revoke(step).or_else(|| next.serve(*self, step)).or_else(|| next.pass(*self, step));
+        done.map(|()| next)
+    }
+
+    fn properties(&self) -> Vec<Property<Self>> {
+        vec![
+            Property::always(ZOMBIE, |_: &Self, world: &World| !(world.known && world.believes_it_lives())),
+            Property::sometimes(
+                "the store is believed after a save was restored",
+                |_: &Self, world: &World| {
+                    world.restores == RESTORES && world.connected && !world.doubtful && world.revoked
+                },
+            ),
+        ]
+    }
+}
+
+const ZOMBIE: &str = "nobody believes a session of whose end they know";
+
+fn breaks(rules: Rules) {
+    let checker = rules.checker().spawn_bfs().join();
+    let path = checker
+        .discovery(ZOMBIE)
+        .unwrap_or_else(|| panic!("no counterexample in {} states", checker.unique_state_count()));
+    println!("broken by: {:?}", path.into_actions());
+}
+
+#[test]
+fn with_all_rules_no_session_comes_back() {
+    let checker = ALL.checker().spawn_bfs().join();
+    println!("{} states", checker.unique_state_count());
+    assert!(checker.unique_state_count() > 1_000, "the world is too small to mean anything");
+    checker.assert_properties();
+}
+
+#[test]
+fn without_doubt_a_session_lives_whose_tombstone_nobody_could_write() {
+    breaks(Rules { doubt: false, ..ALL });
+}
+
+#[test]
+fn without_the_place_in_the_store_an_old_save_hides_what_it_lacks() {
+    breaks(Rules { place_in_store: false, ..ALL });
+}
+
+#[test]
+fn without_the_same_connection_an_old_save_is_told_that_it_lacks_nothing() {
+    breaks(Rules { same_connection: false, ..ALL });
+}
+
+#[test]
+fn without_numbers_an_old_pass_settles_a_new_doubt() {
+    breaks(Rules { numbered: false, ..ALL });
+}
