@@ -77,6 +77,7 @@ async fn keys_rotate_under_load_and_no_request_is_unverifiable() {
 
     // Retired: it is taken out once nothing that it signed can be on its way any more.
     load.answers(50).await;
+    let _ = application.receive().await;
     remove_old_keys(&site.proxy);
     assert_eq!(site.proxy.reload().await["result"], "applied");
     load.answers(50).await;
