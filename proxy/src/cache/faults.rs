@@ -308,6 +308,17 @@ impl Directory for Faulty<dyn Directory> {
         self.inner.put_settings(user, platform, settings).await
     }
 
+    async fn replace_settings(
+        &self,
+        user: &UserId,
+        platform: &PlatformId,
+        before: Option<&serde_json::Value>,
+        after: &serde_json::Value,
+    ) -> Result<Change<()>, DirectoryError> {
+        self.pass("replace_settings").await?;
+        self.inner.replace_settings(user, platform, before, after).await
+    }
+
     async fn create_session(
         &self,
         session: &Session,

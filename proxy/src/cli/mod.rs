@@ -79,6 +79,9 @@ enum Command {
         /// Print the reference of all keys (Markdown) instead.
         #[arg(long)]
         reference: bool,
+        /// Print the OpenAPI description of the proxy's own endpoints instead.
+        #[arg(long, conflicts_with = "reference")]
+        openapi: bool,
     },
 }
 
@@ -157,7 +160,7 @@ fn dispatch(command: Command, out: &mut dyn Write) -> anyhow::Result<()> {
         Command::Key(KeyCommand::Seal { platform, config }) => {
             key::seal(&platform, &load(&config)?, &mut std::io::stdin(), out)
         }
-        Command::Schema { reference } => schema::schema(reference, out),
+        Command::Schema { reference, openapi } => schema::schema(reference, openapi, out),
     }
 }
 

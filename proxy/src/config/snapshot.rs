@@ -14,8 +14,10 @@ use super::problem::Problem;
 use crate::cache::copies;
 pub use crate::headers::forwarded::Scheme;
 use crate::keys::{Key, SigningKey};
+use crate::lifecycle::settings::Schema;
 use crate::policy::Limits;
 use crate::policy::route::RouteTable;
+use crate::policy::route::alias::Aliases;
 use crate::secret::Secret;
 use crate::session::profile::Profile;
 use crate::upstream::{Identity, Upstream};
@@ -36,10 +38,14 @@ pub struct Snapshot {
     pub session: session::Settings,
     /// How anti-forgery tokens are made and judged.
     pub csrf: session::csrf::Settings,
+    /// What users' settings for a platform may be.
+    pub settings: Schema,
     /// How a request's claim to a session is read.
     pub profile: Profile,
     /// Which route a request takes.
     pub routes: RouteTable,
+    /// Further paths of our own endpoints.
+    pub aliases: Aliases,
     /// The applications, in the order of the file. Their names are unique.
     pub upstreams: Vec<Upstream>,
     /// Limits on what is accepted at all.

@@ -68,6 +68,7 @@ pub(super) async fn keeps_the_contract(directory: &dyn Directory) {
     people_and_platforms_are_kept_as_written(directory).await;
     platforms_come_default_first_then_by_name(directory).await;
     settings_are_written_whole(directory).await;
+    settings_are_replaced_only_over_what_was_read(directory).await;
     stats_are_computed_for_the_owner_alone(directory).await;
     sessions_are_kept_as_written(directory).await;
     a_login_ends_the_session_it_replaces(directory).await;
@@ -160,6 +161,23 @@ async fn settings_are_written_whole(directory: &dyn Directory) {
     let mut found = directory.settings_of(&wanted).await.unwrap();
     found.sort_by(|one, two| one.0.cmp(&two.0));
     assert_eq!(found, [(own, json!(null)), (others, json!([1]))], "many at once, and nobody else's");
+}
+
+async fn settings_are_replaced_only_over_what_was_read(directory: &dyn Directory) {
+    let (owner, platform): (UserId, PlatformId) = (id("owner"), id("list-b"));
+    let replace = async |before: Option<&serde_json::Value>, after: &serde_json::Value| {
+        directory.replace_settings(&owner, &platform, before, after).await.unwrap()
+    };
+    let (one, two) = (json!({"b": [1.5, null], "a": "é'"}), json!({"a": 2}));
+    assert_eq!(replace(Some(&two), &one).await, Change::Conflict, "nothing was there");
+    assert_eq!(replace(None, &one).await, Change::Done(()));
+    assert_eq!(replace(None, &two).await, Change::Conflict);
+    assert_eq!(replace(Some(&two), &two).await, Change::Conflict);
+    assert_eq!(replace(Some(&one), &two).await, Change::Done(()));
+    let stands = directory.settings_of(&[(owner.clone(), platform.clone())]).await.unwrap();
+    assert_eq!(stands, [((owner.clone(), platform.clone()), two.clone())]);
+    let nowhere = directory.replace_settings(&owner, &id("none"), None, &one).await.unwrap();
+    assert_eq!(nowhere, Change::Gone);
 }
 
 async fn stats_are_computed_for_the_owner_alone(directory: &dyn Directory) {

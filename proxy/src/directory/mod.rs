@@ -139,6 +139,16 @@ pub trait Directory: Send + Sync + fmt::Debug {
         settings: &serde_json::Value,
     ) -> Result<(), DirectoryError>;
 
+    /// Writes settings over those that were read; `None` where there were none. `Conflict` when others stand there now,
+    /// `Gone` when there is no such user or platform.
+    async fn replace_settings(
+        &self,
+        user: &UserId,
+        platform: &PlatformId,
+        before: Option<&serde_json::Value>,
+        after: &serde_json::Value,
+    ) -> Result<Change<()>, DirectoryError>;
+
     /// Writes a new session, and ends `replaces` in the same transaction (the browser's old session at login), with
     /// those that a rotation joins to it. `Unreadable` when the id is taken or there is no such user.
     async fn create_session(

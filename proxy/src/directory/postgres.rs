@@ -195,6 +195,16 @@ impl Directory for PostgresDirectory {
         self.watch.within(query.execute(&self.pool)).await.map(drop)
     }
 
+    async fn replace_settings(
+        &self,
+        user: &UserId,
+        platform: &PlatformId,
+        before: Option<&serde_json::Value>,
+        after: &serde_json::Value,
+    ) -> Result<Change<()>, DirectoryError> {
+        self.watch.within(values::replace(&self.pool, user, platform, before, after)).await
+    }
+
     async fn create_session(
         &self,
         session: &Session,

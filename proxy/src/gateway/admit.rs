@@ -71,7 +71,13 @@ pub(super) fn route(
     request: &http::request::Parts,
 ) -> Result<Destination, Reason> {
     let find = |method| rules.snapshot.routes.find(accepted.authority.host(), accepted.target.path(), method);
-    match find(&request.method) {
+    let found = find(&request.method);
+    // An alias is longer than every route that covers it; hosts that are not served have none.
+    let alias = rules.snapshot.aliases.find(accepted.target.path(), &request.method);
+    if let Some(alias) = alias.filter(|_| !matches!(found, Found::UnknownHost | Found::Reserved(_))) {
+        return Ok(Destination::Own(alias));
+    }
+    match found {
         Found::Route(route) => Ok(Destination::Route(Arc::clone(route))),
         Found::Reserved(rest) => Ok(Destination::Own(own::find(rest, &request.method))),
         Found::MethodNotAllowed => match origin::preflight(request).as_ref().map(find) {

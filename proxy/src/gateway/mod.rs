@@ -131,6 +131,9 @@ impl Gateway {
             Some(Resolution::Known(context)) => Some(context.as_ref()),
             _ => None,
         };
+        own::not_forged(request, &route, context, state).inspect_err(|reason| {
+            self.metrics.csrf_rejections.with_label_values(&["route", reason.code()]).inc();
+        })?;
         let credential = admit::credential(&rules, &route, context)?;
         if let Some(context) = context {
             core.activity.note(&context.session.id, state.at);

@@ -15,17 +15,19 @@ use super::state::{Outcome, OwnFacts, RequestState};
 use super::{Core, admit, answer};
 use crate::context::{Context, Resolution};
 use crate::endpoints::jwks;
-use crate::endpoints::own::{self, Request, Services, body};
+use crate::endpoints::own::{self, Request, Services, body, openapi};
 use crate::endpoints::problem::{self, Fault};
 use crate::lifecycle::Origin;
-use crate::policy::origin;
 use crate::policy::own::{Audience, Call, Endpoint, Missing};
+use crate::policy::{Route, origin};
 use crate::reason::Reason;
 use crate::session::csrf;
 use crate::telemetry::Metrics;
 
 /// Where scripts put the anti-forgery token: our name, and that of the application that was there before.
 const CSRF_HEADERS: [&str; 2] = ["x-csrf-token", "x-csrftoken"];
+/// Bodies up to this size are read in any case.
+const LEAST_LIMIT: usize = 8 * 1024;
 /// The longest that a whole body may take to arrive.
 const BODY_DEADLINE: Duration = Duration::from_secs(10);
 
@@ -67,14 +69,14 @@ impl Own<'_> {
         state: &mut RequestState,
         call: Call,
     ) -> Result<Response<Bytes>, (Fault, Option<Missing>)> {
-        let name = call.line.name;
-        state.own = Some(OwnFacts { name, context: None });
+        let (name, alias) = (call.line.name, call.alias);
+        state.own = Some(OwnFacts { name, alias, context: None });
         if call.line.audience == Audience::Everybody {
             return self.everybody(session, state, &call).map_err(|reason| (reason.into(), None));
         }
         let request = self.judge(session, state, call).await.map_err(|fault| (fault, None))?;
         let answer = self.carry_out(request).await.map_err(|fault| (fault, None))?;
-        Ok(answer.into_response(name))
+        Ok(answer.into_response(name, alias))
     }
 
     /// Endpoints that ask for nobody.
@@ -90,7 +92,7 @@ impl Own<'_> {
                 let keys = state.rules.public_jwks().ok_or(Reason::NoRoute)?;
                 Ok(jwks::answer(keys, &request.method, &request.headers))
             }
-            _ => Err(Reason::NoRoute),
+            _ => Ok(openapi::answer(&rules_path(state))),
         }
     }
 
@@ -189,13 +191,40 @@ fn shown_origin(headers: &HeaderMap, state: &RequestState) -> Result<(), Reason>
     origin::judge_unsafe(headers, origin.scheme.as_str(), &accepted.authority, &[])
 }
 
+/// The same protection in front of an application, for a route that asks for it: with a session, origin and token;
+/// without one, where there is nothing that a token could be bound to, the origin.
+pub(super) fn not_forged(
+    request: &http::request::Parts,
+    route: &Route,
+    context: Option<&Context>,
+    state: &RequestState,
+) -> Result<(), Reason> {
+    let safe = matches!(request.method, Method::GET | Method::HEAD | Method::OPTIONS);
+    if safe || !route.csrf {
+        return Ok(());
+    }
+    let (Some(accepted), Some(origin)) = (&state.accepted, &state.origin) else {
+        return Err(Reason::Internal);
+    };
+    let also = route.cors.as_ref().map_or(&[][..], |cors| &cors.origins);
+    origin::judge_unsafe(&request.headers, origin.scheme.as_str(), &accepted.authority, also)?;
+    let Some(context) = context else { return Ok(()) };
+    let token = csrf_token(&request.headers).ok_or(Reason::CsrfMissing)?;
+    csrf::verify(&state.rules.own.csrf, &context.session.id, token, state.at)
+}
+
 /// The anti-forgery token that a request carries.
 pub(super) fn csrf_token(headers: &HeaderMap) -> Option<&[u8]> {
     CSRF_HEADERS.iter().find_map(|name| headers.get(*name)).map(HeaderValue::as_bytes)
 }
 
-fn largest_body(_state: &RequestState) -> usize {
-    64 * 1024
+fn rules_path(state: &RequestState) -> String {
+    state.rules.snapshot.reserved_path.clone()
+}
+
+/// Room for the largest settings, spelled more widely than we do.
+fn largest_body(state: &RequestState) -> usize {
+    LEAST_LIMIT.max(2 * state.rules.own.schema.bytes)
 }
 
 /// Reads the body: JSON by its media type, unless it came by an alias, and never more than `limit` bytes.
@@ -242,6 +271,9 @@ fn refused(
     let reason = fault.reason;
     state.refuse(reason);
     admit::close_when_out_of_step(session, reason);
+    // Pages from before the proxy look for these two.
+    let alias = state.own.as_ref().is_some_and(|own| own.alias);
+    let fault = if alias { fault.with("success", false).with("error", reason.title()) } else { fault };
     let mut answer = problem::problem_of(fault, &state.request_id);
     if let Some(Missing::Method(allowed)) = missing
         && let Ok(allowed) = HeaderValue::try_from(allowed)

@@ -116,7 +116,11 @@ impl Rules {
         let sealer = Sealer::new(snapshot.keys.sealing.clone(), &snapshot.keys.fernet)
             .map_err(|error| RulesError::Key(error.to_string()))?;
         let jwks = Arc::new(Jwks::new(&[&keys.tokens, &keys.messages], snapshot.keys_max_age));
-        let own = own::Settings { csrf: snapshot.csrf.clone(), session: snapshot.session.clone() };
+        let own = own::Settings {
+            csrf: snapshot.csrf.clone(),
+            session: snapshot.session.clone(),
+            schema: snapshot.settings.clone(),
+        };
         Ok(Self {
             snapshot,
             names,

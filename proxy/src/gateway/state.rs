@@ -78,6 +78,8 @@ pub(super) struct Admitted {
 pub(super) struct OwnFacts {
     /// The endpoint's name.
     pub(super) name: &'static str,
+    /// Whether it was found by an alias.
+    pub(super) alias: bool,
     /// Who asked, if that was found out.
     pub(super) context: Option<Arc<Context>>,
 }

@@ -6,6 +6,8 @@ mod end;
 mod outbox;
 mod platform;
 mod rotate;
+mod sessions;
+pub mod settings;
 mod start;
 
 use std::fmt;
@@ -37,6 +39,8 @@ pub const NO_SUCH_PLATFORM: LifecycleError =
     LifecycleError::Impossible("the platform is unknown or somebody else's");
 /// The platform is the user's own, but cannot be used.
 pub const PLATFORM_INACTIVE: LifecycleError = LifecycleError::Impossible("the platform is not active");
+/// One error for a session that is unknown, over, or somebody else's.
+pub const NO_SUCH_SESSION: LifecycleError = LifecycleError::Impossible("the user has no such session");
 /// The session is at another version than the change was meant for.
 pub const STALE: LifecycleError = LifecycleError::Impossible("the session has changed meanwhile");
 

@@ -62,6 +62,8 @@ pub struct Route {
     pub requirement: Requirement,
     /// Whether the upstream may start, change and end sessions by directives.
     pub session_authority: bool,
+    /// Whether unsafe requests must show that no other site made them.
+    pub csrf: bool,
     /// Path a browser is sent to when it has to log in.
     pub login: Option<String>,
     /// Path a browser is sent to when it has to choose a platform.

@@ -152,6 +152,7 @@ mod tests {
             host: None,
             methods: Vec::new(),
             session_authority: false,
+            csrf: false,
             login: None,
             choose_platform: None,
             platform_authorization: false,

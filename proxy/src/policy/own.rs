@@ -153,18 +153,18 @@ pub fn named(name: &str) -> Option<&'static Line> {
 }
 
 /// Whether a line answers this method.
-pub(super) fn serves(line: &Line, method: &Method) -> bool {
+pub(in crate::policy) fn serves(line: &Line, method: &Method) -> bool {
     line.method == *method || (line.method == Method::GET && *method == Method::HEAD)
 }
 
 /// Whether a segment of a pattern stands for any one segment.
-pub(super) fn is_parameter(segment: &str) -> bool {
+pub(in crate::policy) fn is_parameter(segment: &str) -> bool {
     segment.starts_with('{') && segment.ends_with('}')
 }
 
 /// Compares a path with a pattern, segment by segment. `None`: it does not fit. `Some(None)`: it fits, and the pattern
 /// has no parameter. A parameter is never empty.
-pub(super) fn parameter_in(pattern: &str, path: &str) -> Option<Option<String>> {
+pub(in crate::policy) fn parameter_in(pattern: &str, path: &str) -> Option<Option<String>> {
     let (mut pattern, mut path) = (pattern.split('/'), path.split('/'));
     let mut parameter = None;
     loop {

@@ -4,6 +4,7 @@
 //! A path that another reader could take for a longer route's path (case, encoding, `;`, a last dot) finds nothing:
 //! odd spelling never leads to another policy than plain spelling.
 
+pub mod alias;
 mod overlap;
 mod path;
 

@@ -6,6 +6,7 @@ mod apply;
 mod entities;
 mod follower;
 mod freshness;
+mod listing;
 mod loader;
 mod reconcile;
 mod refill;

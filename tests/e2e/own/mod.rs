@@ -1,7 +1,9 @@
 //! The proxy's own endpoints, as the pages of a front end use them.
 
+mod aliases;
 mod forgery;
 mod session;
+mod settings;
 
 use e2e::body::whole;
 use e2e::client::{Answer, Call, Client};

@@ -9,7 +9,7 @@ pub(crate) mod values;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use own::Csrf;
+use own::{Alias, Csrf, UserSettings};
 pub(crate) use process::{Level, Limits};
 use process::{Log, Reload, Shutdown};
 use traffic::{Listen, Route, Upstream};
@@ -53,6 +53,12 @@ pub(crate) struct File {
     /// equally well are an error.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(crate) route: Vec<Route>,
+    /// Further paths of the proxy's own endpoints, so that an existing front end keeps working. None may be the path of
+    /// a route.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) alias: Vec<Alias>,
+    /// What users' settings for a platform may be.
+    pub(crate) settings: UserSettings,
     /// Limits on what is accepted at all.
     pub(crate) limits: Limits,
     /// The context headers that applications receive.

@@ -233,6 +233,9 @@ pub(crate) struct Route {
     /// Whether the upstream may start, change and end sessions from here with the `countersign-session` header. For
     /// login and logout only.
     pub(crate) session_authority: bool,
+    /// Whether requests that change something must come from a page of this site, and with a session also carry its
+    /// anti-forgery token in `x-csrf-token`.
+    pub(crate) csrf: bool,
     /// Path to which a browser is sent to log in. Default: it is answered with 401.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) login: Option<String>,
@@ -264,6 +267,7 @@ impl Default for Route {
             upstream: None,
             require: Require::Word(RequireWord::Session),
             session_authority: false,
+            csrf: false,
             login: None,
             choose_platform: None,
             platform_authorization: false,

@@ -215,6 +215,10 @@ impl Judge<'_> {
                 self.needed(name, &format!("requests to the upstream `{upstream}` are signed with it"), kind);
             }
         }
+        let protects = file.route.iter().position(|route| route.csrf);
+        if let Some(index) = protects.filter(|_| file.keys.csrf.is_empty()) {
+            self.needed("csrf", &format!("`route[{index}].csrf` judges anti-forgery tokens with it"), "csrf");
+        }
         let opens = file.route.iter().position(|route| route.platform_authorization);
         if let Some(index) = opens.filter(|_| file.keys.sealing.is_empty() && no_fernet) {
             self.needed(

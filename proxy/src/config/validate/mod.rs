@@ -43,6 +43,7 @@ pub(super) fn snapshot(
     let upstreams = judge.upstreams(&file.upstream);
     let reserved_path = judge.reserved_path(file.reserved_path.as_deref());
     let routes = judge.routes(file, &reserved_path);
+    let aliases = judge.aliases(&file.alias, &routes, &reserved_path);
     let keys = judge.keys(file);
     let any_tls = file.listen.iter().any(|listen| listen.tls.is_some());
     let public_scheme = match file.public_scheme {
@@ -63,7 +64,9 @@ pub(super) fn snapshot(
         profile: Profile::Native { cookie: session.cookie.clone(), keys: keys.token.as_slice().into() },
         session,
         csrf: judge.csrf(&file.csrf, &keys.csrf),
+        settings: judge.user_settings(&file.settings),
         routes,
+        aliases,
         upstreams,
         limits,
         connections: Connections {

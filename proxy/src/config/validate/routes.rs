@@ -126,6 +126,7 @@ impl Judge<'_> {
             upstream: raw.upstream.clone().unwrap_or_default(),
             requirement,
             session_authority: raw.session_authority,
+            csrf: raw.csrf,
             login: raw.login.clone(),
             choose_platform: raw.choose_platform.clone(),
             platform_authorization: raw.platform_authorization,
@@ -328,7 +329,7 @@ fn derived_name(raw: &written::Route, methods: &[Method], path: &str) -> String 
 }
 
 /// Whether requests can have this path at all: only canonical ones get past the gate.
-fn is_canonical_path(path: &str) -> bool {
+pub(super) fn is_canonical_path(path: &str) -> bool {
     let no_end = !path.contains(['?', '#']);
     let parsed = Target::parse(path.as_bytes(), 1024);
     no_end && path.starts_with('/') && parsed.is_ok_and(|(target, _)| target.as_str() == path)

@@ -3,8 +3,9 @@
 use serde_json::Value;
 use sqlx::PgPool;
 
-use crate::directory::Pair;
+use crate::context::{PlatformId, UserId};
 use crate::directory::rows::{ValueColumns, all};
+use crate::directory::{Change, Pair};
 
 const SETTINGS: &str = "SELECT user_id, platform_id, settings AS value FROM user_settings \
      JOIN unnest($1::text[], $2::text[]) AS wanted (user_id, platform_id) USING (user_id, platform_id)";
@@ -17,6 +18,30 @@ pub(super) async fn settings(pool: &PgPool, pairs: &[Pair]) -> Result<Vec<(Pair,
 
 pub(super) async fn stats(pool: &PgPool, pairs: &[Pair]) -> Result<Vec<(Pair, Value)>, sqlx::Error> {
     ask(pool, STATS, pairs).await
+}
+
+/// Writes settings where `before` still stands, compared as JSON and not as text.
+pub(super) async fn replace(
+    pool: &PgPool,
+    user: &UserId,
+    platform: &PlatformId,
+    before: Option<&Value>,
+    after: &Value,
+) -> Result<Change<()>, sqlx::Error> {
+    const WRITE: &str = "INSERT INTO user_settings AS old (user_id, platform_id, settings) SELECT $1, $2, $4 \
+         WHERE EXISTS (SELECT FROM users WHERE id = $1) AND EXISTS (SELECT FROM platforms WHERE id = $2) \
+         AND ($3::jsonb IS NULL OR EXISTS (SELECT FROM user_settings WHERE user_id = $1 AND platform_id = $2)) \
+         ON CONFLICT (user_id, platform_id) DO UPDATE \
+         SET settings = excluded.settings, updated_at = excluded.updated_at \
+         WHERE old.settings = coalesce($3, 'null'::jsonb)";
+    let query = sqlx::query(WRITE).bind(user.as_str()).bind(platform.as_str()).bind(before).bind(after);
+    if query.execute(pool).await?.rows_affected() > 0 {
+        return Ok(Change::Done(()));
+    }
+    let there =
+        "SELECT EXISTS (SELECT FROM users WHERE id = $1) AND EXISTS (SELECT FROM platforms WHERE id = $2)";
+    let there = sqlx::query_scalar(there).bind(user.as_str()).bind(platform.as_str());
+    Ok(if there.fetch_one(pool).await? { Change::Conflict } else { Change::Gone })
 }
 
 async fn ask(pool: &PgPool, query: &'static str, pairs: &[Pair]) -> Result<Vec<(Pair, Value)>, sqlx::Error> {

@@ -2,9 +2,13 @@
 //! body were judged, and answer JSON or a problem. Nothing here knows Pingora or how a request came.
 
 pub mod body;
+mod context;
+mod dialect;
 pub mod documents;
+pub mod openapi;
 mod platforms;
 mod sessions;
+mod settings;
 mod state;
 
 use std::sync::Arc;
@@ -21,7 +25,10 @@ use super::problem::Fault;
 use crate::cache::Activity;
 use crate::clock::Timestamp;
 use crate::context::Context;
-use crate::lifecycle::{Lifecycle, LifecycleError, Origin};
+use crate::lifecycle::settings::Schema;
+use crate::lifecycle::{
+    Lifecycle, LifecycleError, NO_SUCH_PLATFORM, NO_SUCH_SESSION, Origin, PLATFORM_INACTIVE, STALE,
+};
 use crate::policy::own::{Call, Endpoint};
 use crate::reason::Reason;
 use crate::resolve::Resolver;
@@ -49,6 +56,8 @@ pub struct Settings {
     pub csrf: csrf::Settings,
     /// How sessions look and how long they last.
     pub session: session::Settings,
+    /// What users' settings may be.
+    pub schema: Schema,
 }
 
 /// A request to an endpoint, judged.
@@ -101,9 +110,13 @@ impl Answer {
         Ok(Self { status: StatusCode::OK, body, set_cookie: None })
     }
 
-    /// The answer as it is sent. `name` is the endpoint's.
+    /// The answer as it is sent. `name` is the endpoint's; one that came by an alias also speaks as the pages from before
+    /// the proxy expect it.
     #[must_use]
-    pub fn into_response(self, name: &'static str) -> Response<Bytes> {
+    pub fn into_response(mut self, name: &'static str, alias: bool) -> Response<Bytes> {
+        if alias {
+            dialect::add(&mut self.body);
+        }
         let body = Bytes::from(self.body.to_string());
         let mut response = own_answer(self.status, name, "application/json", body);
         let headers = response.headers_mut();
@@ -128,15 +141,27 @@ pub async fn answer(services: Services<'_>, request: Request) -> Result<Answer, 
         Endpoint::PlatformClear => platforms::clear(services, request).await,
         Endpoint::Logout => sessions::logout(services, request).await,
         Endpoint::LogoutEverywhere => sessions::logout_everywhere(services, request).await,
-        _ => Err(Reason::Internal.into()),
+        Endpoint::Context => context::context(services, request).await,
+        Endpoint::Platforms => platforms::list(services, request).await,
+        Endpoint::Settings => settings::read(services, request).await,
+        Endpoint::SettingsChange | Endpoint::SettingsReplace => settings::write(services, request).await,
+        Endpoint::Stats => settings::stats(services, request).await,
+        Endpoint::Sessions => sessions::list(services, request).await,
+        Endpoint::SessionEnd => sessions::end_one(services, request).await,
+        // Asked for without anybody; the gateway answers them from what it holds.
+        Endpoint::PublicKeys | Endpoint::Description => Err(Reason::NoRoute.into()),
     }
 }
 
 /// Why a change was not made, as an answer.
 fn change_failed(error: LifecycleError) -> Fault {
     match error {
-        LifecycleError::Impossible(_) => Reason::SessionEnded.into(),
-        LifecycleError::Undetermined => Reason::ChangeUndetermined.into(),
-        LifecycleError::Conflict => Reason::ChangedMeanwhile.into(),
+        NO_SUCH_PLATFORM => Reason::PlatformNotFound,
+        NO_SUCH_SESSION => Reason::NoSuchSession,
+        PLATFORM_INACTIVE => Reason::PlatformInactive,
+        STALE | LifecycleError::Conflict => Reason::ChangedMeanwhile,
+        LifecycleError::Impossible(_) => Reason::SessionEnded,
+        LifecycleError::Undetermined => Reason::ChangeUndetermined,
     }
+    .into()
 }

@@ -2,11 +2,14 @@
 
 use http::StatusCode;
 
-use super::documents::Ended;
+use super::documents::{Ended, ListedSession, Sessions};
 use super::{Answer, Request, Services, change_failed};
+use crate::context::SessionId;
+use crate::directory::SessionRow;
 use crate::endpoints::problem::Fault;
 use crate::lifecycle;
-use crate::session::cookie;
+use crate::reason::Reason;
+use crate::session::{cookie, lifetime};
 
 /// Ends this session and takes the cookie away.
 pub(super) async fn logout(services: Services<'_>, request: &Request) -> Result<Answer, Fault> {
@@ -24,6 +27,41 @@ pub(super) async fn logout_everywhere(services: Services<'_>, request: &Request)
     let mut answer = ended(how == lifecycle::Ended::Durable)?;
     answer.set_cookie = Some(cookie::clear(&request.settings.session));
     Ok(answer)
+}
+
+/// The user's sessions.
+pub(super) async fn list(services: Services<'_>, request: &Request) -> Result<Answer, Fault> {
+    let context = request.context()?;
+    let rows = services.lifecycle.standing_sessions(&context.user.id).await;
+    let rows = rows.map_err(|_| Reason::StoreUnavailable)?;
+    let listed = |row: &SessionRow| {
+        let session = &row.session;
+        let noted = services.activity.last_seen(&session.id);
+        let seen = row.last_seen.max(noted).unwrap_or(session.created).max(session.created);
+        ListedSession {
+            id: session.id.to_string(),
+            // A request under way while the session is rotated is one of its successor too.
+            current: session.id == context.session.id || session.predecessor == Some(context.session.id),
+            platform: session.platform.as_ref().map(ToString::to_string),
+            created_at: session.created.to_string(),
+            last_activity: seen.to_string(),
+            expires_at: lifetime::absolute_end(session, &request.settings.session).to_string(),
+            actor: session.actor.as_ref().map(ToString::to_string),
+        }
+    };
+    Answer::of(&Sessions { sessions: rows.iter().map(listed).collect() })
+}
+
+/// Ends another session of the user, never the one that asks and never somebody else's.
+pub(super) async fn end_one(services: Services<'_>, request: &Request) -> Result<Answer, Fault> {
+    let context = request.context()?;
+    let id: SessionId = request.parameter().parse().map_err(|_| Reason::NoSuchSession)?;
+    let mine = [Some(context.session.id), context.session.successor, context.session.predecessor];
+    if mine.contains(&Some(id)) {
+        return Err(Reason::CurrentSession.into());
+    }
+    let ending = services.lifecycle.end_of_user(&context.user.id, &id, &request.by).await;
+    ended(ending.map_err(change_failed)? == lifecycle::Ended::Durable)
 }
 
 /// 200 when the end is durable, 202 when it is only accepted: every proxy that asks the store sees it.

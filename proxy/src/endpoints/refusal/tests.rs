@@ -20,6 +20,7 @@ fn route() -> Route {
         upstream: "app".into(),
         requirement: Requirement::Optional,
         session_authority: false,
+        csrf: false,
         login: Some("/login".into()),
         choose_platform: Some("/platforms?from=proxy".into()),
         platform_authorization: false,

@@ -18,6 +18,7 @@ fn route(text: &str) -> Route {
         upstream: "app".to_owned(),
         requirement: Requirement::Nothing,
         session_authority: false,
+        csrf: false,
         login: None,
         choose_platform: None,
         platform_authorization: false,
