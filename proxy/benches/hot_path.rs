@@ -138,6 +138,7 @@ fn input(context: &Context) -> RenderInput<'_> {
         platform_authorization: None,
         settings: None,
         stats: None,
+        client_certificate: None,
     }
 }
 

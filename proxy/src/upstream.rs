@@ -2,14 +2,15 @@
 
 use std::time::Duration;
 
+use crate::secret::Secret;
 use crate::signing::MessageAlgorithm;
 
 /// A set of servers that run one application.
-#[derive(Clone, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Upstream {
     /// Its name: the audience of its tokens, the info of its HMAC key, a label in metrics.
     pub name: String,
-    /// `host:port` of each server.
+    /// `host:port` of each server, or `unix:PATH`.
     pub servers: Vec<String>,
     /// TLS towards the servers; `None` speaks in the clear.
     pub tls: Option<UpstreamTls>,
@@ -36,13 +37,34 @@ pub struct Upstream {
 }
 
 /// TLS towards an upstream.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct UpstreamTls {
     /// The name the certificate must show, and SNI; the server's host name when `None`.
     pub server_name: Option<String>,
     /// PEM of the certificate authority; the system's roots when `None`.
     pub ca: Option<Vec<u8>>,
+    /// What the proxy shows to the servers; `None` shows nothing.
+    pub identity: Option<Identity>,
 }
+
+/// A certificate and its private key.
+#[derive(Clone, Debug)]
+pub struct Identity {
+    /// PEM of the certificate and its intermediates.
+    pub certificate: Vec<u8>,
+    /// PEM of the private key.
+    pub key: Secret,
+    /// What the certificate is called in messages: its file.
+    pub called: String,
+}
+
+impl PartialEq for Identity {
+    fn eq(&self, other: &Self) -> bool {
+        self.certificate == other.certificate && self.key.matches(other.key.expose())
+    }
+}
+
+impl Eq for Identity {}
 
 /// Which HTTP is spoken with an upstream.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]

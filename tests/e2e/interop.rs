@@ -135,7 +135,7 @@ fn altered_text(text: &str) -> String {
     format!("{}{other}{}", &text[..middle], &text[middle + 1..])
 }
 
-fn python_verifier() -> Command {
+pub(crate) fn python_verifier() -> Command {
     let mut command = Command::new(python());
     command.arg(environment::root().join("tests/verifiers/verify.py"));
     command
@@ -147,7 +147,7 @@ fn node_verifier() -> Command {
     command
 }
 
-async fn verdicts(verifier: &mut Command, keys: &Value, requests: &[Value]) -> Vec<Value> {
+pub(crate) async fn verdicts(verifier: &mut Command, keys: &Value, requests: &[Value]) -> Vec<Value> {
     let input = json!({ "keys": keys, "requests": requests }).to_string();
     let output = environment::run(verifier, input.as_bytes()).await;
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));

@@ -15,6 +15,7 @@ mod foreign;
 mod framing;
 mod identity;
 mod interop;
+mod ops;
 mod outages;
 mod own;
 mod paths;

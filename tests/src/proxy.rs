@@ -160,7 +160,7 @@ impl Builder {
             }
         }
         let child = spawn(&config, directory.path(), &self.variables);
-        Proxy { child, directory, config, certificate, addresses, variables: self.variables }
+        Proxy { child, successor: None, directory, config, certificate, addresses, variables: self.variables }
     }
 
     fn text(&self, stores: &Stores, directory: &Path, certificate: &Certificate, at: &Addresses) -> String {
@@ -176,6 +176,9 @@ impl Builder {
         );
         let token = secret_file(directory, "admin-token", &random_text());
         let admin = format!("[admin]\naddress = \"{}\"\ntoken = {token}\n", at.admin);
+        // Tests stop many proxies, and no balancer looks elsewhere meanwhile.
+        let shutdown =
+            if self.sections.contains("[shutdown]") { "" } else { "[shutdown]\nlame_duck = \"0s\"\n" };
         let session = format!("[session]\ncookie = \"{COOKIE}\"\n{}", self.session);
         [
             self.top.as_str(),
@@ -184,6 +187,7 @@ impl Builder {
             &stores.configuration(),
             &session,
             &self.key_section(directory),
+            shutdown,
             &self.sections,
             &self.upstreams,
             &self.routes,
@@ -239,6 +243,8 @@ impl Addresses {
 #[derive(Debug)]
 pub struct Proxy {
     child: Child,
+    /// The process that has taken over from the child, if one has.
+    successor: Option<Pid>,
     directory: TempDir,
     config: PathBuf,
     certificate: Arc<Certificate>,
@@ -281,6 +287,42 @@ impl Proxy {
     #[must_use]
     pub fn secret(&self, name: &str) -> String {
         fs::read_to_string(self.directory.path().join(name)).unwrap_or_default().trim().to_owned()
+    }
+
+    /// The directory of its configuration, secrets and certificates.
+    #[must_use]
+    pub fn directory(&self) -> &Path {
+        self.directory.path()
+    }
+
+    /// Replaces a part of its configuration file, in one step as an editor does.
+    ///
+    /// # Panics
+    /// When that part is not there.
+    pub fn edit(&self, from: &str, to: &str) {
+        let text = fs::read_to_string(&self.config).expect("the configuration was written");
+        assert!(text.contains(from), "{from} is not in the configuration");
+        replace_file(&self.config, &text.replacen(from, to, 1));
+    }
+
+    /// Has the configuration read again through the admin API; answers the report.
+    pub async fn reload(&self) -> Value {
+        let token = format!("Bearer {}", self.secret("admin-token"));
+        self.admin().post("/v1/reload", "").header("authorization", token).send().await.json()
+    }
+
+    /// The id of its process.
+    #[must_use]
+    pub fn process(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Waits until it has ended, and answers how.
+    ///
+    /// # Panics
+    /// When it does not end.
+    pub async fn ended(&mut self) -> ExitStatus {
+        eventually("the proxy ends", async || self.child.try_wait().expect("it is our child")).await
     }
 
     /// A new browser that speaks HTTP/1.1 in the clear.
@@ -381,8 +423,45 @@ impl Proxy {
 
     /// Sends a signal.
     pub fn signal(&self, signal: Signal) {
-        let pid = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw).expect("a process id");
-        let _ = kill_process(pid, signal);
+        let _ = kill_process(self.pid(), signal);
+    }
+
+    fn pid(&self) -> Pid {
+        let child = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw);
+        self.successor.or(child).expect("a process id")
+    }
+
+    /// From now on that process is meant, which took over by itself.
+    ///
+    /// # Panics
+    /// When this is no process.
+    pub fn succeeded_by(&mut self, process: u64) {
+        let process = i32::try_from(process).ok().and_then(Pid::from_raw);
+        self.successor = Some(process.expect("a process id"));
+    }
+
+    /// Has it hand over to a new process of the same binary, and waits until the old one has ended.
+    ///
+    /// # Panics
+    /// When nobody takes over.
+    pub async fn upgrade(&mut self) {
+        let old = self.pid();
+        self.signal(Signal::USR2);
+        let successor = eventually("a successor starts", async || {
+            let output = self.output();
+            let lines = output.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+            let mut ids =
+                lines.filter_map(|line| line["successor"].as_i64()).filter_map(|id| i32::try_from(id).ok());
+            ids.next_back().and_then(Pid::from_raw).filter(|id| *id != old && Some(*id) != self.successor)
+        })
+        .await;
+        if self.successor.is_none() {
+            eventually("the old process ends", async || self.child.try_wait().expect("it is our child"))
+                .await;
+        } else {
+            until("the old process ends", async || has_ended(old)).await;
+        }
+        self.successor = Some(successor);
     }
 
     /// Asks it to end and waits until it has.
@@ -391,6 +470,9 @@ impl Proxy {
     /// When it cannot be waited for.
     pub async fn stop(&mut self) -> ExitStatus {
         self.signal(Signal::TERM);
+        if let Some(successor) = self.successor.take() {
+            until("the successor ends", async || has_ended(successor)).await;
+        }
         eventually("the proxy ends", async || self.child.try_wait().expect("it is our child")).await
     }
 
@@ -404,6 +486,9 @@ impl Proxy {
 
 impl Drop for Proxy {
     fn drop(&mut self) {
+        if let Some(successor) = self.successor {
+            let _ = kill_process(successor, Signal::KILL);
+        }
         let _ = self.child.kill();
         let _ = self.child.wait();
         if std::thread::panicking() {
@@ -451,6 +536,23 @@ fn spawn(config: &Path, directory: &Path, variables: &[(String, String)]) -> Chi
         .stderr(append("stderr"))
         .spawn()
         .expect("the binary was built")
+}
+
+/// Whether a process is gone, or would be if its parent had looked.
+fn has_ended(id: Pid) -> bool {
+    let stat = fs::read_to_string(format!("/proc/{}/stat", id.as_raw_nonzero()));
+    stat.is_ok_and(|stat| stat.contains(") Z "))
+        || !Path::new(&format!("/proc/{}", id.as_raw_nonzero())).exists()
+}
+
+/// Writes a file so that nobody sees half of it.
+///
+/// # Panics
+/// When the directory is not writable.
+pub fn replace_file(path: &Path, content: &str) {
+    let new = path.with_extension("new");
+    fs::write(&new, content).expect("a writable directory");
+    fs::rename(&new, path).expect("a writable directory");
 }
 
 fn secret_file(directory: &Path, name: &str, content: &str) -> String {

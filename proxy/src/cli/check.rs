@@ -69,7 +69,7 @@ fn neighbours(snapshot: &Snapshot, out: &mut dyn Write) -> std::io::Result<()> {
             (None, true) => "cleartext HTTP/2",
             (None, false) => "cleartext HTTP/1.1",
         };
-        write!(out, "  {}  {protocol}", listener.address)?;
+        write!(out, "  {}  {protocol}", listener.place)?;
         if !listener.trusted_proxies.is_empty() {
             let networks: Vec<String> = listener.trusted_proxies.iter().map(ToString::to_string).collect();
             write!(out, ", behind {}", networks.join(", "))?;

@@ -32,7 +32,7 @@ pub(super) fn demo(
 
     let metrics = Arc::new(Metrics::new());
     let level = if log_requests { "info" } else { "warn" };
-    let log = telemetry::start_logging(level, Arc::clone(&metrics))?;
+    let (log, _) = telemetry::start_logging(level, Arc::clone(&metrics))?;
     out.write_all(banner::text(&addresses, std::io::stdout().is_terminal()).as_bytes())?;
     out.flush()?;
     let seed: Seed = |directory| {
@@ -40,7 +40,10 @@ pub(super) fn demo(
             seed::write(directory.as_ref(), &seed::accounts()?).await.context("filling the demo's directory")
         })
     };
-    server::run(snapshot, Options { log: log_requests.then_some(log), metrics, seed: Some(seed) })
+    server::run(
+        snapshot,
+        Options { log: log_requests.then_some(log), metrics, seed: Some(seed), ..Options::default() },
+    )
 }
 
 /// Runs the demo application in a thread with a runtime of its own: it is somebody else's application that happens to

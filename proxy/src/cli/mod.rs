@@ -22,6 +22,7 @@ use clap::{CommandFactory, Parser, Subcommand, ValueEnum};
 
 use crate::config::{self, Problems, Snapshot};
 use crate::context::PlatformId;
+use crate::server::Source;
 
 const EXIT_CODES: &str = "\
 Exit codes:
@@ -219,7 +220,10 @@ pub fn main() -> ExitCode {
 
 fn dispatch(command: Command, out: &mut dyn Write) -> anyhow::Result<()> {
     match command {
-        Command::Run { config } => run::run(load(&config)?),
+        Command::Run { config } => {
+            let (snapshot, files) = load_with_files(&config)?;
+            run::run(snapshot, Source { config, files })
+        }
         Command::Check { config, connect } => check::check(&config, &load(&config)?, connect, out),
         Command::Demo { listen, admin_listen, log } => demo::demo(listen, admin_listen, log, out),
         Command::Migrate { direction, all, config } => migrate::migrate(direction, all, &load(&config)?, out),
@@ -271,9 +275,15 @@ impl Stop {
 
 /// Loads a configuration and tells its warnings.
 fn load(path: &Path) -> anyhow::Result<Snapshot> {
-    let snapshot = config::load(path, &config::process_environment)?;
+    load_with_files(path).map(|(snapshot, _)| snapshot)
+}
+
+/// The same, with every file that had a part in it.
+fn load_with_files(path: &Path) -> anyhow::Result<(Snapshot, Vec<PathBuf>)> {
+    let reading = config::read(path, &config::process_environment);
+    let snapshot = reading.result?;
     tell(&Problems::from(snapshot.warnings.clone()).render(colour_is_welcome()));
-    Ok(snapshot)
+    Ok((snapshot, reading.files))
 }
 
 fn fail(error: &anyhow::Error) -> ExitCode {

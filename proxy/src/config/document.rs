@@ -135,9 +135,10 @@ pub(super) fn join(key: &str, name: &str) -> String {
     if key.is_empty() { name.to_owned() } else { format!("{key}.{name}") }
 }
 
-/// Reads the file at `path` and all that it includes. What cannot be read is noted and left out.
-pub(super) fn load(path: &Path, problems: &mut Problems) -> Node {
-    let mut reader = Reader { problems, files: Vec::new() };
+/// Reads the file at `path` and all that it includes. What cannot be read is noted and left out. `asked` is given every
+/// path that was tried.
+pub(super) fn load(path: &Path, problems: &mut Problems, asked: &mut Vec<PathBuf>) -> Node {
+    let mut reader = Reader { problems, files: Vec::new(), asked };
     let nowhere = Place { file: path.display().to_string(), ..Place::default() };
     reader.read_file(path, &nowhere, 0).unwrap_or(Node {
         place: nowhere,
@@ -148,7 +149,7 @@ pub(super) fn load(path: &Path, problems: &mut Problems) -> Node {
 
 /// Reads `text` as if it were the file `name`, and all that it includes.
 pub(super) fn parse(text: &str, name: &str, problems: &mut Problems) -> Node {
-    let mut reader = Reader { problems, files: vec![PathBuf::from(name)] };
+    let mut reader = Reader { problems, files: vec![PathBuf::from(name)], asked: &mut Vec::new() };
     reader.read_text(text, Path::new(name), 0)
 }
 
@@ -158,7 +159,9 @@ fn directory_of(path: &Path) -> PathBuf {
 
 struct Reader<'a> {
     problems: &'a mut Problems,
+    /// What was read, whatever it was called.
     files: Vec<PathBuf>,
+    asked: &'a mut Vec<PathBuf>,
 }
 
 impl Reader<'_> {
@@ -180,6 +183,7 @@ impl Reader<'_> {
             return None;
         }
         self.files.push(identity);
+        self.asked.push(path.to_path_buf());
         match read_text(path) {
             Ok(text) => Some(self.read_text(&text, path, depth)),
             Err(error) => {

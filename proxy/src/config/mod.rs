@@ -2,6 +2,7 @@
 //! Document (with places) -> shape (against the schema of the types) -> raw types -> validated settings.
 
 mod document;
+mod fixed;
 pub mod problem;
 mod raw;
 pub mod reference;
@@ -9,8 +10,9 @@ mod shape;
 pub mod snapshot;
 mod validate;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
+pub use fixed::Fixed;
 pub use problem::{Place, Problem, Problems, Severity};
 pub use snapshot::Snapshot;
 
@@ -27,9 +29,25 @@ pub const DEMO: &str = include_str!("../../../config/demo.toml");
 /// # Errors
 /// Everything that is wrong, at once, by file and line. Warnings alone do not fail; they are in the snapshot.
 pub fn load(path: &Path, environment: Environment<'_>) -> Result<Snapshot, Problems> {
-    let mut problems = Problems::default();
-    let root = document::load(path, &mut problems);
-    finish(root, environment, problems)
+    read(path, environment).result
+}
+
+/// What reading a configuration came to.
+#[derive(Debug)]
+pub struct Reading {
+    /// As [`load`] answers.
+    pub result: Result<Snapshot, Problems>,
+    /// Every file that was read, or should have been: the configuration, its includes, secrets, certificates. When one
+    /// of them changes, reading again may come to something else.
+    pub files: Vec<PathBuf>,
+}
+
+/// Like [`load`], and also says which files had a part in it.
+pub fn read(path: &Path, environment: Environment<'_>) -> Reading {
+    let (mut problems, mut files) = (Problems::default(), Vec::new());
+    let root = document::load(path, &mut problems, &mut files);
+    let result = finish(root, environment, problems, &mut files);
+    Reading { result, files }
 }
 
 /// Reads `text` as if it were the configuration file `name`; relative paths begin beside that file.
@@ -39,7 +57,7 @@ pub fn load(path: &Path, environment: Environment<'_>) -> Result<Snapshot, Probl
 pub fn parse(text: &str, name: &str, environment: Environment<'_>) -> Result<Snapshot, Problems> {
     let mut problems = Problems::default();
     let root = document::parse(text, name, &mut problems);
-    finish(root, environment, problems)
+    finish(root, environment, problems, &mut Vec::new())
 }
 
 /// The environment of this process.
@@ -51,6 +69,7 @@ fn finish(
     mut root: Node,
     environment: Environment<'_>,
     mut problems: Problems,
+    files: &mut Vec<PathBuf>,
 ) -> Result<Snapshot, Problems> {
     if problems.has_errors() {
         // A file that is not TOML, or not there, leaves holes; what they lead to would only distract.
@@ -64,7 +83,7 @@ fn finish(
         problems.push_unless_known(Problem::error(root.place, "", what));
         return Err(problems.sorted());
     };
-    let mut snapshot = validate::snapshot(&file, &places, environment, &mut problems);
+    let mut snapshot = validate::snapshot(&file, &places, environment, &mut problems, files);
     let problems = problems.sorted();
     if problems.has_errors() {
         return Err(problems);

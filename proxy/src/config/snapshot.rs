@@ -2,12 +2,14 @@
 //! Made only by `config`; nothing here reads files, and no secret in it can be printed.
 
 use std::collections::HashMap;
+use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use ipnet::IpNet;
 
+use super::fixed::Fixed;
 use super::problem::Problem;
 use crate::cache::copies;
 pub use crate::headers::forwarded::Scheme;
@@ -18,7 +20,7 @@ use crate::policy::route::RouteTable;
 use crate::policy::route::alias::Aliases;
 use crate::secret::Secret;
 use crate::session::profile::Profile;
-use crate::upstream::Upstream;
+use crate::upstream::{Identity, Upstream};
 use crate::{directory, headers, resolve, session, store};
 
 /// Everything that a request, or the assembly of the server, may know of the configuration.
@@ -48,6 +50,8 @@ pub struct Snapshot {
     pub upstreams: Vec<Upstream>,
     /// Limits on what is accepted at all.
     pub limits: Limits,
+    /// Limits on connections.
+    pub connections: Connections,
     /// How context headers look.
     pub headers: headers::Settings,
     /// How long resolving may take.
@@ -62,6 +66,8 @@ pub struct Snapshot {
     pub jwt_lifetime: Duration,
     /// The issuer of JWTs.
     pub jwt_issuer: String,
+    /// How long verifiers may keep the public keys (5 min).
+    pub keys_max_age: Duration,
     /// Whether the public keys are served on the public listeners as well.
     pub public_jwks: bool,
     /// Path of the proxy's own endpoints; begins and ends with `/`.
@@ -74,6 +80,14 @@ pub struct Snapshot {
     pub audit_retention: Duration,
     /// The whole configuration with its defaults, for people: sources of secrets, never a secret.
     pub shown: std::sync::Arc<serde_json::Value>,
+    /// Whether changed files are read again by themselves.
+    pub watch: bool,
+    /// How long after SIGTERM requests are still accepted (5 s).
+    pub lame_duck: Duration,
+    /// How long requests under way may take to finish after that (30 s).
+    pub grace: Duration,
+    /// What cannot change while the process runs.
+    pub fixed: Fixed,
     /// What is probably not as it was meant, though it can be used.
     pub warnings: Vec<Problem>,
     /// Position of each upstream in `upstreams` by name.
@@ -83,9 +97,10 @@ pub struct Snapshot {
 impl Snapshot {
     /// The listener behind a local address: the one bound to it, else the one bound to every address of its port.
     pub fn listener(&self, local: SocketAddr) -> Option<&Listener> {
-        let exact = self.listeners.iter().find(|listener| listener.address == local);
-        let wide = |listener: &&Listener| {
-            listener.address.port() == local.port() && listener.address.ip().is_unspecified()
+        let exact = self.listeners.iter().find(|listener| listener.place == Listening::Tcp(local));
+        let wide = |listener: &&Listener| match &listener.place {
+            Listening::Tcp(address) => address.port() == local.port() && address.ip().is_unspecified(),
+            Listening::Unix { .. } => false,
         };
         exact.or_else(|| self.listeners.iter().find(wide))
     }
@@ -96,26 +111,64 @@ impl Snapshot {
     }
 }
 
-/// An address on which requests are accepted.
+/// Limits on connections of clients; `None` is without limit.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Connections {
+    /// Open ones in all.
+    pub total: Option<usize>,
+    /// Open ones from one address.
+    pub per_address: Option<usize>,
+    /// Requests under way on one HTTP/2 connection (100).
+    pub streams: u32,
+}
+
+/// Where requests are accepted.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub enum Listening {
+    /// Address and port.
+    Tcp(SocketAddr),
+    /// A Unix socket.
+    Unix {
+        /// Where it lies.
+        path: PathBuf,
+        /// Its permissions (0660).
+        mode: u32,
+    },
+}
+
+impl fmt::Display for Listening {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp(address) => address.fmt(f),
+            Self::Unix { path, .. } => write!(f, "unix:{}", path.display()),
+        }
+    }
+}
+
+/// A place where requests are accepted, and how.
 #[derive(Clone, Debug)]
 pub struct Listener {
-    /// Address and port.
-    pub address: SocketAddr,
+    /// Where.
+    pub place: Listening,
     /// TLS; `None` is in the clear.
     pub tls: Option<ListenerTls>,
     /// Whether it speaks cleartext HTTP/2 with prior knowledge, and nothing else.
     pub h2c: bool,
     /// Whose `Forwarded` and `X-Forwarded-*` are believed.
     pub trusted_proxies: Vec<IpNet>,
+    /// Whose connections begin with a PROXY protocol header.
+    pub proxy_protocol: Vec<IpNet>,
 }
 
-/// Certificate and key of a listener; both files could be read when the configuration was loaded.
-#[derive(Clone, PartialEq, Eq, Debug)]
+/// TLS of a listener, as the files said when the configuration was loaded.
+#[derive(Clone, Debug)]
 pub struct ListenerTls {
-    /// PEM file of the certificate chain.
-    pub certificate: PathBuf,
-    /// PEM file of the private key.
-    pub key: PathBuf,
+    /// Certificates with their keys, the one for unknown names first; at least one.
+    pub certificates: Vec<Identity>,
+    /// PEM of the authorities of client certificates; `None` asks for none.
+    pub client_ca: Option<Vec<u8>>,
+    /// Whether clients must show one.
+    pub client_required: bool,
 }
 
 /// The listener for operators.
@@ -162,6 +215,12 @@ pub enum LogLevel {
 }
 
 impl LogLevel {
+    /// Whether the line of each request is logged, which is information.
+    #[must_use]
+    pub const fn shows_requests(self) -> bool {
+        !matches!(self, Self::Error | Self::Warn)
+    }
+
     /// The level as filters write it.
     #[must_use]
     pub const fn as_str(self) -> &'static str {

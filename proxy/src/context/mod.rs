@@ -34,6 +34,15 @@ pub struct Context {
     pub layer: Layer,
 }
 
+/// A client's certificate that led to an authority of the listener.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ClientCertificate {
+    /// SHA-256 of the certificate (DER) in hexadecimal: 64 characters.
+    pub fingerprint: String,
+    /// Its subject, as in `CN=ana, O=Example`; any text, chosen by whoever asked the authority for the certificate.
+    pub subject: String,
+}
+
 /// Where an answer came from.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub enum Layer {

@@ -95,6 +95,7 @@ impl Stage {
             platform_authorization: None,
             settings: None,
             stats: None,
+            client_certificate: None,
         };
         let (path, query) = match sent.target.split_once('?') {
             Some((path, query)) => (path, Some(query)),

@@ -7,6 +7,7 @@ pub mod operators;
 pub mod own;
 pub mod problem;
 pub mod refusal;
+pub mod reload;
 pub mod return_to;
 
 use bytes::Bytes;

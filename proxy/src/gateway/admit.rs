@@ -10,7 +10,7 @@ use pingora::proxy::Session;
 use super::Core;
 use super::rules::Rules;
 use super::state::{Admitted, RequestState};
-use crate::context::{Authn, Context, Resolution};
+use crate::context::{Authn, ClientCertificate, Context, Resolution};
 use crate::endpoints::problem;
 use crate::headers::forwarded::{self, ClientOrigin, Hop};
 use crate::policy::accept::{self, Accepted, Head};
@@ -48,6 +48,12 @@ pub(super) fn client_origin(session: &Session, rules: &Rules, accepted: &Accepte
         authority: accepted.authority.as_str(),
     };
     forwarded::origin(&hop, &session.req_header().headers)
+}
+
+/// Step 1, continued: the certificate that the client showed when it connected.
+pub(super) fn client_certificate(session: &Session) -> Option<ClientCertificate> {
+    let connection = session.digest()?.ssl_digest.as_ref()?;
+    connection.extension.get::<ClientCertificate>().cloned()
 }
 
 /// Where a request leads.
@@ -196,10 +202,12 @@ const KEEP_ALIVE_SECONDS: u64 = 60;
 /// How long the rest of a body is read after an early answer.
 const DRAIN: Duration = Duration::from_secs(5);
 
-/// Bounds every wait for the client.
-pub(super) fn set_timeouts(session: &mut Session) {
-    // Only where the client asked for it: else a plain HTTP/1.0 client would wait for the end of the connection.
-    if session.get_keepalive().is_some() {
+/// Bounds every wait for the client; after the `last` request its connection is closed.
+pub(super) fn set_timeouts(session: &mut Session, last: bool) {
+    if last {
+        session.set_keepalive(None);
+    } else if session.get_keepalive().is_some() {
+        // Only where the client asked for it: else a plain HTTP/1.0 client would wait for the end of the connection.
         session.set_keepalive(Some(KEEP_ALIVE_SECONDS));
     }
     session.set_read_timeout(Some(CLIENT_SILENCE));

@@ -101,6 +101,7 @@ impl Gateway {
         wire::verdict().map_or(Ok(()), Err)?;
         let accepted = admit::accept(session, &rules)?;
         let origin = admit::client_origin(session, &rules, &accepted);
+        state.client_certificate = admit::client_certificate(session);
         let accepted = state.accepted.insert(accepted);
         let origin = state.origin.insert(origin);
 
@@ -167,7 +168,7 @@ impl ProxyHttp for Gateway {
     }
 
     async fn early_request_filter(&self, session: &mut Session, _state: &mut RequestState) -> Result<()> {
-        admit::set_timeouts(session);
+        admit::set_timeouts(session, wire::is_last());
         Ok(())
     }
 
@@ -312,6 +313,7 @@ impl ProxyHttp for Gateway {
 
     async fn logging(&self, session: &mut Session, _error: Option<&Error>, state: &mut RequestState) {
         // 10. Account
-        account::finish(session, state, &self.metrics, self.log.as_ref());
+        let log = self.log.as_ref().filter(|_| state.rules.snapshot.log.shows_requests());
+        account::finish(session, state, &self.metrics, log);
     }
 }

@@ -75,6 +75,7 @@ fn signed(
         platform_authorization: admitted.credential.as_ref(),
         settings: None,
         stats: None,
+        client_certificate: state.client_certificate.as_ref(),
     };
     admitted.upstream.signer.sign(&outgoing, &input, now)
 }

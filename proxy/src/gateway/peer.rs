@@ -1,10 +1,11 @@
 //! Route to peer: which server, over which protocol, with which time-outs, and when another one may be tried.
 
-use std::net::SocketAddr;
+use std::path::Path;
 use std::time::Duration;
 
 use http::{Method, header};
 use pingora::protocols::ALPN;
+use pingora::protocols::l4::socket::SocketAddr;
 use pingora::proxy::Session;
 use pingora::upstreams::peer::{HttpPeer, Peer};
 use pingora::{Error, ErrorType};
@@ -27,7 +28,7 @@ pub(super) fn choose(session: &Session, state: &mut RequestState) -> pingora::Re
     };
     let accepts_events = accepts_events(session);
     state.attempts += 1;
-    let mut peer = peer(&admitted.upstream, address);
+    let mut peer = peer(&admitted.upstream, &address)?;
     if let Some(silence) = state.route.as_ref().and_then(|route| route.read_timeout) {
         peer.options.read_timeout = Some(silence);
     }
@@ -44,9 +45,7 @@ pub(super) fn choose(session: &Session, state: &mut RequestState) -> pingora::Re
 
 /// Whether another server is tried after `address` could not be reached. Nothing was sent, so every method may be.
 pub(super) fn may_try_another(state: &mut RequestState, peer: &HttpPeer) -> bool {
-    if let Some(address) = peer.address().as_inet() {
-        state.failed_servers.push(*address);
-    }
+    state.failed_servers.push(peer.address().clone());
     let Some(admitted) = &state.admitted else { return false };
     state.attempts <= admitted.upstream.settings.retries
         && admitted.upstream.servers.select(&state.failed_servers).is_some()
@@ -69,9 +68,17 @@ fn accepts_events(session: &Session) -> bool {
     accept.is_some_and(|accept| accept.as_bytes().starts_with(b"text/event-stream"))
 }
 
-fn peer(upstream: &UpstreamRules, address: SocketAddr) -> HttpPeer {
+fn peer(upstream: &UpstreamRules, address: &SocketAddr) -> pingora::Result<HttpPeer> {
     let settings = &upstream.settings;
-    let mut peer = HttpPeer::new(address, settings.tls.is_some(), String::new());
+    let tls = settings.tls.is_some();
+    let mut peer = match address {
+        SocketAddr::Inet(address) => HttpPeer::new(address, tls, String::new()),
+        SocketAddr::Unix(socket) => {
+            let path = socket.as_pathname().and_then(Path::to_str).unwrap_or_default();
+            HttpPeer::new_uds(path, tls, String::new())?
+        }
+    };
+    peer.client_cert_key.clone_from(&upstream.identity);
     peer.group_key = upstream.group;
     tls::name_server(&mut peer, settings, &upstream.server_name);
     let options = &mut peer.options;
@@ -89,5 +96,5 @@ fn peer(upstream: &UpstreamRules, address: SocketAddr) -> HttpPeer {
         HttpVersion::Http2 => ALPN::H2,
         HttpVersion::Auto => ALPN::H2H1,
     };
-    peer
+    Ok(peer)
 }

@@ -3,24 +3,28 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Duration;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use pingora::protocols::tls::CaType;
+use pingora::utils::tls::CertKey;
 
 use super::meters::Meters;
 use super::servers::Servers;
 use super::tls;
+use crate::clock::Timestamp;
 use crate::config::Snapshot;
 use crate::endpoints::own;
 use crate::headers::names::Names;
 use crate::sealing::Sealer;
 use crate::signing::jwks::Jwks;
 use crate::signing::keyring::{KeyError, Keyring};
+use crate::signing::rotation::Published;
 use crate::signing::{SHELF_BYTES, Shelf, Signer, SignerSettings};
 use crate::upstream::Upstream;
 
-/// How long verifiers may keep the public keys.
-const JWKS_MAX_AGE: Duration = Duration::from_mins(5);
+/// Numbers for groups of connections: none is given twice, so that no connection is reused under rules it was not made
+/// for.
+static NEXT_GROUP: AtomicU64 = AtomicU64::new(1);
 
 /// A snapshot, made ready.
 pub struct Rules {
@@ -34,6 +38,8 @@ pub struct Rules {
     pub(super) sealer: Sealer,
     /// The public keys.
     pub jwks: Arc<Jwks>,
+    /// Since when keys are published that came in by a reload.
+    published: Published,
     /// What was prepared of contexts, with these keys.
     pub shelf: Arc<Shelf>,
     /// What our own endpoints may know.
@@ -52,6 +58,8 @@ pub(super) struct UpstreamRules {
     pub(super) signer: Signer,
     /// The authority its certificates must lead to.
     pub(super) ca: Option<Arc<CaType>>,
+    /// What the proxy shows to its servers.
+    pub(super) identity: Option<Arc<CertKey>>,
     /// The server whose name its certificates must show, unless one is configured.
     pub(super) server_name: String,
     /// Keeps its connections apart from those made under other rules.
@@ -75,19 +83,39 @@ impl Rules {
     /// # Errors
     /// A key or certificate that cannot be parsed.
     pub fn build(snapshot: Snapshot) -> Result<Self, RulesError> {
+        Self::assemble(snapshot, None, Published::default())
+    }
+
+    /// Builds the rules that follow these: what an upstream's settings leave unchanged (its servers, their health, its
+    /// connections) goes on, and a key that comes in signs only once verifiers know it. Also answers the ids of the keys
+    /// that wait for that.
+    ///
+    /// # Errors
+    /// As [`Rules::build`].
+    pub fn follow(&self, mut snapshot: Snapshot, now: Timestamp) -> Result<(Self, Vec<String>), RulesError> {
+        let mut published = self.published.clone();
+        let (max_age, old) = (snapshot.keys_max_age, &self.snapshot.keys);
+        let mut waiting = published.hold_back(&mut snapshot.keys.jwt, &old.jwt, max_age, now);
+        waiting.extend(published.hold_back(&mut snapshot.keys.message, &old.message, max_age, now));
+        Ok((Self::assemble(snapshot, Some(self), published)?, waiting))
+    }
+
+    fn assemble(snapshot: Snapshot, before: Option<&Self>, published: Published) -> Result<Self, RulesError> {
         let names =
             Names::of_settings(&snapshot.headers).map_err(|error| RulesError::Key(error.to_string()))?;
         let names = Arc::new(names);
         let keys = Keyrings::new(&snapshot).map_err(|error| RulesError::Key(error.to_string()))?;
         let shelf = Arc::new(Shelf::new(SHELF_BYTES));
         let mut upstreams = HashMap::new();
-        for (settings, group) in snapshot.upstreams.iter().zip(1..) {
-            let rules = upstream(settings, group, &snapshot, &names, &keys, &shelf)?;
+        for settings in &snapshot.upstreams {
+            let same = before.and_then(|before| before.upstreams.get(&settings.name));
+            let same = same.filter(|old| old.settings == *settings);
+            let rules = upstream(settings, same.map(Arc::as_ref), &snapshot, &names, &keys, &shelf)?;
             upstreams.insert(settings.name.clone(), Arc::new(rules));
         }
         let sealer = Sealer::new(snapshot.keys.sealing.clone(), &snapshot.keys.fernet)
             .map_err(|error| RulesError::Key(error.to_string()))?;
-        let jwks = Arc::new(Jwks::new(&[&keys.tokens, &keys.messages], JWKS_MAX_AGE));
+        let jwks = Arc::new(Jwks::new(&[&keys.tokens, &keys.messages], snapshot.keys_max_age));
         let own = own::Settings {
             csrf: snapshot.csrf.clone(),
             session: snapshot.session.clone(),
@@ -99,6 +127,7 @@ impl Rules {
             upstreams,
             sealer,
             jwks,
+            published,
             shelf,
             own: Arc::new(own),
             meters: Meters::default(),
@@ -133,7 +162,7 @@ impl Keyrings {
 
 fn upstream(
     settings: &Upstream,
-    group: u64,
+    same: Option<&UpstreamRules>,
     snapshot: &Snapshot,
     names: &Arc<Names>,
     keys: &Keyrings,
@@ -146,6 +175,9 @@ fn upstream(
                 .ok_or_else(|| RulesError::CertificateAuthority(settings.name.clone()))?,
         ),
     };
+    let group = same.map_or_else(|| NEXT_GROUP.fetch_add(1, Ordering::Relaxed), |same| same.group);
+    let identity = settings.tls.as_ref().and_then(|tls| tls.identity.as_ref());
+    let identity = identity.map(tls::own_certificate).transpose().map_err(RulesError::Key)?;
     let signer = Signer::new(&SignerSettings {
         upstream: settings.name.clone(),
         issuer: snapshot.jwt_issuer.clone(),
@@ -162,11 +194,12 @@ fn upstream(
     })
     .map_err(|error| RulesError::Key(error.to_string()))?;
     Ok(UpstreamRules {
-        servers: Arc::new(Servers::new(settings)),
+        servers: same.map_or_else(|| Arc::new(Servers::new(settings)), |same| Arc::clone(&same.servers)),
         signer,
         ca,
         server_name: settings.servers.first().cloned().unwrap_or_default(),
         group,
+        identity,
         settings: settings.clone(),
     })
 }

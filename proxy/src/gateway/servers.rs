@@ -2,7 +2,8 @@
 //! file gives it names to resolve and tells it which servers a request has tried.
 
 use std::collections::{BTreeSet, HashMap};
-use std::net::SocketAddr;
+use std::net::SocketAddr as InetAddr;
+use std::os::unix::net::SocketAddr as UnixAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,6 +12,7 @@ use pingora::lb::discovery::ServiceDiscovery;
 use pingora::lb::health_check::{HealthCheck, HttpHealthCheck, TcpHealthCheck};
 use pingora::lb::selection::RoundRobin;
 use pingora::lb::{Backend, Backends, LoadBalancer};
+use pingora::protocols::l4::socket::SocketAddr;
 use pingora::{Error, ErrorType};
 
 use crate::telemetry::Metrics;
@@ -34,7 +36,8 @@ pub struct Servers {
 impl Servers {
     /// Servers that can be used at once where they are given by address, and after the first `watch` else.
     pub fn new(upstream: &Upstream) -> Self {
-        let names = upstream.servers.iter().any(|server| server.parse::<SocketAddr>().is_err());
+        let is_name = |server: &String| unix_path(server).is_none() && server.parse::<InetAddr>().is_err();
+        let names = upstream.servers.iter().any(is_name);
         let discovery = Names { servers: upstream.servers.clone() };
         let mut balancer = LoadBalancer::from_backends(Backends::new(Box::new(discovery)));
         if let Some(check) = health_check(upstream) {
@@ -42,7 +45,7 @@ impl Servers {
             balancer.parallel_health_check = true;
         }
         let only = match upstream.servers.as_slice() {
-            [server] => server.parse().ok(),
+            [server] => server.parse::<InetAddr>().ok().map(SocketAddr::from),
             _ => None,
         };
         Self {
@@ -55,15 +58,14 @@ impl Servers {
 
     /// The next server in turn that is healthy and not among `tried`; an unhealthy one when nothing else is left.
     pub fn select(&self, tried: &[SocketAddr]) -> Option<SocketAddr> {
-        if let Some(only) = self.only {
-            return Some(only).filter(|only| !tried.contains(only));
+        if let Some(only) = &self.only {
+            return Some(only).filter(|only| !tried.contains(only)).cloned();
         }
-        let fresh = |backend: &Backend| inet(backend).is_some_and(|address| !tried.contains(&address));
+        let fresh = |backend: &Backend| !tried.contains(&backend.addr);
         self.balancer
             .select_with(b"", 64, |backend, healthy| healthy && fresh(backend))
             .or_else(|| self.balancer.select_with(b"", 64, |backend, _| fresh(backend)))
-            .as_ref()
-            .and_then(inet)
+            .map(|backend| backend.addr)
     }
 
     /// How many servers are healthy.
@@ -129,6 +131,10 @@ impl ServiceDiscovery for Names {
         let mut found = BTreeSet::new();
         let mut failed = None;
         for server in &self.servers {
+            if let Some(path) = unix_path(server) {
+                found.insert(unix_backend(path)?);
+                continue;
+            }
             match tokio::net::lookup_host(server).await {
                 Ok(addresses) => {
                     for address in addresses {
@@ -156,6 +162,8 @@ fn health_check(upstream: &Upstream) -> Option<Box<dyn HealthCheck + Send + Sync
         return Some(check);
     };
     let first = upstream.servers.first().map_or("", String::as_str);
+    // A socket has no host; any other name would say as little.
+    let first = if unix_path(first).is_some() { "localhost" } else { first };
     let host = upstream.host.as_deref().unwrap_or(first);
     let mut check = HttpHealthCheck::new(host, upstream.tls.is_some());
     check.req.set_raw_path(path.as_bytes()).ok()?;
@@ -172,6 +180,15 @@ fn health_check(upstream: &Upstream) -> Option<Box<dyn HealthCheck + Send + Sync
     Some(Box::new(check))
 }
 
-fn inet(backend: &Backend) -> Option<SocketAddr> {
-    backend.addr.as_inet().copied()
+/// The path of a server that is a Unix socket.
+fn unix_path(server: &str) -> Option<&str> {
+    server.strip_prefix("unix:")
+}
+
+fn unix_backend(path: &str) -> pingora::Result<Backend> {
+    let address = UnixAddr::from_pathname(path)
+        .map_err(|error| Error::because(ErrorType::ConnectNoRoute, "a path of a Unix socket", error))?;
+    let mut backend = Backend::new("0.0.0.0:0")?;
+    backend.addr = SocketAddr::Unix(address);
+    Ok(backend)
 }

@@ -1,16 +1,16 @@
 //! What is known of one request, growing from hook to hook. Pingora makes one per request and drops it at the end.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
 use http::HeaderValue;
+use pingora::protocols::l4::socket::SocketAddr;
 use prometheus::IntGauge;
 use smallvec::SmallVec;
 
 use super::rules::{Rules, UpstreamRules};
 use crate::clock::Timestamp;
-use crate::context::{Authn, Context};
+use crate::context::{Authn, ClientCertificate, Context};
 use crate::headers::forwarded::ClientOrigin;
 use crate::policy::Route;
 use crate::policy::accept::Accepted;
@@ -32,6 +32,8 @@ pub struct RequestState {
     pub(super) accepted: Option<Accepted>,
     /// Where it came from, once it was accepted.
     pub(super) origin: Option<ClientOrigin>,
+    /// The certificate that the client showed, where the listener asks for one.
+    pub(super) client_certificate: Option<ClientCertificate>,
     /// The route it took, once one was found.
     pub(super) route: Option<Arc<Route>>,
     /// What it was let through with.
@@ -123,6 +125,7 @@ impl RequestState {
             request_id,
             accepted: None,
             origin: None,
+            client_certificate: None,
             route: None,
             admitted: None,
             own: None,

@@ -2,6 +2,7 @@
 //! whether its bytes broke the grammar. The server room sets it up; HTTP/2 streams have none.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use parking_lot::Mutex;
 use tokio::time::Instant;
@@ -21,13 +22,15 @@ pub struct Wire {
     watch: Mutex<Watch>,
     /// By when the head of the present request must be here; `None` once it is.
     head_due: Mutex<Option<Instant>>,
+    /// Whether the process is on its way out.
+    draining: Arc<AtomicBool>,
 }
 
 impl Wire {
     /// A connection before its first request.
     #[must_use]
-    pub fn new(limits: Limits) -> Self {
-        Self { watch: Mutex::new(Watch::new(limits)), head_due: Mutex::new(None) }
+    pub fn new(limits: Limits, draining: Arc<AtomicBool>) -> Self {
+        Self { watch: Mutex::new(Watch::new(limits)), head_due: Mutex::new(None), draining }
     }
 
     /// The next bytes are those of another request, whose head is due by `head_due`.
@@ -51,6 +54,12 @@ impl Wire {
 /// Notes that a head has arrived.
 pub(super) fn head_arrived() {
     let _ = WIRE.try_with(|wire| *wire.head_due.lock() = None);
+}
+
+/// Whether the present request should be the last on its connection, because the process is on its way out: a client that
+/// is told so does not send another one into a connection that closes.
+pub(super) fn is_last() -> bool {
+    WIRE.try_with(|wire| wire.draining.load(Ordering::Relaxed)).unwrap_or(false)
 }
 
 /// Why the bytes of the present request are refused, if they are.

@@ -54,6 +54,8 @@ context_headers! {
     RequestId = "request-id";
     /// Who acts for the user.
     ActorId = "actor-id";
+    /// The client's certificate, where the listener asks for one: its fingerprint and its subject.
+    ClientCertificate = "client-certificate";
     /// The user's settings for the platform, as JSON.
     Settings = "settings";
     /// Figures about the user's platform, as JSON.

@@ -7,7 +7,7 @@ use http::{HeaderName, HeaderValue};
 use percent_encoding::{AsciiSet, CONTROLS, percent_encode};
 
 use super::names::{ContextHeader, Names};
-use crate::context::{Authn, Context, Platform};
+use crate::context::{Authn, ClientCertificate, Context, Platform};
 use crate::reason::Reason;
 use crate::secret::Secret;
 
@@ -29,6 +29,8 @@ pub struct RenderInput<'a> {
     pub settings: Option<&'a serde_json::Value>,
     /// Figures about the user's platform, where the route asks for them.
     pub stats: Option<&'a serde_json::Value>,
+    /// The certificate that the client showed, whoever the session says it is.
+    pub client_certificate: Option<&'a ClientCertificate>,
 }
 
 impl<'a> RenderInput<'a> {
@@ -62,6 +64,11 @@ pub fn of_context(names: &Names, authn: Authn, context: Option<&Context>) -> Res
 pub fn of_request(names: &Names, input: &RenderInput<'_>) -> Result<ContextHeaders, Reason> {
     let mut sheet = Sheet { names, headers: Vec::with_capacity(4) };
     sheet.write(ContextHeader::RequestId, input.request_id.as_bytes())?;
+    if let Some(certificate) = input.client_certificate {
+        // The subject comes last: it may hold whatever its owner was given by the authority.
+        let text = format!("sha256={};subject={}", certificate.fingerprint, certificate.subject);
+        sheet.write(ContextHeader::ClientCertificate, text.as_bytes())?;
+    }
     if input.identity().is_none() {
         return Ok(sheet.headers);
     }

@@ -15,6 +15,7 @@ mod start;
 use std::fmt;
 use std::sync::Arc;
 
+use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 
 use crate::cache::{Copies, Invalidate};
@@ -50,7 +51,7 @@ pub struct Lifecycle {
     store: Arc<dyn Store>,
     directory: Arc<dyn Directory>,
     clock: Arc<dyn Clock>,
-    keys: Vec<Key>,
+    keys: ArcSwap<Vec<Key>>,
     settings: Settings,
     copies: Arc<Copies>,
     metrics: Arc<Metrics>,
@@ -120,8 +121,13 @@ impl Lifecycle {
         copies: Arc<Copies>,
         metrics: Arc<Metrics>,
     ) -> Self {
-        let accepted = Mutex::default();
+        let (keys, accepted) = (ArcSwap::from_pointee(keys), Mutex::default());
         Self { store, directory, clock, keys, settings, copies, metrics, accepted }
+    }
+
+    /// From now on tokens are made with these keys, newest first.
+    pub fn replace_keys(&self, keys: Vec<Key>) {
+        self.keys.store(Arc::new(keys));
     }
 
     async fn user(&self, id: &UserId) -> Result<Option<User>, LifecycleError> {

@@ -37,7 +37,7 @@ impl Lifecycle {
                 old = self.newest(&old.id, now).await?;
             }
             lifetime::check_end(&old, &self.settings, now).map_err(|_| SESSION_OVER)?;
-            let token = SessionToken::mint(&self.keys);
+            let token = SessionToken::mint(&self.keys.load());
             let successor = self.successor(&old, token.id(), authenticated, now);
             let grace = (!authenticated).then(|| old.expires.min(now.plus(self.settings.rotation_grace)));
             match self.directory.rotate_session(&old.id, old.version, &successor, grace, now).await? {

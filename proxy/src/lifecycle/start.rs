@@ -31,7 +31,7 @@ impl Lifecycle {
         let now = self.clock.now();
         let user = self.check_people(start).await?;
         let platform = self.first_platform(start).await?;
-        let token = SessionToken::mint(&self.keys);
+        let token = SessionToken::mint(&self.keys.load());
         // Never before the moment of a log-out everywhere that a clock ahead of ours has written.
         let created = user.sessions_valid_after.map_or(now, |moment| moment.max(now));
         let session = Session {

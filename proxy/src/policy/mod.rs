@@ -5,6 +5,7 @@ pub mod decide;
 pub mod host;
 pub mod origin;
 pub mod own;
+pub mod proxy_header;
 pub mod route;
 pub mod target;
 pub mod wire;

@@ -7,16 +7,17 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
-use http::{Response, header};
-use pingora::apps::http_app::{HttpServer, ServeHttp};
+use http::{Method, Response, header};
+use pingora::apps::http_app::ServeHttp;
 use pingora::protocols::http::ServerSession;
-use pingora::services::listening::Service;
 use tokio::sync::OnceCell;
 
 use super::life::Life;
+use super::reload::Reloads;
 use crate::clock::Clock;
 use crate::endpoints::operators::problem::Fault;
 use crate::endpoints::operators::{self, LARGEST_BODY, OperatorRequest, OperatorState};
+use crate::endpoints::reload::{self, Cause};
 use crate::gateway::Core;
 use crate::gateway::request_id::RequestIds;
 use crate::gateway::rules::Rules;
@@ -39,15 +40,29 @@ pub(super) struct Admin {
     pub(super) clock: Arc<dyn Clock>,
     /// Numbers for requests.
     pub(super) request_ids: RequestIds,
+    /// Reads the configuration again.
+    pub(super) reloads: Reloads,
 }
 
-/// The service on the admin address, with a thread of its own, so that it answers however busy the proxy is.
-pub(super) fn service(admin: Admin) -> Service<HttpServer<Admin>> {
-    let address = admin.rules.load().snapshot.admin.address.to_string();
-    let mut service = Service::new("admin".to_owned(), HttpServer::new_app(admin));
-    service.threads = Some(1);
-    service.add_tcp(&address);
-    service
+impl Admin {
+    /// What is answered about reloads; `None` when the request is about something else.
+    async fn about_reloads(
+        &self,
+        request: &OperatorRequest<'_>,
+        state: &OperatorState<'_>,
+    ) -> Option<Response<Bytes>> {
+        if request.path != "/v1/reload" {
+            return None;
+        }
+        if let Some(refusal) = operators::refuse(request, state) {
+            return Some(refusal);
+        }
+        match *request.method {
+            Method::POST => Some(reload::answer(self.reloads.ask(Cause::Admin).await.as_deref())),
+            Method::GET | Method::HEAD => Some(reload::status(&self.reloads.last())),
+            _ => None,
+        }
+    }
 }
 
 #[async_trait]
@@ -83,7 +98,10 @@ impl ServeHttp for Admin {
             lifecycle: self.core.get().map(|core| &core.lifecycle),
             now: self.clock.now(),
         };
-        let answer = operators::answer(&request, &state).await;
+        let answer = match self.about_reloads(&request, &state).await {
+            Some(answer) => answer,
+            None => operators::answer(&request, &state).await,
+        };
         let (mut parts, body) = answer.into_parts();
         parts.headers.insert(header::CONTENT_LENGTH, body.len().into());
         Response::from_parts(parts, body.to_vec())

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::net::TcpStream;
+use tokio::net::{TcpStream, UnixStream};
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::clock::SystemClock;
@@ -73,8 +73,14 @@ async fn until_patience_ends<E, A: Future<Output = Result<String, E>>>(
 async fn servers(upstream: &Upstream) -> Vec<Finding> {
     let mut findings = Vec::new();
     for server in &upstream.servers {
-        let result = match timeout(upstream.connect_timeout, TcpStream::connect(server)).await {
-            Ok(Ok(_)) => Ok("accepts connections".to_owned()),
+        let connect = async {
+            match server.strip_prefix("unix:") {
+                Some(path) => UnixStream::connect(path).await.map(|_| ()),
+                None => TcpStream::connect(server).await.map(|_| ()),
+            }
+        };
+        let result = match timeout(upstream.connect_timeout, connect).await {
+            Ok(Ok(())) => Ok("accepts connections".to_owned()),
             Ok(Err(error)) => Err(error.to_string()),
             Err(_) => Err(format!("no connection within {:?}", upstream.connect_timeout)),
         };

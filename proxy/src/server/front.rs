@@ -2,8 +2,10 @@
 //! starts anew with every byte (PINGORA.md, pitfall 6), so that a slow client could hold a connection for hours.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use async_trait::async_trait;
 use pingora::apps::{HttpServerApp, HttpServerOptions, ReusedHttpStream, ServerApp};
 use pingora::protocols::http::ServerSession;
@@ -14,8 +16,8 @@ use pingora::server::ShutdownWatch;
 use tokio::time::Instant;
 
 use super::guard::Guarded;
+use crate::gateway::rules::Rules;
 use crate::gateway::{Gateway, WIRE, Wire};
-use crate::policy::Limits;
 
 /// Longest wait for the head of the first request on a connection (THREATS S11).
 const FIRST_HEAD: Duration = Duration::from_secs(15);
@@ -27,12 +29,19 @@ const PREFACE_LENGTH: usize = 24;
 /// The proxy behind its deadline and its watch.
 pub(super) struct Front {
     requests: Arc<Requests>,
-    limits: Limits,
+    rules: Arc<ArcSwap<Rules>>,
+    draining: Arc<AtomicBool>,
 }
 
 impl Front {
-    pub(super) fn new(proxy: HttpProxy<Gateway>, limits: Limits) -> Self {
-        Self { requests: Arc::new(Requests { proxy: Arc::new(proxy) }), limits }
+    /// A front under `rules`; once `draining`, every connection serves one request more at most.
+    pub(super) fn new(
+        proxy: HttpProxy<Gateway>,
+        rules: Arc<ArcSwap<Rules>>,
+        draining: Arc<AtomicBool>,
+    ) -> Self {
+        let requests = Requests { proxy: Arc::new(proxy), rules: Arc::clone(&rules) };
+        Self { requests: Arc::new(requests), rules, draining }
     }
 }
 
@@ -48,7 +57,8 @@ impl ServerApp for Front {
             let mut preface = [0; PREFACE_LENGTH];
             tokio::time::timeout(FIRST_HEAD, stream.try_peek(&mut preface)).await.ok()?.ok()?;
         }
-        let wire = Arc::new(Wire::new(self.limits));
+        let limits = self.rules.load().snapshot.limits;
+        let wire = Arc::new(Wire::new(limits, Arc::clone(&self.draining)));
         let guarded = Box::new(Guarded::new(stream, Arc::clone(&wire)));
         let connection = WIRE.scope(Arc::clone(&wire), self.requests.process_new(guarded, shutdown));
         within_deadlines(connection, &wire).await
@@ -84,6 +94,7 @@ async fn within_deadlines(connection: impl Future<Output = Option<Stream>>, wire
 /// What is done with each request.
 pub(super) struct Requests {
     proxy: Arc<HttpProxy<Gateway>>,
+    rules: Arc<ArcSwap<Rules>>,
 }
 
 #[async_trait]
@@ -106,7 +117,12 @@ impl HttpServerApp for Requests {
     }
 
     fn h2_options(&self) -> Option<H2Options> {
-        self.proxy.h2_options()
+        let snapshot = &self.rules.load().snapshot;
+        let mut options = H2Options::new();
+        options.max_concurrent_streams(snapshot.connections.streams);
+        let largest_head = u32::try_from(snapshot.limits.head_bytes.saturating_mul(2)).unwrap_or(u32::MAX);
+        options.max_header_list_size(largest_head);
+        Some(options)
     }
 
     fn server_options(&self) -> Option<&HttpServerOptions> {

@@ -15,7 +15,7 @@ use pingora::protocols::{
     ALPN, GetProxyDigest, GetSocketDigest, GetTimingDigest, Peek, Shutdown, SocketDigest, Ssl, Stream,
     TimingDigest, UniqueID, UniqueIDType,
 };
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufWriter, ReadBuf};
 
 use crate::gateway::Wire;
 use crate::policy::wire::Pass;
@@ -24,9 +24,12 @@ use crate::policy::wire::Pass;
 /// resets the connection, and the client might never see why.
 const LINGER: (Duration, usize) = (Duration::from_secs(1), 4 * 1024 * 1024);
 
+/// How much is gathered before it is written: head and small body of an answer go out together, in one segment.
+const GATHER: usize = 1460;
+
 /// A connection that is watched.
 pub(super) struct Guarded {
-    stream: Stream,
+    stream: BufWriter<Stream>,
     wire: Arc<Wire>,
     /// What is still to be read in place of what was cut off.
     instead: &'static [u8],
@@ -35,6 +38,7 @@ pub(super) struct Guarded {
 
 impl Guarded {
     pub(super) fn new(stream: Stream, wire: Arc<Wire>) -> Self {
+        let stream = BufWriter::with_capacity(GATHER, stream);
         Self { stream, wire, instead: b"", cut: false }
     }
 
@@ -113,7 +117,8 @@ impl AsyncWrite for Guarded {
 #[async_trait]
 impl Shutdown for Guarded {
     async fn shutdown(&mut self) {
-        self.stream.shutdown().await;
+        let _ = self.stream.flush().await;
+        Shutdown::shutdown(self.stream.get_mut().as_mut()).await;
         if self.cut {
             let (time, bytes) = LINGER;
             let mut rest = (&mut self.stream).take(bytes as u64);
@@ -124,54 +129,54 @@ impl Shutdown for Guarded {
 
 impl UniqueID for Guarded {
     fn id(&self) -> UniqueIDType {
-        self.stream.id()
+        self.stream.get_ref().id()
     }
 }
 
 impl Ssl for Guarded {
     fn get_ssl(&self) -> Option<&TlsRef> {
-        self.stream.get_ssl()
+        self.stream.get_ref().get_ssl()
     }
 
     fn get_ssl_digest(&self) -> Option<Arc<SslDigest>> {
-        self.stream.get_ssl_digest()
+        self.stream.get_ref().get_ssl_digest()
     }
 
     fn selected_alpn_proto(&self) -> Option<ALPN> {
-        self.stream.selected_alpn_proto()
+        self.stream.get_ref().selected_alpn_proto()
     }
 }
 
 impl GetTimingDigest for Guarded {
     fn get_timing_digest(&self) -> Vec<Option<TimingDigest>> {
-        self.stream.get_timing_digest()
+        self.stream.get_ref().get_timing_digest()
     }
 
     fn get_read_pending_time(&self) -> Duration {
-        self.stream.get_read_pending_time()
+        self.stream.get_ref().get_read_pending_time()
     }
 
     fn get_write_pending_time(&self) -> Duration {
-        self.stream.get_write_pending_time()
+        self.stream.get_ref().get_write_pending_time()
     }
 }
 
 impl GetProxyDigest for Guarded {
     fn get_proxy_digest(&self) -> Option<Arc<ProxyDigest>> {
-        self.stream.get_proxy_digest()
+        self.stream.get_ref().get_proxy_digest()
     }
 }
 
 impl GetSocketDigest for Guarded {
     fn get_socket_digest(&self) -> Option<Arc<SocketDigest>> {
-        self.stream.get_socket_digest()
+        self.stream.get_ref().get_socket_digest()
     }
 }
 
 #[async_trait]
 impl Peek for Guarded {
     async fn try_peek(&mut self, buffer: &mut [u8]) -> io::Result<bool> {
-        self.stream.try_peek(buffer).await
+        self.stream.get_mut().try_peek(buffer).await
     }
 }
 

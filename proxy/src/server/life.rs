@@ -1,30 +1,36 @@
 //! Where the process is in its life; what readiness tells. Neither Redis nor Postgres has a say in it.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use crate::endpoints::health::Phase;
 
-/// Counts the public services that are still to open their listeners, and remembers that the end has begun.
+/// Counts the services that are still to open their listeners, and remembers that the end has begun.
 #[derive(Debug, Default)]
 pub(super) struct Life {
     closed: AtomicUsize,
-    draining: AtomicBool,
+    draining: Arc<AtomicBool>,
 }
 
 impl Life {
-    /// One more public service will open its listeners.
+    /// One more service will open its listeners.
     pub(super) fn expect_service(&self) {
         self.closed.fetch_add(1, Ordering::SeqCst);
     }
 
-    /// The listeners of one public service are open.
-    pub(super) fn service_is_open(&self) {
-        self.closed.fetch_sub(1, Ordering::SeqCst);
+    /// The listeners of one service are open. True when it was the last: from now on requests are taken.
+    pub(super) fn service_is_open(&self) -> bool {
+        self.closed.fetch_sub(1, Ordering::SeqCst) == 1
     }
 
     /// The end has begun.
     pub(super) fn drain(&self) {
         self.draining.store(true, Ordering::SeqCst);
+    }
+
+    /// Whether the end has begun, for those who ask for every request.
+    pub(super) fn draining(&self) -> Arc<AtomicBool> {
+        Arc::clone(&self.draining)
     }
 
     /// Where the process is.
@@ -48,9 +54,9 @@ mod tests {
         let life = Life::default();
         life.expect_service();
         life.expect_service();
-        life.service_is_open();
+        assert!(!life.service_is_open());
         assert_eq!(life.phase(), Phase::Starting);
-        life.service_is_open();
+        assert!(life.service_is_open());
         assert_eq!(life.phase(), Phase::Serving);
         life.drain();
         assert_eq!(life.phase(), Phase::Draining);

@@ -2,44 +2,59 @@
 
 mod admin;
 pub mod connect;
+mod crowd;
+mod doors;
+mod files;
 mod front;
 mod guard;
 mod life;
 mod public;
+mod reload;
 mod shutdown;
+mod signals;
+mod sockets;
 mod stores;
+mod systemd;
 mod tls;
+mod upgrade;
 mod upkeep;
+mod watchers;
 
-use std::net::TcpListener;
+use std::path::PathBuf;
 use std::sync::Arc;
 
-use anyhow::{Context as _, bail};
+use anyhow::Context as _;
 use arc_swap::ArcSwap;
 use pingora::apps::HttpServerOptions;
+use pingora::apps::http_app::HttpServer;
 use pingora::server::configuration::ServerConf;
 use pingora::server::{RunArgs, Server};
-use pingora::services::listening::Service;
-use tokio::sync::OnceCell;
+use tokio::sync::{OnceCell, watch};
 
 use self::admin::Admin;
+use self::crowd::Crowd;
+use self::doors::{Door, Entrances, Hall};
 use self::front::Front;
 use self::life::Life;
-use self::public::Public;
+use self::public::{Doors, Prepare};
+use self::reload::{Reloader, Reloads};
+use self::shutdown::Closed;
+pub use self::sockets::ensure_addresses_are_free;
+use self::sockets::{Opened, Sockets};
 pub use self::stores::Seed;
 use self::stores::{Farewell, Opener};
+use self::upgrade::Upgrader;
+use self::watchers::Watchers;
 use crate::clock::{Clock, SystemClock};
 use crate::config::Snapshot;
-use crate::config::snapshot::Listener;
+use crate::config::snapshot::Listening;
 use crate::gateway::request_id::RequestIds;
 use crate::gateway::rules::Rules;
 use crate::gateway::{Core, Gateway};
-use crate::telemetry::{LogSink, Metrics};
+use crate::telemetry::{LevelSwitch, LogSink, Metrics};
 
-/// How long running requests may take to finish after SIGTERM, in seconds.
+/// How long Pingora lets running requests finish; only the reference of the benchmark ends so.
 const GRACE_SECONDS: u64 = 30;
-/// Streams that one HTTP/2 connection of a client may have open at once.
-const CLIENT_STREAMS: u32 = 100;
 /// How long an HTTP/2 connection of a client may be idle.
 const CLIENT_IDLE: std::time::Duration = std::time::Duration::from_mins(1);
 
@@ -52,6 +67,19 @@ pub struct Options {
     pub metrics: Arc<Metrics>,
     /// Fills a fresh directory.
     pub seed: Option<Seed>,
+    /// What the configuration was read from, to be read again; `None` when it never is.
+    pub source: Option<Source>,
+    /// Changes the level of the log when a new configuration says so.
+    pub level: Option<LevelSwitch>,
+}
+
+/// Where a configuration came from.
+#[derive(Clone, Debug)]
+pub struct Source {
+    /// The configuration file.
+    pub config: PathBuf,
+    /// Every file that had a part in it.
+    pub files: Vec<PathBuf>,
 }
 
 /// Serves until a signal ends it. Returns only when it could not start.
@@ -64,23 +92,29 @@ pub fn run(snapshot: Snapshot, options: Options) -> anyhow::Result<()> {
     count_panics(&options.metrics);
     // One TLS provider in the whole process: rediss:// takes the default one.
     let _ = rustls::crypto::ring::default_provider().install_default();
-    ensure_addresses_are_free(&snapshot)?;
-    let assembly = Assembly::new(snapshot, options)?;
-    assembly.serve()
+    let (sockets, opened) = Sockets::open(&snapshot)?;
+    let assembly = Assembly::new(snapshot, options, sockets)?;
+    assembly.serve(opened)
 }
 
 struct Assembly {
     rules: Arc<ArcSwap<Rules>>,
+    entrances: Arc<ArcSwap<Entrances>>,
     core: Arc<OnceCell<Arc<Core>>>,
     metrics: Arc<Metrics>,
     clock: Arc<dyn Clock>,
     log: Option<LogSink>,
     life: Arc<Life>,
     opener: Arc<Opener>,
+    watchers: Arc<Watchers>,
+    sockets: Arc<Sockets>,
+    source: Option<Source>,
+    level: Option<LevelSwitch>,
 }
 
 impl Assembly {
-    fn new(snapshot: Snapshot, options: Options) -> anyhow::Result<Self> {
+    fn new(snapshot: Snapshot, options: Options, sockets: Sockets) -> anyhow::Result<Self> {
+        let entrances = Entrances::build(&snapshot)?;
         let rules = Rules::build(snapshot.clone()).context("building the configuration")?;
         let core = Arc::new(OnceCell::new());
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
@@ -94,47 +128,85 @@ impl Assembly {
         };
         Ok(Self {
             rules: Arc::new(ArcSwap::from_pointee(rules)),
+            entrances: Arc::new(ArcSwap::from_pointee(entrances)),
             core,
             metrics: options.metrics,
             clock,
             log: options.log,
             life: Arc::new(Life::default()),
             opener: Arc::new(opener),
+            watchers: Arc::default(),
+            sockets: Arc::new(sockets),
+            source: options.source,
+            level: options.level,
         })
     }
 
-    fn serve(self) -> anyhow::Result<()> {
-        let rules = self.rules.load_full();
-        let mut server = Server::new_with_opt_and_conf(None, server_conf());
-        // HTTP/2 without TLS is told apart by reading ahead, which has traps (PINGORA.md, pitfall 7): a service apart.
-        let (h2c, usual): (Vec<_>, Vec<_>) =
-            rules.snapshot.listeners.iter().partition(|listener| listener.h2c);
-        if !usual.is_empty() {
-            server.add_service(self.public("public", &usual, &server.configuration)?);
-        }
-        if !h2c.is_empty() {
-            server.add_service(self.public("public h2c", &h2c, &server.configuration)?);
-        }
-        server.add_service(admin::service(self.admin()?));
+    fn serve(self, mut opened: Opened) -> anyhow::Result<()> {
+        let (reloads, asked) = Reloads::new(self.clock.now());
+        let upgrader = Upgrader::new(Arc::clone(&self.sockets)).context("finding this program")?;
+        let endings = signals::listen(reloads.clone(), upgrader.clone()).context("listening for signals")?;
+        let (closing, closed) = watch::channel(Closed::default());
+        let never = shutdown::NEVER_BY_ITSELF.as_secs();
+        let conf = ServerConf { grace_period_seconds: Some(never), ..server_conf() };
+        let mut server = Server::new_with_opt_and_conf(None, conf);
+        let admin = opened.pop().context("the admin listener comes last")?;
+        server.add_service(self.public(
+            opened,
+            closed.clone(),
+            self.prepare(&reloads, asked),
+            &server.configuration,
+        )?);
+        server.add_service(self.admin(admin, closed, reloads)?);
         server.bootstrap();
         self.end_well(&server);
-        server.run(RunArgs { shutdown_signal: Box::new(shutdown::Signals { life: Arc::clone(&self.life) }) });
+        let signals = shutdown::Signals {
+            endings: tokio::sync::Mutex::new(endings),
+            rules: self.rules,
+            life: self.life,
+            sockets: self.sockets,
+            upgrader,
+            metrics: self.metrics,
+            doors: closing,
+        };
+        server.run(RunArgs { shutdown_signal: Box::new(signals) });
         Ok(())
     }
 
-    fn admin(&self) -> anyhow::Result<Admin> {
-        Ok(Admin {
-            rules: Arc::clone(&self.rules),
-            core: Arc::clone(&self.core),
+    fn public(
+        &self,
+        opened: Opened,
+        closed: watch::Receiver<Closed>,
+        prepare: Prepare,
+        conf: &Arc<ServerConf>,
+    ) -> anyhow::Result<Doors<Front>> {
+        // HTTP/2 without TLS is told apart by reading ahead, which has traps (PINGORA.md, pitfall 7): an application apart.
+        let (usual, h2c) = (Arc::new(self.front(conf, false)?), Arc::new(self.front(conf, true)?));
+        let hall = Hall {
+            entrances: Arc::clone(&self.entrances),
+            crowd: Arc::new(Crowd::new(self.metrics.connections_open.clone())),
             metrics: Arc::clone(&self.metrics),
+        };
+        let rules = self.rules.load();
+        let speaks_h2c = |place: &Listening| {
+            rules.snapshot.listeners.iter().any(|listener| listener.h2c && listener.place == *place)
+        };
+        let doors = opened.into_iter().map(|(place, socket)| {
+            let app = Arc::clone(if speaks_h2c(&place) { &h2c } else { &usual });
+            (Door { place, hall: hall.clone(), app }, socket)
+        });
+        self.life.expect_service();
+        Ok(Doors {
+            name: "public",
+            threads: None,
+            open: doors.collect(),
             life: Arc::clone(&self.life),
-            clock: Arc::clone(&self.clock),
-            request_ids: RequestIds::new()
-                .map_err(|_| anyhow::anyhow!("the operating system has no randomness to give"))?,
+            closed: (closed, |closed| closed.public),
+            prepare: Some(prepare),
         })
     }
 
-    fn public(&self, name: &str, listeners: &[&Listener], conf: &Arc<ServerConf>) -> anyhow::Result<Public> {
+    fn front(&self, conf: &Arc<ServerConf>, h2c: bool) -> anyhow::Result<Front> {
         let gateway = Gateway::new(
             Arc::clone(&self.rules),
             Arc::clone(&self.core),
@@ -145,52 +217,86 @@ impl Assembly {
         .map_err(|_| anyhow::anyhow!("the operating system has no randomness to give"))?;
         let mut proxy = pingora::proxy::http_proxy(conf, gateway);
         let mut options = HttpServerOptions::default();
-        options.h2c = listeners.iter().any(|listener| listener.h2c);
+        options.h2c = h2c;
         // So that CONNECT reaches policy, which refuses it and says so in the log; Pingora alone would be silent.
         options.allow_connect_method_proxying = true;
         options.h2_idle_timeout = Some(CLIENT_IDLE);
         proxy.server_options = Some(options);
-        let mut h2 = pingora::protocols::http::v2::server::H2Options::new();
-        h2.max_concurrent_streams(CLIENT_STREAMS);
-        let limits = self.rules.load().snapshot.limits;
-        h2.max_header_list_size(u32::try_from(limits.head_bytes.saturating_mul(2)).unwrap_or(u32::MAX));
-        proxy.h2_options = Some(h2);
-        let mut service = Service::new(name.to_owned(), Front::new(proxy, limits));
-        for listener in listeners {
-            match &listener.tls {
-                None => service.add_tcp(&listener.address.to_string()),
-                Some(files) => {
-                    service.add_tls_with_settings(&listener.address.to_string(), None, tls::settings(files)?);
-                }
-            }
-        }
-        self.life.expect_service();
-        Ok(Public {
-            service,
-            opener: Arc::clone(&self.opener),
+        Ok(Front::new(proxy, Arc::clone(&self.rules), self.life.draining()))
+    }
+
+    /// The service on the admin address, with a thread of its own, so that it answers however busy the proxy is.
+    fn admin(
+        &self,
+        (place, socket): (Listening, sockets::Socket),
+        closed: watch::Receiver<Closed>,
+        reloads: Reloads,
+    ) -> anyhow::Result<Doors<HttpServer<Admin>>> {
+        let admin = Admin {
+            rules: Arc::clone(&self.rules),
+            core: Arc::clone(&self.core),
+            metrics: Arc::clone(&self.metrics),
             life: Arc::clone(&self.life),
-            prepare: Some(self.watch_upstreams()),
+            clock: Arc::clone(&self.clock),
+            request_ids: RequestIds::new()
+                .map_err(|_| anyhow::anyhow!("the operating system has no randomness to give"))?,
+            reloads,
+        };
+        // Neither counted nor limited: operators come in when the public side is full.
+        let hall = Hall {
+            entrances: Arc::new(ArcSwap::from_pointee(Entrances::plain())),
+            crowd: Arc::new(Crowd::uncounted()),
+            metrics: Arc::clone(&self.metrics),
+        };
+        self.life.expect_service();
+        Ok(Doors {
+            name: "admin",
+            threads: Some(1),
+            open: vec![(Door { place, hall, app: Arc::new(HttpServer::new_app(admin)) }, socket)],
+            life: Arc::clone(&self.life),
+            closed: (closed, |closed| closed.admin),
+            prepare: None,
         })
     }
 
-    /// Resolves the upstreams' names before the first request and keeps watching them.
-    fn watch_upstreams(&self) -> public::Prepare {
-        let (rules, metrics) = (self.rules.load_full(), Arc::clone(&self.metrics));
+    /// What has to be there before the first request, and what runs beside the requests.
+    fn prepare(&self, reloads: &Reloads, asked: tokio::sync::mpsc::Receiver<reload::Ask>) -> Prepare {
+        let (opener, watchers) = (Arc::clone(&self.opener), Arc::clone(&self.watchers));
+        let (rules, metrics) = (Arc::clone(&self.rules), Arc::clone(&self.metrics));
+        let reloader =
+            self.source.clone().map(|source| (self.reloader(source.config, reloads), source.files));
         Box::new(move || {
-            let (rules, metrics) = (Arc::clone(&rules), Arc::clone(&metrics));
             Box::pin(async move {
-                for (name, servers) in rules.servers() {
-                    let watch = servers.start(name, &metrics).await;
-                    upkeep::spawn("upstream", watch);
+                opener.open().await?;
+                watchers.begin(&rules.load_full(), &metrics).await;
+                if let Some((reloader, files)) = reloader {
+                    upkeep::spawn("reload", reloader.run(asked, files));
                 }
+                upkeep::spawn("watchdog", systemd::watchdog());
+                Ok(())
             })
         })
+    }
+
+    fn reloader(&self, config: PathBuf, reloads: &Reloads) -> Reloader {
+        Reloader {
+            config,
+            rules: Arc::clone(&self.rules),
+            entrances: Arc::clone(&self.entrances),
+            core: Arc::clone(&self.core),
+            watchers: Arc::clone(&self.watchers),
+            metrics: Arc::clone(&self.metrics),
+            clock: Arc::clone(&self.clock),
+            level: self.level.clone(),
+            reloads: reloads.clone(),
+        }
     }
 
     fn end_well(&self, server: &Server) {
         let farewell = Arc::clone(&self.opener.farewell);
         shutdown::end_when_idle(
             server.watch_execution_phase(),
+            Arc::clone(&self.rules),
             Arc::clone(&self.metrics),
             self.log.clone(),
             move || farewell.say(),
@@ -210,26 +316,6 @@ pub fn server_conf() -> ServerConf {
         upstream_keepalive_pool_size: 512,
         max_retries: 16,
         ..ServerConf::default()
-    }
-}
-
-/// Says at once that an address is taken; Pingora would try for 30 s (PINGORA.md, pitfall 8).
-///
-/// # Errors
-/// The first address that cannot be listened on.
-pub fn ensure_addresses_are_free(snapshot: &Snapshot) -> anyhow::Result<()> {
-    for listener in &snapshot.listeners {
-        can_bind(listener.address)?;
-    }
-    can_bind(snapshot.admin.address)
-}
-
-fn can_bind(address: std::net::SocketAddr) -> anyhow::Result<()> {
-    match TcpListener::bind(address) {
-        Ok(_) => Ok(()),
-        Err(error) => {
-            bail!("cannot listen on {address}: {error}; stop what uses it, or choose another address")
-        }
     }
 }
 

@@ -1,83 +1,105 @@
-//! The public service: opens the stores in its own runtime, then serves. What must not happen half-way (a port that is
-//! taken, a certificate that cannot be read) ends the process with a message and a code.
+//! A service of doors: prepares what is behind them in its own runtime, then opens them. What must not happen half-way
+//! ends the process with a message and a code.
 
-use std::panic::AssertUnwindSafe;
-use std::pin::pin;
 use std::sync::Arc;
-use std::task::Poll;
 
 use async_trait::async_trait;
-use futures_util::{FutureExt, poll};
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+use pingora::apps::ServerApp;
 use pingora::server::{ListenFds, ShutdownWatch};
-use pingora::services::listening::Service;
-use pingora::services::{Service as Start, ServiceReadyNotifier, ServiceWithDependents};
+use pingora::services::{ServiceReadyNotifier, ServiceWithDependents};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
 
-use super::front::Front;
+use super::doors::Door;
 use super::life::Life;
-use super::stores::Opener;
+use super::shutdown::Closed;
+use super::sockets::Socket;
+use super::upkeep::TASK_DIED;
+use super::{systemd, upgrade};
 
 /// Exit code when stores cannot be opened (`EX_CONFIG` of sysexits.h).
 const CANNOT_OPEN: i32 = 78;
-/// Exit code when a listener cannot be opened (`EX_OSERR`).
+/// Exit code when a listener cannot be used (`EX_OSERR`).
 const CANNOT_LISTEN: i32 = 71;
 
-/// Listeners that share one Pingora service.
-pub(super) struct Public {
-    pub(super) service: Service<Front>,
-    pub(super) opener: Arc<Opener>,
+/// Doors that share one runtime.
+pub(super) struct Doors<A> {
+    pub(super) name: &'static str,
+    /// Threads of the runtime; as many as the machine has when `None`.
+    pub(super) threads: Option<usize>,
+    pub(super) open: Vec<(Door<A>, Socket)>,
     pub(super) life: Arc<Life>,
-    /// Runs once in this service's runtime, before the first request.
+    /// Tells which doors are closed, and which part of that is about these.
+    pub(super) closed: (watch::Receiver<Closed>, fn(&Closed) -> bool),
+    /// Runs once in this service's runtime, before the doors open.
     pub(super) prepare: Option<Prepare>,
 }
 
-/// Work to be started in the service's runtime.
-pub(super) type Prepare = Box<dyn Fn() -> futures_util::future::BoxFuture<'static, ()> + Send + Sync>;
+/// Work to be done in the service's runtime.
+pub(super) type Prepare = Box<dyn FnOnce() -> BoxFuture<'static, anyhow::Result<()>> + Send + Sync>;
 
 #[async_trait]
-impl ServiceWithDependents for Public {
+impl<A: ServerApp + Send + Sync + 'static> ServiceWithDependents for Doors<A> {
     async fn start_service(
         &mut self,
-        fds: Option<ListenFds>,
-        shutdown: ShutdownWatch,
-        listeners_per_fd: usize,
+        _fds: Option<ListenFds>,
+        mut shutdown: ShutdownWatch,
+        _listeners_per_fd: usize,
         ready: ServiceReadyNotifier,
     ) {
-        if let Err(error) = self.opener.open().await {
-            eprintln!("countersign: {error:#}");
-            std::process::exit(CANNOT_OPEN);
-        }
-        if let Some(prepare) = &self.prepare {
-            prepare().await;
+        if let Some(prepare) = self.prepare.take() {
+            let prepared = std::panic::AssertUnwindSafe(prepare()).catch_unwind().await;
+            match prepared {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => end(CANNOT_OPEN, &format!("{error:#}")),
+                Err(_) => end(TASK_DIED, "the start failed by a fault of ours; the log says where"),
+            }
         }
         ready.notify_ready();
-        let addresses = Start::listen_addresses(&self.service).unwrap_or_default().join(", ");
-        let serve = Start::start_service(&mut self.service, fds, shutdown, listeners_per_fd);
-        let mut serve = pin!(AssertUnwindSafe(serve).catch_unwind());
-        // Pingora opens its listeners before it waits for the first time, and has no other way to say so.
-        let ended = match poll!(serve.as_mut()) {
-            Poll::Ready(ended) => ended,
-            Poll::Pending => {
-                self.life.service_is_open();
-                serve.await
+        let mut open = JoinSet::new();
+        let mut apps = Vec::new();
+        for (door, socket) in self.open.drain(..) {
+            apps.push(Arc::clone(&door.app));
+            let ((closed, is_closed), shutdown) = (self.closed.clone(), shutdown.clone());
+            open.spawn(Arc::new(door).stand_open(socket, closed, is_closed, shutdown));
+        }
+        if self.life.service_is_open() {
+            systemd::ready();
+            upgrade::relieve_predecessor();
+        }
+        let over = async {
+            while !*shutdown.borrow_and_update() && shutdown.changed().await.is_ok() {}
+            for app in &apps {
+                app.cleanup().await;
             }
         };
-        if ended.is_err() {
-            eprintln!(
-                "countersign: cannot open a listener ({addresses}); is another process using the address?"
-            );
-            std::process::exit(CANNOT_LISTEN);
-        }
+        tokio::join!(stand(open, self.name), over);
     }
 
     fn name(&self) -> &str {
-        Start::name(&self.service)
+        self.name
     }
 
     fn threads(&self) -> Option<usize> {
-        Start::threads(&self.service)
+        self.threads
     }
+}
 
-    fn listen_addresses(&self) -> Option<Vec<String>> {
-        Start::listen_addresses(&self.service)
+/// Waits until every door is closed; one that falls shut ends the process.
+async fn stand(mut open: JoinSet<std::io::Result<()>>, name: &str) {
+    while let Some(ended) = open.join_next().await {
+        match ended {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => end(CANNOT_LISTEN, &format!("cannot accept connections ({name}): {error}")),
+            Err(_) => end(TASK_DIED, &format!("a listener ended by a fault of ours ({name})")),
+        }
     }
+}
+
+#[expect(clippy::exit, reason = "a proxy that is half alive is worse than one that is restarted")]
+fn end(code: i32, why: &str) -> ! {
+    eprintln!("countersign: {why}");
+    std::process::exit(code);
 }

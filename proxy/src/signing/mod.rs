@@ -6,6 +6,7 @@ mod jwt;
 pub mod keyring;
 mod message;
 mod prepared;
+pub mod rotation;
 
 use std::collections::HashMap;
 use std::fmt;

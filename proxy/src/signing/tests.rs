@@ -177,7 +177,15 @@ impl Facts {
 
 fn input<'a>(context: Option<&'a Context>, request_id: &'a str) -> RenderInput<'a> {
     let authn = if context.is_some() { Authn::Session } else { Authn::None };
-    RenderInput { authn, context, request_id, platform_authorization: None, settings: None, stats: None }
+    RenderInput {
+        authn,
+        context,
+        request_id,
+        platform_authorization: None,
+        settings: None,
+        stats: None,
+        client_certificate: None,
+    }
 }
 
 fn all_benches() -> Vec<Bench> {

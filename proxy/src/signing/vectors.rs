@@ -142,6 +142,7 @@ fn produce(keys: &KeyFile, vector: &Accepted, given: Option<&str>) -> Vec<(Strin
         platform_authorization: credential.as_ref(),
         settings: given_context.and_then(|given| given.settings.as_ref()),
         stats: given_context.and_then(|given| given.stats.as_ref()),
+        client_certificate: None,
     };
     let request = &vector.request;
     let outgoing = Outgoing {

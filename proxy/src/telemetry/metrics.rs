@@ -26,6 +26,15 @@ const BATCH_KEYS: &[f64] = &[1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0,
 /// One line of a counter, for those who count on every request and look their labels up once.
 pub type Counter = IntCounter;
 
+/// One number that goes up and down, for those who count what is there.
+pub type Level = IntGauge;
+
+/// A number that no metric shows.
+#[must_use]
+pub fn unregistered() -> Level {
+    IntGauge::with_opts(opts("unregistered", "Not registered")).expect("the name is well formed")
+}
+
 /// One line of a histogram of durations, likewise.
 pub type Timer = Histogram;
 
@@ -131,6 +140,18 @@ pub struct Metrics {
     pub directory_listening: IntGauge,
     /// Panics caught.
     pub panics: IntCounter,
+    /// Configurations read again, by result (`applied`, `refused`).
+    pub reloads: IntCounterVec,
+    /// How often a configuration was put into force since the start; the first one is 1.
+    pub config_generation: IntGauge,
+    /// When the configuration in force was put there, in seconds since the epoch.
+    pub config_in_force_since: IntGauge,
+    /// Whether the last configuration that was read was refused: 1, or 0.
+    pub config_refused: IntGauge,
+    /// Open connections of clients.
+    pub connections_open: IntGauge,
+    /// Connections closed before their first request, by reason (`too_many`, `too_many_from_address`, `proxy_header`).
+    pub connections_refused: IntCounterVec,
 }
 
 impl Metrics {
@@ -340,6 +361,38 @@ impl Metrics {
                 )),
             ),
             panics: register(r, IntCounter::with_opts(opts("panics_total", "Panics caught"))),
+            reloads: counters(r, "reloads_total", "Configurations read again, by result", &["result"]),
+            config_generation: register(
+                r,
+                IntGauge::with_opts(opts(
+                    "config_generation",
+                    "How often a configuration was put into force since the start",
+                )),
+            ),
+            config_in_force_since: register(
+                r,
+                IntGauge::with_opts(opts(
+                    "config_in_force_since_seconds",
+                    "When the configuration in force was put there, since the epoch",
+                )),
+            ),
+            config_refused: register(
+                r,
+                IntGauge::with_opts(opts(
+                    "config_refused",
+                    "Whether the last configuration that was read was refused: 1, or 0",
+                )),
+            ),
+            connections_open: register(
+                r,
+                IntGauge::with_opts(opts("connections_open", "Open connections of clients")),
+            ),
+            connections_refused: counters(
+                r,
+                "connections_refused_total",
+                "Connections closed before their first request, by reason",
+                &["reason"],
+            ),
             registry,
         }
     }

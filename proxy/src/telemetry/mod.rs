@@ -10,17 +10,33 @@ use std::sync::Arc;
 pub use log_sink::LogSink;
 pub use metrics::Metrics;
 pub use request_line::RequestFacts;
-use tracing_subscriber::EnvFilter;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{EnvFilter, Registry, reload};
+
+/// Changes the least that is logged, while the process runs.
+#[derive(Clone, Debug)]
+pub struct LevelSwitch(reload::Handle<EnvFilter, Registry>);
+
+impl LevelSwitch {
+    /// From now on our own messages are logged from `level` on.
+    pub fn set(&self, level: &str) {
+        // Fails only when nothing is logged any more.
+        let _ = self.0.reload(filter(level));
+    }
+}
+
+fn filter(level: &str) -> EnvFilter {
+    EnvFilter::new(format!("warn,countersign={level}"))
+}
 
 /// Starts logging: JSON lines on standard output, `level` for our own messages, libraries from `warn`.
 ///
 /// # Errors
 /// When logging was started before, or the writing thread cannot be started.
-pub fn start_logging(level: &str, metrics: Arc<Metrics>) -> anyhow::Result<LogSink> {
+pub fn start_logging(level: &str, metrics: Arc<Metrics>) -> anyhow::Result<(LogSink, LevelSwitch)> {
     let sink = LogSink::to_stdout()?;
-    let filter = EnvFilter::new(format!("warn,countersign={level}"));
+    let (filter, handle) = reload::Layer::new(filter(level));
     let lines = tracing_subscriber::fmt::layer()
         .json()
         .flatten_event(true)
@@ -28,5 +44,5 @@ pub fn start_logging(level: &str, metrics: Arc<Metrics>) -> anyhow::Result<LogSi
         .with_writer(sink.clone());
     tracing_subscriber::registry().with(filter).with(lines).try_init()?;
     log_bridge::install(metrics)?;
-    Ok(sink)
+    Ok((sink, LevelSwitch(handle)))
 }

@@ -3,6 +3,7 @@
 
 pub(crate) mod formats;
 pub(crate) mod own;
+pub(crate) mod process;
 pub(crate) mod traffic;
 pub(crate) mod values;
 
@@ -10,6 +11,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use own::{Alias, Csrf, UserSettings};
+pub(crate) use process::{Level, Limits};
+use process::{Log, Reload, Shutdown};
 use traffic::{Listen, Route, Upstream};
 use values::{Address, Moment, SecretSource, SecretText, Size, Span, SpanOrZero, Switch};
 
@@ -71,6 +74,10 @@ pub(crate) struct File {
     pub(crate) jwt: Jwt,
     /// What is logged.
     pub(crate) log: Log,
+    /// When this file is read again.
+    pub(crate) reload: Reload,
+    /// How the process ends.
+    pub(crate) shutdown: Shutdown,
 }
 
 /// Where the proxy's own endpoints live by default.
@@ -358,27 +365,6 @@ pub(crate) enum Algorithm {
     Hs256,
 }
 
-/// `[limits]`
-#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-pub(crate) struct Limits {
-    /// Largest request target (path and query).
-    pub(crate) target_bytes: Size,
-    /// Largest header section.
-    pub(crate) head_bytes: Size,
-    /// Largest number of header fields; the HTTP library beneath ends at 256.
-    #[schemars(range(min = 1, max = 256))]
-    pub(crate) head_fields: usize,
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        let crate::policy::Limits { target_bytes, head_bytes, head_fields } =
-            crate::policy::Limits::default();
-        Self { target_bytes: Size(target_bytes as u64), head_bytes: Size(head_bytes as u64), head_fields }
-    }
-}
-
 /// `[context]`
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
@@ -463,40 +449,18 @@ pub(crate) struct Jwt {
     /// Whether the public keys are also served to everybody, as `jwks.json` below `reserved_path`. The admin listener
     /// always serves them.
     pub(crate) public_jwks: bool,
+    /// How long verifiers may keep the public keys. A key that a reload brings in signs only after this time, when all
+    /// verifiers know it, unless there is no older key that can sign.
+    pub(crate) keys_max_age: Span,
 }
 
 impl Default for Jwt {
     fn default() -> Self {
-        Self { lifetime: Span::from_secs(60), issuer: "countersign".to_owned(), public_jwks: false }
+        Self {
+            lifetime: Span::from_secs(60),
+            issuer: "countersign".to_owned(),
+            public_jwks: false,
+            keys_max_age: Span::from_secs(300),
+        }
     }
-}
-
-/// `[log]`
-#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-pub(crate) struct Log {
-    /// The least that is logged. The line of each request is `info`.
-    pub(crate) level: Level,
-}
-
-impl Default for Log {
-    fn default() -> Self {
-        Self { level: Level::Info }
-    }
-}
-
-/// A level of logging.
-#[derive(Clone, Copy, Debug, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-pub(crate) enum Level {
-    /// What needs somebody.
-    Error,
-    /// What may need somebody soon.
-    Warn,
-    /// One line a request, and what changes.
-    Info,
-    /// For finding a fault.
-    Debug,
-    /// Everything; slow.
-    Trace,
 }

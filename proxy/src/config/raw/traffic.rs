@@ -8,11 +8,16 @@ use super::values::{Address, Cidr, MethodName, OneOrMany, Size, Span, Switch};
 /// `[[listen]]`
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
-#[schemars(extend("required" = ["address"]))]
 pub(crate) struct Listen {
-    /// Address and port.
+    /// Address and port. Either this or `socket`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) address: Option<Address>,
+    /// Path of a Unix socket, made when the proxy starts. Either this or `address`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) socket: Option<String>,
+    /// Who may connect to the Unix socket, as `chmod` writes it. Default: `"0660"`, the user and the group of the proxy.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) socket_mode: Option<String>,
     /// TLS; HTTP/2 is then offered beside HTTP/1.1. Default: in the clear.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) tls: Option<ListenTls>,
@@ -20,6 +25,10 @@ pub(crate) struct Listen {
     pub(crate) h2c: bool,
     /// Networks of the proxies in front of this one whose `Forwarded` and `X-Forwarded-*` are believed.
     pub(crate) trusted_proxies: Vec<Cidr>,
+    /// Networks of the balancers in front of this one that begin each connection with a PROXY protocol header (version 1
+    /// or 2). From there the header must come; from anywhere else it is refused. On a Unix socket, any network here means
+    /// that every connection begins so.
+    pub(crate) proxy_protocol: Vec<Cidr>,
 }
 
 /// TLS of a listener.
@@ -33,6 +42,39 @@ pub(crate) struct ListenTls {
     /// PEM file of the private key.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) key: Option<String>,
+    /// Further certificates. The client's server name (SNI) chooses by the names that the certificates bear, exact names
+    /// before wildcards; where none fits, `certificate` is shown.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) more_certificates: Vec<CertificateAndKey>,
+    /// PEM file of the authorities whose client certificates are accepted. Default: clients are not asked for one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) client_ca: Option<String>,
+    /// Whether clients must show a certificate, where `client_ca` is set.
+    pub(crate) client_certificate: ClientCertificate,
+}
+
+/// A certificate and its key.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+#[schemars(extend("required" = ["certificate", "key"]))]
+pub(crate) struct CertificateAndKey {
+    /// PEM file of the certificate, followed by its intermediates.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) certificate: Option<String>,
+    /// PEM file of the private key.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) key: Option<String>,
+}
+
+/// What is asked of clients.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum ClientCertificate {
+    /// A certificate is welcome; applications see whether there was one.
+    #[default]
+    Optional,
+    /// Without a certificate there is no connection.
+    Required,
 }
 
 /// `[[upstream]]`
@@ -44,7 +86,7 @@ pub(crate) struct Upstream {
     /// HMAC key, and is a label in metrics.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) name: Option<String>,
-    /// `host:port` of each server; at least one.
+    /// `host:port` of each server, or `unix:PATH` of a socket; at least one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) servers: Option<Vec<String>>,
     /// TLS towards the servers: `true`, or a table with particulars. Default: in the clear.
@@ -105,6 +147,12 @@ pub(crate) struct UpstreamTls {
     /// The name that the certificate must show. Default: the server's host.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) server_name: Option<String>,
+    /// PEM file of the certificate that the proxy shows to the servers. Needs `key`. Default: it shows none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) certificate: Option<String>,
+    /// PEM file of the private key of `certificate`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) key: Option<String>,
 }
 
 /// A version of HTTP.

@@ -14,13 +14,15 @@ use std::time::Duration;
 
 use super::Environment;
 use super::document::{Places, read_bounded};
+use super::fixed::Fixed;
 use super::problem::{Place, Problem, Problems, shown};
 use super::raw;
 use super::raw::values::SecretSource;
-use super::snapshot::{LogLevel, Scheme, Snapshot};
+use super::snapshot::{Connections, LogLevel, Scheme, Snapshot};
 use crate::cache::copies;
+use crate::headers;
 use crate::secret::Secret;
-use crate::{headers, policy, resolve, session};
+use crate::{policy, resolve, session};
 
 /// The largest file that holds a secret or a certificate; real ones have a few KiB.
 const LARGEST_FILE: u64 = 1024 * 1024;
@@ -31,8 +33,9 @@ pub(super) fn snapshot(
     places: &Places,
     environment: Environment<'_>,
     problems: &mut Problems,
+    files: &mut Vec<PathBuf>,
 ) -> Snapshot {
-    let mut judge = Judge { places, environment, problems };
+    let mut judge = Judge { places, environment, problems, files, fixed: Fixed::of(file) };
     let listeners = judge.listeners(&file.listen);
     let admin = judge.admin(&file.admin, &listeners);
     let mut store = judge.store(&file.store);
@@ -50,6 +53,8 @@ pub(super) fn snapshot(
     };
     let session = judge.session(&file.session, public_scheme);
     let profile = judge.profile(file, &session.cookie, &keys.token, &mut store);
+    let (limits, headers) = (judge.limits(&file.limits), judge.context(&file.context));
+    let (cache, jwt_issuer) = (judge.cache(file), judge.issuer(&file.jwt.issuer));
     let upstream_positions =
         upstreams.iter().enumerate().map(|(index, upstream)| (upstream.name.clone(), index)).collect();
     Snapshot {
@@ -64,14 +69,24 @@ pub(super) fn snapshot(
         routes,
         aliases,
         upstreams,
-        limits: judge.limits(&file.limits),
-        headers: judge.context(&file.context),
+        limits,
+        connections: Connections {
+            total: file.limits.connections,
+            per_address: file.limits.connections_per_address,
+            streams: file.limits.streams,
+        },
+        headers,
         resolve: resolve::Settings { budget: file.resolve.budget.0 },
-        cache: judge.cache(file),
+        cache,
         keys,
+        watch: file.reload.watch,
+        lame_duck: file.shutdown.lame_duck.0,
+        grace: file.shutdown.grace.0,
+        fixed: judge.fixed,
         signature_lifetime: file.signature.lifetime.0,
         jwt_lifetime: file.jwt.lifetime.0,
-        jwt_issuer: judge.issuer(&file.jwt.issuer),
+        jwt_issuer,
+        keys_max_age: file.jwt.keys_max_age.0,
         public_jwks: file.jwt.public_jwks,
         reserved_path,
         public_scheme,
@@ -94,6 +109,10 @@ struct Judge<'a> {
     places: &'a Places,
     environment: Environment<'a>,
     problems: &'a mut Problems,
+    /// Every file that was asked for.
+    files: &'a mut Vec<PathBuf>,
+    /// What cannot change while the process runs.
+    fixed: Fixed,
 }
 
 impl Judge<'_> {
@@ -129,6 +148,7 @@ impl Judge<'_> {
             SecretSource { .. } => return None,
         };
         let bytes = without_newline(bytes);
+        self.fixed.note_secret(key, &bytes);
         if bytes.is_empty() {
             self.tell(
                 self.problem(key, format!("the secret of `{key}` is empty"))
@@ -165,6 +185,7 @@ impl Judge<'_> {
     /// The content of a file that the configuration names.
     fn read(&mut self, key: &str, written: &str) -> Option<Vec<u8>> {
         let path = self.path(key, written);
+        self.files.push(path.clone());
         match read_bounded(&path, LARGEST_FILE) {
             Ok(content) => Some(content),
             Err(error) => {

@@ -1,7 +1,5 @@
 //! Judges listeners, the admin listener and upstreams.
 
-use std::net::SocketAddr;
-
 use http::uri::Authority;
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName};
@@ -10,14 +8,18 @@ use super::{Judge, NAME_EXPECTED, is_name};
 use crate::config::problem::shown;
 use crate::config::raw;
 use crate::config::raw::traffic as written;
-use crate::config::raw::traffic::{Http, Sign, SignatureAlgorithm};
+use crate::config::raw::traffic::{ClientCertificate, Http, Sign, SignatureAlgorithm};
 use crate::config::raw::values::Switch;
-use crate::config::snapshot::{Admin, Listener, ListenerTls};
+use crate::config::snapshot::{Admin, Listener, ListenerTls, Listening};
+use crate::secret::Secret;
 use crate::signing::MessageAlgorithm;
-use crate::upstream::{HealthCheck, HttpVersion, Upstream, UpstreamTls};
+use crate::upstream::{HealthCheck, HttpVersion, Identity, Upstream, UpstreamTls};
 
 /// The shortest bearer token: 16 bytes cannot be guessed when they are random.
 const SHORTEST_TOKEN: usize = 16;
+
+/// What fits into the address of a Unix socket (unix(7)), its final zero byte left out.
+const LONGEST_SOCKET_PATH: usize = 107;
 
 impl Judge<'_> {
     pub(super) fn listeners(&mut self, raw: &[written::Listen]) -> Vec<Listener> {
@@ -37,34 +39,94 @@ impl Judge<'_> {
                         .hint("take `h2c` out: with TLS, HTTP/2 is offered anyway"),
                 );
             }
-            let Some(address) = listen.address.as_ref().map(|address| address.0) else { continue };
-            if listeners.iter().any(|other| collide(other.address, address)) {
-                let problem = self.problem(&format!("{key}.address"), "two listeners have the same address");
-                self.tell(problem.found(shown(&address.to_string())));
+            let Some(place) = self.place(&key, listen) else { continue };
+            if listeners.iter().any(|other| collide(&other.place, &place)) {
+                let name = if matches!(place, Listening::Tcp(_)) { "address" } else { "socket" };
+                let problem = self.problem(&format!("{key}.{name}"), "two listeners have the same address");
+                self.tell(problem.found(shown(&place.to_string())));
             }
             let trusted_proxies = listen.trusted_proxies.iter().map(|network| network.0).collect();
-            listeners.push(Listener { address, tls, h2c: listen.h2c, trusted_proxies });
+            let proxy_protocol = listen.proxy_protocol.iter().map(|network| network.0).collect();
+            listeners.push(Listener { place, tls, h2c: listen.h2c, trusted_proxies, proxy_protocol });
         }
         listeners
     }
 
+    fn place(&mut self, key: &str, listen: &written::Listen) -> Option<Listening> {
+        if let (Some(mode), None) = (&listen.socket_mode, &listen.socket) {
+            let problem = self.problem(&format!("{key}.socket_mode"), "there is no `socket` beside it");
+            self.tell(problem.found(shown(mode)).hint("take `socket_mode` out"));
+        }
+        match (&listen.address, &listen.socket) {
+            (Some(address), None) => Some(Listening::Tcp(address.0)),
+            (None, Some(path)) => self.unix_place(key, path, listen.socket_mode.as_deref()),
+            (given, _) => {
+                let what = if given.is_some() {
+                    "a listener has both `address` and `socket`"
+                } else {
+                    "a listener has neither `address` nor `socket`"
+                };
+                self.tell_missing(self.problem(&format!("{key}.address"), what).expected("one of them"));
+                None
+            }
+        }
+    }
+
+    fn unix_place(&mut self, key: &str, written: &str, mode: Option<&str>) -> Option<Listening> {
+        let path = self.path(&format!("{key}.socket"), written);
+        if path.as_os_str().len() > LONGEST_SOCKET_PATH {
+            let problem = self.problem(&format!("{key}.socket"), "the path of a Unix socket is too long");
+            self.tell(problem.expected(format!("at most {LONGEST_SOCKET_PATH} bytes (unix(7))")));
+        }
+        let text = mode.unwrap_or("0660");
+        let mode = u32::from_str_radix(text, 8).ok().filter(|mode| *mode <= 0o777);
+        if mode.is_none() {
+            let problem = self.problem(&format!("{key}.socket_mode"), "this is no set of permissions");
+            self.tell(problem.found(shown(text)).expected("three octal digits, such as \"0660\""));
+        }
+        Some(Listening::Unix { path, mode: mode? })
+    }
+
     fn listener_tls(&mut self, key: &str, tls: &written::ListenTls) -> Option<ListenerTls> {
-        let (certificate, private_key) = (tls.certificate.as_deref()?, tls.key.as_deref()?);
-        let (certificate_key, private_key_key) = (format!("{key}.certificate"), format!("{key}.key"));
-        self.certificates(&certificate_key, certificate);
-        if let Some(pem) = self.read(&private_key_key, private_key)
-            && PrivateKeyDer::from_pem_slice(&pem).is_err()
-        {
+        let mut certificates = vec![self.identity(key, tls.certificate.as_deref()?, tls.key.as_deref()?)];
+        for (index, more) in tls.more_certificates.iter().enumerate() {
+            let key = format!("{key}.more_certificates[{index}]");
+            let (Some(certificate), Some(private)) = (&more.certificate, &more.key) else { continue };
+            certificates.push(self.identity(&key, certificate, private));
+        }
+        let client_ca =
+            tls.client_ca.as_deref().and_then(|file| self.certificates(&format!("{key}.client_ca"), file));
+        let client_required = tls.client_certificate == ClientCertificate::Required;
+        if client_required && tls.client_ca.is_none() {
             self.tell(
-                self.problem(&private_key_key, "the file holds no private key")
-                    .found(shown(private_key))
-                    .expected("a PEM file with a private key"),
+                self.problem(
+                    &format!("{key}.client_certificate"),
+                    "no certificate of a client can be checked",
+                )
+                .hint("name the authority's file in `client_ca`"),
             );
         }
         Some(ListenerTls {
-            certificate: self.path(&certificate_key, certificate),
-            key: self.path(&private_key_key, private_key),
+            certificates: certificates.into_iter().flatten().collect(),
+            client_ca,
+            client_required,
         })
+    }
+
+    /// A certificate and the key that belongs to it.
+    fn identity(&mut self, key: &str, certificate: &str, private_key: &str) -> Option<Identity> {
+        let chain = self.certificates(&format!("{key}.certificate"), certificate);
+        let key = format!("{key}.key");
+        let pem = self.read(&key, private_key)?;
+        if PrivateKeyDer::from_pem_slice(&pem).is_err() {
+            self.tell(
+                self.problem(&key, "the file holds no private key")
+                    .found(shown(private_key))
+                    .expected("a PEM file with a private key"),
+            );
+            return None;
+        }
+        Some(Identity { certificate: chain?, key: Secret::new(pem), called: certificate.to_owned() })
     }
 
     /// The content of a PEM file that must hold certificates.
@@ -73,7 +135,11 @@ impl Judge<'_> {
         let mut found = 0_usize;
         for certificate in CertificateDer::pem_slice_iter(&pem) {
             found += 1;
-            if certificate.is_err() {
+            let readable = certificate.is_ok_and(|der| {
+                use x509_parser::prelude::{FromDer, X509Certificate};
+                X509Certificate::from_der(&der).is_ok()
+            });
+            if !readable {
                 found = 0;
                 break;
             }
@@ -108,7 +174,8 @@ impl Judge<'_> {
                     .hint("`countersign key new token` prints something fit"),
             );
         }
-        if listeners.iter().any(|listener| collide(listener.address, address)) {
+        let place = Listening::Tcp(address);
+        if listeners.iter().any(|listener| collide(&listener.place, &place)) {
             let problem =
                 self.problem("admin.address", "the admin listener has the address of another listener");
             self.tell(problem.found(shown(&address.to_string())).expected("an address of its own"));
@@ -141,7 +208,7 @@ impl Judge<'_> {
         Upstream {
             name: raw.name.clone().unwrap_or_default(),
             servers: raw.servers.clone().unwrap_or_default(),
-            tls: self.upstream_tls(&format!("{key}.tls"), raw.tls.as_ref()),
+            tls: self.upstream_tls(&format!("{key}.tls"), raw.tls.as_ref(), raw.servers.as_deref()),
             http: match raw.http {
                 Http::One => HttpVersion::Http1,
                 Http::Two => HttpVersion::Http2,
@@ -177,10 +244,16 @@ impl Judge<'_> {
         }
         for (index, server) in servers.iter().enumerate() {
             let key = format!("{key}[{index}]");
-            if !is_server(server) {
+            if let Some(path) = server.strip_prefix("unix:") {
+                if !path.starts_with('/') || path.len() > LONGEST_SOCKET_PATH {
+                    let problem = self.problem(&key, "this is not the path of a socket").found(shown(server));
+                    self.tell(problem.expected("an absolute path, such as \"unix:/run/app/http.sock\""));
+                }
+            } else if !is_server(server) {
                 let problem = self.problem(&key, "this is not the address of a server");
-                let problem =
-                    problem.found(shown(server)).expected("`host:port`, such as \"127.0.0.1:5000\"");
+                let problem = problem
+                    .found(shown(server))
+                    .expected("`host:port`, such as \"127.0.0.1:5000\", or `unix:PATH`");
                 self.tell(match server.split_once("://") {
                     Some(("https", _)) => problem.hint("leave the scheme out; for TLS, set `tls = true`"),
                     Some(_) => problem.hint("leave the scheme out"),
@@ -237,7 +310,12 @@ impl Judge<'_> {
         }
     }
 
-    fn upstream_tls(&mut self, key: &str, tls: Option<&Switch<written::UpstreamTls>>) -> Option<UpstreamTls> {
+    fn upstream_tls(
+        &mut self,
+        key: &str,
+        tls: Option<&Switch<written::UpstreamTls>>,
+        servers: Option<&[String]>,
+    ) -> Option<UpstreamTls> {
         let tls = match tls? {
             Switch::Plain(on) => return on.then(UpstreamTls::default),
             Switch::With(tls) => tls,
@@ -248,12 +326,29 @@ impl Judge<'_> {
             self.tell(problem.found(shown(name)).expected("a host name or an address, without port"));
         }
         let ca = tls.ca.as_deref().and_then(|file| self.certificates(&format!("{key}.ca"), file));
-        Some(UpstreamTls { server_name, ca })
+        let identity = match (&tls.certificate, &tls.key) {
+            (Some(certificate), Some(private)) => self.identity(key, certificate, private),
+            (None, None) => None,
+            _ => {
+                let problem = self.problem(key, "`certificate` and `key` go together");
+                self.tell(problem.expected("both of them, or neither"));
+                None
+            }
+        };
+        let by_socket =
+            servers.is_some_and(|servers| servers.iter().any(|server| server.starts_with("unix:")));
+        if by_socket && server_name.is_none() {
+            let problem =
+                self.problem(&format!("{key}.server_name"), "a Unix socket has no name to be checked");
+            self.tell_missing(problem.expected("the name that the certificate must show"));
+        }
+        Some(UpstreamTls { server_name, ca, identity })
     }
 }
 
 /// Whether two listeners would fight for one port.
-fn collide(one: SocketAddr, other: SocketAddr) -> bool {
+fn collide(one: &Listening, other: &Listening) -> bool {
+    let (Listening::Tcp(one), Listening::Tcp(other)) = (one, other) else { return one == other };
     let same_host = one.ip() == other.ip()
         || one.ip().is_unspecified() && one.is_ipv4() == other.is_ipv4()
         || other.ip().is_unspecified() && one.is_ipv4() == other.is_ipv4();
@@ -268,4 +363,53 @@ fn is_server(text: &str) -> bool {
 
 fn is_host_header(text: &str) -> bool {
     text.parse::<Authority>().is_ok_and(|authority| !authority.host().is_empty()) && !text.contains('@')
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::config::snapshot::Listening;
+    use crate::config::{self, Problems, Snapshot};
+
+    fn read(more: &str) -> Result<Snapshot, Problems> {
+        let text = format!("[keys]\ntoken = [{{ id = \"t\", secret = {{ env = \"TOKEN\" }} }}]\n{more}\n");
+        let key = |name: &str| (name == "TOKEN").then(|| "a token key of more than 32 bytes!".to_owned());
+        config::parse(&text, "/etc/countersign/test.toml", &key)
+    }
+
+    fn refusal(more: &str) -> String {
+        read(more).unwrap_err().render(false)
+    }
+
+    #[test]
+    fn a_listener_is_at_an_address_or_at_a_socket() {
+        let snapshot = read("[[listen]]\nsocket = \"http.sock\"").unwrap();
+        let place = Listening::Unix { path: "/etc/countersign/http.sock".into(), mode: 0o660 };
+        assert_eq!(snapshot.listeners[0].place, place);
+        assert!(refusal("[[listen]]\nh2c = false").contains("neither `address` nor `socket`"));
+        let both = "[[listen]]\naddress = \"127.0.0.1:1\"\nsocket = \"/run/x\"";
+        assert!(refusal(both).contains("both `address` and `socket`"));
+        assert!(refusal("[[listen]]\nsocket = \"/run/x\"\nsocket_mode = \"rw\"").contains("0660"));
+        assert!(
+            refusal("[[listen]]\naddress = \"127.0.0.1:1\"\nsocket_mode = \"0600\"").contains("socket_mode")
+        );
+        let twice = "[[listen]]\nsocket = \"/run/x\"\n[[listen]]\nsocket = \"/run/x\"";
+        assert!(refusal(twice).contains("the same address"));
+        let long = format!("[[listen]]\nsocket = \"/run/{}\"", "x".repeat(103));
+        assert!(refusal(&long).contains("too long"));
+    }
+
+    #[test]
+    fn what_belongs_together_in_tls_is_asked_for_together() {
+        let listen = "[[listen]]\naddress = \"127.0.0.1:1\"\n";
+        let required = format!(
+            "{listen}tls = {{ certificate = \"a\", key = \"b\", client_certificate = \"required\" }}"
+        );
+        assert!(refusal(&required).contains("name the authority's file in `client_ca`"));
+        let upstream = |more: &str| format!("{listen}[[upstream]]\nname = \"a\"\nsign = [\"jwt\"]\n{more}");
+        let half = upstream("servers = [\"127.0.0.1:1\"]\ntls = { certificate = \"a\" }");
+        assert!(refusal(&half).contains("`certificate` and `key` go together"));
+        let nameless = upstream("servers = [\"unix:/run/x\"]\ntls = true");
+        assert!(refusal(&nameless).contains("no name to be checked"));
+        assert!(refusal(&upstream("servers = [\"unix:x\"]")).contains("an absolute path"));
+    }
 }

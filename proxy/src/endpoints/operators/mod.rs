@@ -82,11 +82,8 @@ const API: &str = "/v1/";
 
 /// Answers one request.
 pub async fn answer(request: &OperatorRequest<'_>, state: &OperatorState<'_>) -> Response<Bytes> {
-    if state.loopback && !gate::names_this_machine(request.headers) {
-        return plain(
-            StatusCode::MISDIRECTED_REQUEST,
-            "this listener answers to its address or to localhost\n",
-        );
+    if let Some(misdirected) = misdirected(request.headers, state) {
+        return misdirected;
     }
     let (method, headers) = (request.method, request.headers);
     let reads = *method == Method::GET || *method == Method::HEAD;
@@ -100,6 +97,21 @@ pub async fn answer(request: &OperatorRequest<'_>, state: &OperatorState<'_>) ->
         "/metrics" => metrics(state.metrics),
         path => api(path, request, state).await.unwrap_or_else(|problem| problem.answer(request.id)),
     }
+}
+
+/// The refusal of a request for something that only the server knows, and that needs the token; `None` when it may.
+#[must_use]
+pub fn refuse(request: &OperatorRequest<'_>, state: &OperatorState<'_>) -> Option<Response<Bytes>> {
+    misdirected(request.headers, state).or_else(|| {
+        let refused = gate::check(request.headers, state.token).err()?;
+        Some(Problem::from(refused).answer(request.id))
+    })
+}
+
+fn misdirected(headers: &HeaderMap, state: &OperatorState<'_>) -> Option<Response<Bytes>> {
+    (state.loopback && !gate::names_this_machine(headers)).then(|| {
+        plain(StatusCode::MISDIRECTED_REQUEST, "this listener answers to its address or to localhost\n")
+    })
 }
 
 /// Everything that needs the token, and what is not there.

@@ -58,6 +58,7 @@ fn input(context: Option<&Context>) -> RenderInput<'_> {
         platform_authorization: None,
         settings: None,
         stats: None,
+        client_certificate: None,
     }
 }
 
