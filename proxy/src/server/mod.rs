@@ -36,6 +36,8 @@ use crate::telemetry::{LogSink, Metrics};
 
 /// How long running requests may take to finish after SIGTERM, in seconds.
 const GRACE_SECONDS: u64 = 30;
+/// How often prepared contexts that may not be used any more are dropped: they serve for half a minute.
+const SWEEP: Duration = Duration::from_secs(30);
 /// Streams that one HTTP/2 connection of a client may have open at once.
 const CLIENT_STREAMS: u32 = 100;
 /// How long an HTTP/2 connection of a client may be idle.
@@ -162,8 +164,10 @@ impl Assembly {
     /// Resolves the upstreams' names before the first request and keeps watching them.
     fn watch_upstreams(&self) -> public::Prepare {
         let (rules, metrics) = (self.rules.load_full(), Arc::clone(&self.metrics));
+        let (in_force, clock) = (Arc::clone(&self.rules), Arc::clone(&self.clock));
         Box::new(move || {
             let (rules, metrics) = (Arc::clone(&rules), Arc::clone(&metrics));
+            upkeep::spawn("prepared contexts", sweep(Arc::clone(&in_force), Arc::clone(&clock)));
             Box::pin(async move {
                 for (name, servers) in rules.servers() {
                     let watch = servers.start(name, &metrics).await;
@@ -181,6 +185,14 @@ impl Assembly {
             self.log.clone(),
             move || farewell.say(),
         );
+    }
+}
+
+/// Gives back the memory of prepared contexts that may not be used any more, for ever.
+async fn sweep(rules: Arc<ArcSwap<Rules>>, clock: Arc<dyn Clock>) {
+    loop {
+        tokio::time::sleep(SWEEP).await;
+        rules.load_full().shelf.sweep(clock.now());
     }
 }
 
