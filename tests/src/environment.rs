@@ -14,13 +14,15 @@ pub fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the package lies in the repository").to_owned()
 }
 
-/// The built binary.
+/// The built binary, of the same profile as the program that asks.
 ///
 /// # Panics
 /// When it was not built.
 #[must_use]
 pub fn binary() -> PathBuf {
-    let path = named("COUNTERSIGN_BINARY", "target/debug/countersign");
+    let usual =
+        if cfg!(debug_assertions) { "target/debug/countersign" } else { "target/release/countersign" };
+    let path = named("COUNTERSIGN_BINARY", usual);
     assert!(path.is_file(), "{} is missing: run `cargo build --workspace` first", path.display());
     path
 }

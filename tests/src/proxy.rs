@@ -46,6 +46,7 @@ pub struct Builder {
     token_key: Option<String>,
     keys: String,
     seeded: bool,
+    people: String,
 }
 
 impl Builder {
@@ -123,6 +124,13 @@ impl Builder {
         self
     }
 
+    /// Adds statements that fill the directory further, before the proxy first looks at it.
+    #[must_use]
+    pub fn people(mut self, statements: &str) -> Self {
+        self.people.push_str(statements);
+        self
+    }
+
     /// Writes the file, migrates and fills the directory, starts the binary and waits until it is ready.
     ///
     /// # Panics
@@ -147,6 +155,9 @@ impl Builder {
         if self.seeded {
             migrate(&config, &self.variables);
             fixture::seed(stores).await;
+            if !self.people.is_empty() {
+                stores.sql(&self.people).await;
+            }
         }
         let child = spawn(&config, directory.path(), &self.variables);
         Proxy { child, directory, config, certificate, addresses, variables: self.variables }
@@ -250,6 +261,7 @@ impl Proxy {
             token_key: None,
             keys: String::new(),
             seeded: true,
+            people: String::new(),
         }
     }
 

@@ -1,4 +1,8 @@
-//! A TCP relay that a test puts between the proxy and a server, to delay, stall or cut the connection.
+//! A TCP relay that a test puts between the proxy and a server, to delay, reorder, stall or cut the connections, or to
+//! keep Redis from telling of changes.
+
+mod queries;
+mod resp;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -10,6 +14,10 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
+use crate::dice::Dice;
+use queries::Queries;
+use resp::Frames;
+
 /// What the relay does with what passes through it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Mode {
@@ -17,8 +25,16 @@ pub enum Mode {
     Pass,
     /// Hands each piece on after this time.
     Delay(Duration),
+    /// Hands each piece on after a time up to this one, each connection for itself: what is said on one overtakes what
+    /// was said before on another.
+    Jitter(Duration),
     /// Accepts and holds everything.
     Stall,
+    /// Hands on what is asked and holds what is answered.
+    StallAnswers,
+    /// Hands on everything but what Redis says unasked: the RESP3 pushes, which are dropped. Only with
+    /// [`Relay::to_redis`].
+    Mute,
     /// Closes every connection, old and new.
     Cut,
 }
@@ -28,9 +44,29 @@ pub enum Mode {
 pub struct Relay {
     address: SocketAddr,
     mode: watch::Sender<Mode>,
-    asked: Arc<AtomicU64>,
+    target: watch::Sender<SocketAddr>,
+    counts: Arc<Counts>,
     task: JoinHandle<()>,
 }
+
+/// What went to the server so far.
+#[derive(Debug, Default)]
+struct Counts {
+    pieces: AtomicU64,
+    pings: AtomicU64,
+    queries: AtomicU64,
+}
+
+/// What is spoken, as far as a relay must know.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Speech {
+    Anything,
+    Redis,
+    Postgres,
+}
+
+/// What Redis is sent to prove that it is there.
+const PING: &[u8] = b"*1\r\n$4\r\nPING\r\n";
 
 impl Relay {
     /// A relay to `target` that hands everything on.
@@ -38,17 +74,39 @@ impl Relay {
     /// # Panics
     /// When no port is free.
     pub async fn to(target: SocketAddr) -> Self {
+        Self::start(target, Speech::Anything).await
+    }
+
+    /// A relay to a Redis without TLS, which can be muted.
+    ///
+    /// # Panics
+    /// When no port is free.
+    pub async fn to_redis(target: SocketAddr) -> Self {
+        Self::start(target, Speech::Redis).await
+    }
+
+    /// A relay to a Postgres without TLS, which counts queries.
+    ///
+    /// # Panics
+    /// When no port is free.
+    pub async fn to_postgres(target: SocketAddr) -> Self {
+        Self::start(target, Speech::Postgres).await
+    }
+
+    async fn start(target: SocketAddr, speech: Speech) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = listener.local_addr().expect("a bound listener");
         let (mode, watch) = watch::channel(Mode::Pass);
-        let asked: Arc<AtomicU64> = Arc::default();
-        let count = asked.clone();
+        let (target, aim) = watch::channel(target);
+        let counts: Arc<Counts> = Arc::default();
+        let all = counts.clone();
         let task = tokio::spawn(async move {
             while let Ok((near, _)) = listener.accept().await {
-                tokio::spawn(connection(near, target, watch.clone(), count.clone()));
+                let target = *aim.borrow();
+                tokio::spawn(connection(near, target, speech, watch.clone(), all.clone()));
             }
         });
-        Self { address, mode, asked, task }
+        Self { address, mode, target, counts, task }
     }
 
     /// Where it listens.
@@ -60,12 +118,30 @@ impl Relay {
     /// How often anything was sent to the server so far, in pieces as they came.
     #[must_use]
     pub fn asked(&self) -> u64 {
-        self.asked.load(Ordering::Relaxed)
+        self.counts.pieces.load(Ordering::Relaxed)
+    }
+
+    /// The round trips so far, without those that only prove that the server is there. A pipeline is one. Only with
+    /// [`Self::to_redis`].
+    #[must_use]
+    pub fn round_trips(&self) -> u64 {
+        self.asked() - self.counts.pings.load(Ordering::Relaxed)
+    }
+
+    /// The queries so far. Only with [`Self::to_postgres`].
+    #[must_use]
+    pub fn queries(&self) -> u64 {
+        self.counts.queries.load(Ordering::Relaxed)
     }
 
     /// Changes what it does, on open connections too.
     pub fn set(&self, mode: Mode) {
         self.mode.send_replace(mode);
+    }
+
+    /// Leads new connections to another server; open ones stay where they are.
+    pub fn lead_to(&self, target: SocketAddr) {
+        self.target.send_replace(target);
     }
 }
 
@@ -76,37 +152,71 @@ impl Drop for Relay {
     }
 }
 
-async fn connection(near: TcpStream, target: SocketAddr, mode: watch::Receiver<Mode>, asked: Arc<AtomicU64>) {
+async fn connection(
+    near: TcpStream,
+    target: SocketAddr,
+    speech: Speech,
+    mode: watch::Receiver<Mode>,
+    counts: Arc<Counts>,
+) {
     let mut gate = mode.clone();
     if gate.wait_for(|mode| *mode != Mode::Stall).await.is_err() || *gate.borrow() == Mode::Cut {
         return;
     }
     let Ok(far) = TcpStream::connect(target).await else { return };
+    let _ = (near.set_nodelay(true), far.set_nodelay(true));
     let (near_in, near_out) = near.into_split();
     let (far_in, far_out) = far.into_split();
-    let answered = AtomicU64::new(0);
+    let questions = Direction { mode: mode.clone(), speech, counts: Some(counts), frames: None };
+    let frames = (speech == Speech::Redis).then(Frames::default);
+    let answers = Direction { mode, speech, counts: None, frames };
     tokio::select! {
-        () = hand_on(near_in, far_out, mode.clone(), &asked) => {}
-        () = hand_on(far_in, near_out, mode.clone(), &answered) => {}
+        () = questions.hand_on(near_in, far_out) => {}
+        () = answers.hand_on(far_in, near_out) => {}
         _ = gate.wait_for(|mode| *mode == Mode::Cut) => {}
     }
 }
 
-async fn hand_on(
-    mut from: impl AsyncReadExt + Unpin,
-    mut to: impl AsyncWriteExt + Unpin,
-    mut mode: watch::Receiver<Mode>,
-    pieces: &AtomicU64,
-) {
-    let mut piece = vec![0; 16 * 1024];
-    while let Ok(length @ 1..) = from.read(&mut piece).await {
-        pieces.fetch_add(1, Ordering::Relaxed);
-        let Ok(now) = mode.wait_for(|mode| *mode != Mode::Stall).await.map(|mode| *mode) else { return };
-        if let Mode::Delay(time) = now {
-            tokio::time::sleep(time).await;
-        }
-        if to.write_all(&piece[..length]).await.is_err() {
-            return;
+/// One direction of one connection.
+struct Direction {
+    mode: watch::Receiver<Mode>,
+    speech: Speech,
+    /// Where questions are counted; answers are not.
+    counts: Option<Arc<Counts>>,
+    frames: Option<Frames>,
+}
+
+impl Direction {
+    async fn hand_on(mut self, mut from: impl AsyncReadExt + Unpin, mut to: impl AsyncWriteExt + Unpin) {
+        let mut dice = Dice::seeded(u64::from(self.counts.is_some()));
+        let mut queries = Queries::default();
+        let mut piece = vec![0; 16 * 1024];
+        while let Ok(length @ 1..) = from.read(&mut piece).await {
+            let read = &piece[..length];
+            if let Some(counts) = &self.counts {
+                counts.pieces.fetch_add(1, Ordering::Relaxed);
+                if self.speech == Speech::Redis && read == PING {
+                    counts.pings.fetch_add(1, Ordering::Relaxed);
+                }
+                if self.speech == Speech::Postgres {
+                    counts.queries.fetch_add(queries.count(read), Ordering::Relaxed);
+                }
+            }
+            let answers = self.counts.is_none();
+            let goes_on = |mode: &Mode| *mode != Mode::Stall && !(answers && *mode == Mode::StallAnswers);
+            let Ok(now) = self.mode.wait_for(goes_on).await.map(|mode| *mode) else { return };
+            match now {
+                Mode::Delay(time) => tokio::time::sleep(time).await,
+                Mode::Jitter(most) => tokio::time::sleep(dice.between(Duration::ZERO, most)).await,
+                _ => {}
+            }
+            let written = match &mut self.frames {
+                Some(frames) => to.write_all(&frames.pass(read, now == Mode::Mute)).await,
+                None => to.write_all(read).await,
+            };
+            if written.is_err() {
+                return;
+            }
         }
     }
 }

@@ -3,6 +3,7 @@
 use std::fmt::Write;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use tempfile::TempDir;
 
@@ -34,6 +35,19 @@ pub struct Real {
     pub store_keys: Option<String>,
     /// Where the proxy believes the database to be, when there is something in between.
     pub database_url: Option<String>,
+    /// The deadlines of the proxy, when the test has a reason for its own.
+    pub deadlines: Option<Deadlines>,
+}
+
+/// How long a proxy waits for its stores.
+#[derive(Clone, Copy, Debug)]
+pub struct Deadlines {
+    /// For one request to Redis.
+    pub store: Duration,
+    /// For one query.
+    pub directory: Duration,
+    /// For resolving one request.
+    pub budget: Duration,
 }
 
 impl Stores {
@@ -48,6 +62,7 @@ impl Stores {
             redis_url: None,
             database_url: None,
             store_keys: None,
+            deadlines: None,
         }))
     }
 
@@ -64,6 +79,7 @@ impl Stores {
             redis_url: None,
             database_url: None,
             store_keys: None,
+            deadlines: None,
         }))
     }
 
@@ -124,10 +140,16 @@ impl Stores {
     pub fn configuration(&self) -> String {
         // The documented deadlines are made for servers that have a machine to themselves; tests share theirs. A test
         // that stops servers keeps the store's, which is how long it waits for each request.
-        let (store, durable, budget) = match self {
-            Self::Real(real) if real.postgres.is_some() => ("100ms", "1s", "1200ms"),
-            _ => ("1s", "3s", "4s"),
+        let own = match self {
+            Self::Real(real) => real.deadlines.map(|own| [own.store, own.directory, own.budget]),
+            Self::Embedded(_) => None,
         };
+        let usual = match self {
+            Self::Real(real) if real.postgres.is_some() => [100, 1000, 1200],
+            _ => [1000, 3000, 4000],
+        };
+        let [store, durable, budget] =
+            own.unwrap_or(usual.map(Duration::from_millis)).map(|time| format!("{}ms", time.as_millis()));
         let mut text = format!("[resolve]\nbudget = \"{budget}\"\n");
         match self {
             Self::Real(real) => {

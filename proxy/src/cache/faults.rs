@@ -10,10 +10,12 @@ use tokio::sync::Semaphore;
 
 use crate::clock::Timestamp;
 use crate::context::{Platform, PlatformId, Session, SessionId, User, UserId};
-use crate::directory::{AuditEntry, Change, Changes, Directory, DirectoryError, SessionRow};
+use crate::directory::{
+    AuditEntry, Change, Changes, Directory, DirectoryError, Page, Pair, Place, SessionRow,
+};
 use crate::store::{
-    Entity, EntityAnswer, EntityKey, Follower, Lease, Lookup, PutSession, SessionAnswer, Store, StoreError,
-    StoredSession,
+    Doubts, Entity, EntityAnswer, EntityKey, Follower, Lease, Lookup, Progress, PutSession, SessionAnswer,
+    Store, StoreError, StoredSession, UnconfirmedEnd,
 };
 
 /// What befalls a call.
@@ -219,6 +221,45 @@ impl Store for Faulty<dyn Store> {
         self.inner.follow(follower, max_staleness)
     }
 
+    async fn recently_used(&self, most: usize) -> Result<Vec<SessionId>, StoreError> {
+        self.pass("recently_used").await?;
+        self.inner.recently_used(most).await
+    }
+
+    async fn accept_end(
+        &self,
+        end: &UnconfirmedEnd,
+        tombstones: &[(SessionId, Timestamp)],
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        self.pass("accept_end").await?;
+        self.inner.accept_end(end, tombstones, now).await
+    }
+
+    async fn unconfirmed_ends(&self, most: usize) -> Result<Vec<UnconfirmedEnd>, StoreError> {
+        self.pass("unconfirmed_ends").await?;
+        self.inner.unconfirmed_ends(most).await
+    }
+
+    async fn confirm_ends(&self, ends: &[UnconfirmedEnd]) -> Result<(), StoreError> {
+        self.pass("confirm_ends").await?;
+        self.inner.confirm_ends(ends).await
+    }
+
+    fn doubts(&self) -> Option<Arc<Doubts>> {
+        self.inner.doubts()
+    }
+
+    async fn progress(&self) -> Result<Progress, StoreError> {
+        self.pass("progress").await?;
+        self.inner.progress().await
+    }
+
+    async fn note_progress(&self, before: &Progress, upto: &str, now: Timestamp) -> Result<(), StoreError> {
+        self.pass("note_progress").await?;
+        self.inner.note_progress(before, upto, now).await
+    }
+
     async fn ping(&self) -> Result<String, StoreError> {
         self.pass("ping").await?;
         self.inner.ping().await
@@ -247,13 +288,14 @@ impl Directory for Faulty<dyn Directory> {
         self.inner.user_platforms(users).await
     }
 
-    async fn settings(
-        &self,
-        user: &UserId,
-        platform: &PlatformId,
-    ) -> Result<Option<serde_json::Value>, DirectoryError> {
-        self.pass("settings").await?;
-        self.inner.settings(user, platform).await
+    async fn settings_of(&self, pairs: &[Pair]) -> Result<Vec<(Pair, serde_json::Value)>, DirectoryError> {
+        self.pass("settings_of").await?;
+        self.inner.settings_of(pairs).await
+    }
+
+    async fn stats_of(&self, pairs: &[Pair]) -> Result<Vec<(Pair, serde_json::Value)>, DirectoryError> {
+        self.pass("stats_of").await?;
+        self.inner.stats_of(pairs).await
     }
 
     async fn put_settings(
@@ -327,6 +369,16 @@ impl Directory for Faulty<dyn Directory> {
     async fn purge(&self, before: Timestamp, limit: u32) -> Result<u64, DirectoryError> {
         self.pass("purge").await?;
         self.inner.purge(before, limit).await
+    }
+
+    async fn changes_after(&self, after: Place, most: u32) -> Result<Page, DirectoryError> {
+        self.pass("changes_after").await?;
+        self.inner.changes_after(after, most).await
+    }
+
+    async fn purge_changes(&self, before: Timestamp, limit: u32) -> Result<u64, DirectoryError> {
+        self.pass("purge_changes").await?;
+        self.inner.purge_changes(before, limit).await
     }
 
     async fn put_user(&self, user: &User) -> Result<(), DirectoryError> {

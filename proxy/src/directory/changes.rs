@@ -27,6 +27,51 @@ pub enum Changed {
     Session(SessionId),
 }
 
+/// A place in the list of changes that a directory writes down. Its text form is for those who keep it for others.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default)]
+pub struct Place {
+    /// The transaction, where the database numbers them; else 0.
+    pub(super) transaction: i64,
+    /// The number of the line.
+    pub(super) line: i64,
+}
+
+/// A part of that list.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Page {
+    /// The changes, oldest first. What cannot be read is passed over, as it is when it is heard.
+    pub changed: Vec<Changed>,
+    /// Where the next part begins, if there is more.
+    pub next: Option<Place>,
+    /// Whatever was committed when this was asked lies before this place, and what is committed later does not. Before
+    /// the place that was asked for, if the database was set back.
+    pub horizon: Place,
+}
+
+impl Page {
+    /// `lines` are the places and words found, of which `most` were asked for.
+    pub(super) fn of(lines: Vec<(Place, String)>, most: u32, horizon: Place) -> Self {
+        let is_full = u32::try_from(lines.len()).is_ok_and(|found| found >= most);
+        let next = lines.last().map(|(place, _)| *place).filter(|_| is_full);
+        Self { changed: lines.iter().filter_map(|(_, what)| Changed::parse(what)).collect(), next, horizon }
+    }
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.transaction, self.line)
+    }
+}
+
+impl std::str::FromStr for Place {
+    type Err = std::num::ParseIntError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let (transaction, line) = text.split_once('/').unwrap_or((text, ""));
+        Ok(Self { transaction: transaction.parse()?, line: line.parse()? })
+    }
+}
+
 /// One piece of news.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum News {

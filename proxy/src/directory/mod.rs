@@ -18,13 +18,16 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
-pub use changes::{Changed, Changes, News};
+pub use changes::{Changed, Changes, News, Page, Place};
 pub use postgres::PostgresDirectory;
 pub use sqlite::SqliteDirectory;
 
 use crate::breaker::Breaker;
 use crate::clock::Timestamp;
 use crate::context::{Platform, PlatformId, Session, SessionId, User, UserId};
+
+/// A user and one platform: whose settings or figures, for what.
+pub type Pair = (UserId, PlatformId);
 
 /// A session as the directory keeps it.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -122,12 +125,11 @@ pub trait Directory: Send + Sync + fmt::Debug {
     /// The active platforms of users: per user the default first, then by name.
     async fn user_platforms(&self, users: &[UserId]) -> Result<Vec<Platform>, DirectoryError>;
 
-    /// Settings of a user for a platform; `None` when there are none.
-    async fn settings(
-        &self,
-        user: &UserId,
-        platform: &PlatformId,
-    ) -> Result<Option<serde_json::Value>, DirectoryError>;
+    /// Settings of users for platforms.
+    async fn settings_of(&self, pairs: &[Pair]) -> Result<Vec<(Pair, serde_json::Value)>, DirectoryError>;
+
+    /// Computed figures of users about their own platforms.
+    async fn stats_of(&self, pairs: &[Pair]) -> Result<Vec<(Pair, serde_json::Value)>, DirectoryError>;
 
     /// Writes settings whole.
     async fn put_settings(
@@ -186,6 +188,13 @@ pub trait Directory: Send + Sync + fmt::Debug {
 
     /// Deletes at most `limit` sessions that ended or expired before `before`. Answers how many.
     async fn purge(&self, before: Timestamp, limit: u32) -> Result<u64, DirectoryError>;
+
+    /// The changes that were written down after `after`, at most `most` of them, oldest first: whatever was told, and
+    /// what nobody heard. Those that are committed later than asked are after the answer's horizon.
+    async fn changes_after(&self, after: Place, most: u32) -> Result<Page, DirectoryError>;
+
+    /// Deletes at most `limit` changes that were written down before `before`. Answers how many.
+    async fn purge_changes(&self, before: Timestamp, limit: u32) -> Result<u64, DirectoryError>;
 
     /// Writes a user whole (the demo, tests and the command line).
     async fn put_user(&self, user: &User) -> Result<(), DirectoryError>;

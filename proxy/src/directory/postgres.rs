@@ -4,8 +4,10 @@
 mod listener;
 #[cfg(test)]
 mod listener_tests;
+mod log;
 #[cfg(test)]
 mod tests;
+mod values;
 
 use std::fmt;
 use std::sync::Arc;
@@ -20,7 +22,10 @@ use super::rows::{
     texts,
 };
 use super::trouble::{Dialect, Watch};
-use super::{AuditEntry, Change, Changes, Directory, DirectoryError, OpenError, SessionRow, Settings};
+use super::{
+    AuditEntry, Change, Changes, Directory, DirectoryError, OpenError, Page, Pair, Place, SessionRow,
+    Settings,
+};
 use crate::breaker::Breaker;
 use crate::clock::{SystemClock, Timestamp};
 use crate::context::{Platform, PlatformId, Session, SessionId, User, UserId};
@@ -159,15 +164,20 @@ impl Directory for PostgresDirectory {
         self.watch.within(async { all(query.fetch_all(&self.pool).await?) }).await
     }
 
-    async fn settings(
-        &self,
-        user: &UserId,
-        platform: &PlatformId,
-    ) -> Result<Option<serde_json::Value>, DirectoryError> {
-        let query =
-            sqlx::query_scalar("SELECT settings FROM user_settings WHERE user_id = $1 AND platform_id = $2");
-        let query = query.bind(user.as_str()).bind(platform.as_str());
-        self.watch.within(query.fetch_optional(&self.pool)).await
+    async fn settings_of(&self, pairs: &[Pair]) -> Result<Vec<(Pair, serde_json::Value)>, DirectoryError> {
+        if pairs.is_empty() {
+            Ok(Vec::new())
+        } else {
+            self.watch.within(values::settings(&self.pool, pairs)).await
+        }
+    }
+
+    async fn stats_of(&self, pairs: &[Pair]) -> Result<Vec<(Pair, serde_json::Value)>, DirectoryError> {
+        if pairs.is_empty() {
+            Ok(Vec::new())
+        } else {
+            self.watch.within(values::stats(&self.pool, pairs)).await
+        }
     }
 
     async fn put_settings(
@@ -355,6 +365,14 @@ impl Directory for PostgresDirectory {
         );
         let query = query.bind(column(before)).bind(i64::from(limit));
         Ok(self.watch.within(query.execute(&self.pool)).await?.rows_affected())
+    }
+
+    async fn changes_after(&self, after: Place, most: u32) -> Result<Page, DirectoryError> {
+        self.watch.within(log::page(&self.pool, after, most)).await
+    }
+
+    async fn purge_changes(&self, before: Timestamp, limit: u32) -> Result<u64, DirectoryError> {
+        self.watch.within(log::purge(&self.pool, before, limit)).await
     }
 
     async fn put_user(&self, user: &User) -> Result<(), DirectoryError> {

@@ -1,8 +1,10 @@
 //! The directory in one SQLite file, or in memory: the same contract without a server. One connection writes, a few
 //! read. The schema is brought up to date when the file is opened.
 
+mod log;
 #[cfg(test)]
 mod tests;
+mod values;
 
 use std::fmt;
 use std::fs::OpenOptions;
@@ -19,10 +21,12 @@ use sqlx::{ConnectOptions, SqliteConnection};
 use super::migrations::{MigrationError, up_sqlite};
 use super::rows::{
     PlatformColumns, SessionColumns, UserColumns, all, column, number, platform_columns, session_columns,
-    texts, unreadable,
+    texts,
 };
 use super::trouble::{Dialect, Watch};
-use super::{AuditEntry, Change, Directory, DirectoryError, OpenError, SessionRow, Settings};
+use super::{
+    AuditEntry, Change, Directory, DirectoryError, OpenError, Page, Pair, Place, SessionRow, Settings,
+};
 use crate::clock::Timestamp;
 use crate::context::{Platform, PlatformId, Session, SessionId, User, UserId};
 
@@ -182,19 +186,20 @@ impl Directory for SqliteDirectory {
         self.watch.within(async { all(query.fetch_all(&self.reader).await?) }).await
     }
 
-    async fn settings(
-        &self,
-        user: &UserId,
-        platform: &PlatformId,
-    ) -> Result<Option<serde_json::Value>, DirectoryError> {
-        let query =
-            sqlx::query_scalar("SELECT settings FROM user_settings WHERE user_id = $1 AND platform_id = $2");
-        let query = query.bind(user.as_str()).bind(platform.as_str());
-        let work = async {
-            let text: Option<String> = query.fetch_optional(&self.reader).await?;
-            text.map(|text| serde_json::from_str(&text).map_err(unreadable)).transpose()
-        };
-        self.watch.within(work).await
+    async fn settings_of(&self, pairs: &[Pair]) -> Result<Vec<(Pair, serde_json::Value)>, DirectoryError> {
+        if pairs.is_empty() {
+            Ok(Vec::new())
+        } else {
+            self.watch.within(values::settings(&self.reader, pairs)).await
+        }
+    }
+
+    async fn stats_of(&self, pairs: &[Pair]) -> Result<Vec<(Pair, serde_json::Value)>, DirectoryError> {
+        if pairs.is_empty() {
+            Ok(Vec::new())
+        } else {
+            self.watch.within(values::stats(&self.reader, pairs)).await
+        }
     }
 
     async fn put_settings(
@@ -380,6 +385,14 @@ impl Directory for SqliteDirectory {
         );
         let query = query.bind(column(before)).bind(i64::from(limit));
         Ok(self.watch.within(query.execute(&self.writer)).await?.rows_affected())
+    }
+
+    async fn changes_after(&self, after: Place, most: u32) -> Result<Page, DirectoryError> {
+        self.watch.within(log::page(&self.reader, after, most)).await
+    }
+
+    async fn purge_changes(&self, before: Timestamp, limit: u32) -> Result<u64, DirectoryError> {
+        self.watch.within(log::purge(&self.writer, before, limit)).await
     }
 
     async fn put_user(&self, user: &User) -> Result<(), DirectoryError> {

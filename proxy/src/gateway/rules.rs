@@ -11,6 +11,7 @@ use super::meters::Meters;
 use super::servers::Servers;
 use super::tls;
 use crate::config::Snapshot;
+use crate::endpoints::own;
 use crate::headers::names::Names;
 use crate::sealing::Sealer;
 use crate::signing::jwks::Jwks;
@@ -37,6 +38,8 @@ pub struct Rules {
     pub shelf: Arc<Shelf>,
     /// What is counted of each route, by its name.
     pub(super) meters: Meters,
+    /// What our own endpoints may know.
+    pub(super) own: Arc<own::Settings>,
 }
 
 /// An upstream, made ready.
@@ -85,7 +88,17 @@ impl Rules {
         let sealer = Sealer::new(snapshot.keys.sealing.clone(), &snapshot.keys.fernet)
             .map_err(|error| RulesError::Key(error.to_string()))?;
         let jwks = Arc::new(Jwks::new(&[&keys.tokens, &keys.messages], JWKS_MAX_AGE));
-        Ok(Self { snapshot, names, upstreams, sealer, jwks, shelf, meters: Meters::default() })
+        let own = own::Settings { csrf: snapshot.csrf.clone(), session: snapshot.session.clone() };
+        Ok(Self {
+            snapshot,
+            names,
+            upstreams,
+            sealer,
+            jwks,
+            shelf,
+            meters: Meters::default(),
+            own: Arc::new(own),
+        })
     }
 
     /// The public keys, where they are served to everybody.

@@ -36,6 +36,8 @@ pub struct RequestState {
     pub(super) route: Option<Arc<Route>>,
     /// What it was let through with.
     pub(super) admitted: Option<Admitted>,
+    /// Which endpoint of ours it asked, if it asked one.
+    pub(super) own: Option<OwnFacts>,
     /// What it came to.
     pub(super) outcome: Outcome,
     /// Why it was not simply let through.
@@ -68,6 +70,14 @@ pub(super) struct Admitted {
     pub(super) credential: Option<Secret>,
     /// Whether it asks to become a WebSocket, and may.
     pub(super) websocket: bool,
+}
+
+/// A request to an endpoint of our own, for the log.
+pub(super) struct OwnFacts {
+    /// The endpoint's name.
+    pub(super) name: &'static str,
+    /// Who asked, if that was found out.
+    pub(super) context: Option<Arc<Context>>,
 }
 
 /// What a request came to.
@@ -113,6 +123,7 @@ impl RequestState {
             origin: None,
             route: None,
             admitted: None,
+            own: None,
             outcome: Outcome::Pending,
             reason: None,
             failed_servers: SmallVec::new(),

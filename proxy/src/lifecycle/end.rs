@@ -1,56 +1,73 @@
 //! Sessions end: one with its relatives, or all of a user.
 
-use super::{LONGEST_CHAIN, Lifecycle, LifecycleError, Origin};
+use super::{Ended, LONGEST_CHAIN, Lifecycle, LifecycleError, Origin};
 use crate::cache::Invalidate;
 use crate::clock::Timestamp;
 use crate::context::{Session, SessionId, User, UserId};
 use crate::directory::{AuditEntry, SessionRow};
-use crate::store::Entity;
+use crate::store::{Entity, EntityKey};
 
 impl Lifecycle {
-    /// Ends a session with its predecessor and successor. When this answers `Ok` the end is durable, and the store was
-    /// told unless it could not be reached.
+    /// Ends a session with its predecessor and successor. From then on no proxy that reaches the store serves it; whether
+    /// the end is durable already says the answer.
     ///
     /// # Errors
-    /// `Undetermined` when the directory could not confirm. The tombstone was tried all the same, so that whoever asks
-    /// the store sees the session ended; but that is not durable, and nothing is claimed. (The shared outbox that
-    /// makes it durable later goes here.)
-    pub async fn end(&self, session: &Session, origin: &Origin) -> Result<(), LifecycleError> {
+    /// `Undetermined` when neither the directory could confirm nor the store accept it. The tombstone was tried all the
+    /// same; nothing is claimed.
+    pub async fn end(&self, session: &Session, origin: &Origin) -> Result<Ended, LifecycleError> {
         let now = self.clock.now();
         let ended = match self.end_family(&session.id, now).await {
             Ok(ended) => ended,
             Err(error) => {
-                let known: Vec<_> = [Some(session.id), session.predecessor, session.successor]
-                    .into_iter()
-                    .flatten()
-                    .collect();
-                // A failure is counted there; the answer is the same.
-                let _told = self.tell_ended(&known, now).await;
-                return Err(error);
+                let known = [Some(session.id), session.predecessor, session.successor];
+                let known: Vec<_> = known.into_iter().flatten().collect();
+                if self.accept(Some(session.id), &session.user, &known, origin, now).await.is_err() {
+                    // Whoever asks the store shall see it all the same, as far as that goes.
+                    let _told = self.tell_ended(&known, now).await;
+                    return Err(error);
+                }
+                self.count("ended");
+                return Ok(Ended::Accepted);
             }
         };
         let _told = self.tell_ended(&ended, now).await;
         self.count("ended");
         self.audit("session_ended", session, origin, now).await;
-        Ok(())
+        Ok(Ended::Durable)
     }
 
     /// Ends all sessions of a user, those that nobody can enumerate too: whatever began before now is over.
     ///
     /// # Errors
-    /// `Impossible` for an unknown user, `Undetermined` when the directory could not confirm; nothing was changed then.
-    pub async fn end_all(&self, user: &UserId, origin: &Origin) -> Result<(), LifecycleError> {
+    /// `Impossible` for an unknown user, `Undetermined` when neither the directory could confirm nor the store accept it.
+    pub async fn end_all(&self, user: &UserId, origin: &Origin) -> Result<Ended, LifecycleError> {
         let now = self.clock.now();
-        let listed = self.directory.sessions_of(user, now).await?;
-        let Some(stands) = self.directory.end_user_sessions(user, now).await? else {
-            return Err(LifecycleError::Impossible("the user is unknown"));
+        let (listed, stands) = match self.end_everywhere(user, now).await {
+            Ok(ended) => ended,
+            Err(error @ LifecycleError::Impossible(_)) => return Err(error),
+            Err(error) => return self.accept_all(user, origin, now).await.map_err(|_| error),
         };
         self.tell_all_ended(stands, &listed, now).await;
         for _ in &listed {
             self.count("ended");
         }
+        self.audit_everywhere(user, origin, now).await;
+        Ok(Ended::Durable)
+    }
+
+    async fn end_everywhere(
+        &self,
+        user: &UserId,
+        now: Timestamp,
+    ) -> Result<(Vec<SessionRow>, User), LifecycleError> {
+        let listed = self.directory.sessions_of(user, now).await?;
+        let stands = self.directory.end_user_sessions(user, now).await?;
+        Ok((listed, stands.ok_or(LifecycleError::Impossible("the user is unknown"))?))
+    }
+
+    pub(super) async fn audit_everywhere(&self, user: &UserId, origin: &Origin, at: Timestamp) {
         let entry = AuditEntry {
-            at: now,
+            at,
             event: "sessions_ended",
             user: Some(user.clone()),
             session: None,
@@ -60,12 +77,11 @@ impl Lifecycle {
             request_id: origin.request_id.clone(),
         };
         self.write_audit(&entry).await;
-        Ok(())
     }
 
     /// Tombstones for every session anybody knows of, and the user's new moment: an older copy of the user that is
     /// written back by a proxy which read it just before would bring the listed sessions to life again.
-    async fn tell_all_ended(&self, user: User, listed: &[SessionRow], now: Timestamp) {
+    pub(super) async fn tell_all_ended(&self, user: User, listed: &[SessionRow], now: Timestamp) {
         let mut ids: Vec<_> = listed.iter().map(|row| row.session.id).collect();
         ids.extend(self.remembered_and_over(&user.id).await);
         ids.sort_unstable();
@@ -74,6 +90,10 @@ impl Lifecycle {
         let _told = self.tell_ended(&ids, now).await;
         let told = self.store.put_entities(&[Entity::User(user.clone())]).await;
         self.note_telling("entities", told);
+        if told.is_err() {
+            // Kept and tried again, as a filling of the cache is not; a failure is known already.
+            let _ = self.store.forget(&[EntityKey::User(user.id.clone())]).await;
+        }
         self.copies.user(&user.id);
         self.copies.flights().forget_all();
     }

@@ -3,12 +3,15 @@
 //! logged, not failed: the directory is the truth.
 
 mod end;
+mod outbox;
 mod platform;
 mod rotate;
 mod start;
 
 use std::fmt;
 use std::sync::Arc;
+
+use parking_lot::Mutex;
 
 use crate::cache::{Copies, Invalidate};
 use crate::clock::{Clock, Timestamp};
@@ -17,7 +20,7 @@ use crate::directory::{AuditEntry, Directory, DirectoryError, SessionRow};
 use crate::keys::Key;
 use crate::session::Settings;
 use crate::session::token::SessionToken;
-use crate::store::{PutSession, Store, StoreError};
+use crate::store::{PutSession, Store, StoreError, UnconfirmedEnd};
 use crate::telemetry::Metrics;
 
 pub use start::Start;
@@ -26,7 +29,15 @@ pub use start::Start;
 const ATTEMPTS: usize = 4;
 /// Longest chain of rotations whose graces overlap that is followed.
 const LONGEST_CHAIN: usize = 8;
-const SESSION_OVER: LifecycleError = LifecycleError::Impossible("the session has ended");
+/// The session that was to be changed is over.
+pub const SESSION_OVER: LifecycleError = LifecycleError::Impossible("the session has ended");
+/// One error for what is unknown and what is somebody else's, so that nobody learns of other people's platforms.
+pub const NO_SUCH_PLATFORM: LifecycleError =
+    LifecycleError::Impossible("the platform is unknown or somebody else's");
+/// The platform is the user's own, but cannot be used.
+pub const PLATFORM_INACTIVE: LifecycleError = LifecycleError::Impossible("the platform is not active");
+/// The session is at another version than the change was meant for.
+pub const STALE: LifecycleError = LifecycleError::Impossible("the session has changed meanwhile");
 
 /// Changes sessions; one per process.
 pub struct Lifecycle {
@@ -37,6 +48,8 @@ pub struct Lifecycle {
     settings: Settings,
     copies: Arc<Copies>,
     metrics: Arc<Metrics>,
+    /// Ends that the store accepted from this process and the directory does not know yet.
+    accepted: Mutex<Vec<UnconfirmedEnd>>,
 }
 
 /// A session that has just begun, and the only copy of its token.
@@ -57,6 +70,15 @@ pub struct Origin {
     pub from: Option<String>,
     /// The request that caused it.
     pub request_id: Option<String>,
+}
+
+/// How far an end has come. In both cases it is an end: nobody who reaches a store serves the session any more.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Ended {
+    /// It is durable.
+    Durable,
+    /// The directory is away; the store has accepted it, and it is durable once the directory is back (202 for a client).
+    Accepted,
 }
 
 /// Why a change was not made.
@@ -92,7 +114,8 @@ impl Lifecycle {
         copies: Arc<Copies>,
         metrics: Arc<Metrics>,
     ) -> Self {
-        Self { store, directory, clock, keys, settings, copies, metrics }
+        let accepted = Mutex::default();
+        Self { store, directory, clock, keys, settings, copies, metrics, accepted }
     }
 
     async fn user(&self, id: &UserId) -> Result<Option<User>, LifecycleError> {
@@ -108,11 +131,9 @@ impl Lifecycle {
     /// A platform that the user may choose.
     async fn own_platform(&self, user: &UserId, id: &PlatformId) -> Result<Platform, LifecycleError> {
         let platforms = self.directory.platforms(std::slice::from_ref(id)).await?;
-        platforms
-            .into_iter()
-            .find(|platform| platform.id == *id && platform.user == *user && platform.active)
-            // One text for all three causes, so that nobody learns of other people's platforms.
-            .ok_or(LifecycleError::Impossible("the platform is unknown, inactive or somebody else's"))
+        let own = platforms.into_iter().find(|platform| platform.id == *id && platform.user == *user);
+        let own = own.ok_or(NO_SUCH_PLATFORM)?;
+        if own.active { Ok(own) } else { Err(PLATFORM_INACTIVE) }
     }
 
     /// The session as it stands now; if it was rotated, the one that took its place.

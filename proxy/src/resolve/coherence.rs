@@ -4,12 +4,13 @@
 use std::time::Duration;
 
 use e2e::redis::{Options, Redis};
+use e2e::relay::{Mode, Relay};
 
 use super::*;
-use crate::cache::copies;
 use crate::cache::world::{COPIES, World, user};
+use crate::cache::{Invalidate, copies};
 use crate::clock::SystemClock;
-use crate::lifecycle::{Lifecycle, Origin, Start};
+use crate::lifecycle::{Ended, Lifecycle, Origin, Start};
 use crate::store::{self, Entity};
 
 /// Longer than any lease, and what a busy machine adds.
@@ -22,13 +23,25 @@ struct Proxy {
     resolver: Resolver,
     lifecycle: Lifecycle,
     metrics: Arc<Metrics>,
+    tasks: [tokio::task::JoinHandle<()>; 2],
+}
+
+impl Drop for Proxy {
+    fn drop(&mut self) {
+        self.tasks.iter().for_each(tokio::task::JoinHandle::abort);
+    }
 }
 
 impl Proxy {
     fn on(server: &Redis, world: &World) -> Self {
+        Self::at(server.port(), world)
+    }
+
+    /// The same with something in between.
+    fn at(port: u16, world: &World) -> Self {
         let kind = store::Kind::Redis(store::RedisSettings {
             host: "localhost".to_owned(),
-            port: server.port(),
+            port,
             database: 0,
             username: None,
             password: None,
@@ -41,8 +54,12 @@ impl Proxy {
             entity_lifetime: Duration::from_hours(1),
             stats_lifetime: Duration::from_mins(5),
         };
-        let store = store::open(&settings, Arc::new(SystemClock)).unwrap();
         let metrics = Arc::new(Metrics::new());
+        let store = store::open(&settings, Arc::new(SystemClock)).unwrap();
+        let store = store::PersistentStore::new(store, Arc::new(SystemClock), Arc::clone(&metrics));
+        let store = Arc::new(store);
+        let writes = tokio::spawn(Arc::clone(&store).run());
+        let store = store as Arc<dyn Store>;
         let copies = Arc::new(Copies::new(SETTINGS, store.as_ref(), Arc::clone(&metrics)));
         let directory = || Arc::clone(&world.directory) as Arc<dyn Directory>;
         let resolver = Resolver::new(
@@ -55,6 +72,9 @@ impl Proxy {
             Settings { budget: Duration::from_secs(2) },
             Arc::clone(&metrics),
         );
+        let kept = Arc::clone(&copies) as Arc<dyn Invalidate>;
+        let reconciler = resolver.reconciler(directory(), kept).unwrap();
+        let tasks = [tokio::spawn(reconciler.run()), writes];
         let lifecycle = Lifecycle::new(
             Arc::clone(&store),
             directory(),
@@ -64,7 +84,7 @@ impl Proxy {
             copies,
             Arc::clone(&metrics),
         );
-        Self { store, resolver, lifecycle, metrics }
+        Self { store, resolver, lifecycle, metrics, tasks }
     }
 
     async fn resolve(&self, id: &SessionId) -> Resolution {
@@ -88,6 +108,11 @@ impl Proxy {
             matches!(self.resolver.copy(id), Some(Resolution::Known(_)))
         })
         .await;
+    }
+
+    async fn is_believed(&self) {
+        let doubts = self.store.doubts().unwrap();
+        until("Redis is believed", async || self.store.ping().await.is_ok() && !doubts.is_doubtful()).await;
     }
 
     async fn is_known(&self, id: &SessionId) -> bool {
@@ -196,28 +221,168 @@ async fn nothing_from_before_is_believed_after_a_kill_or_a_flush() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_server_restored_from_an_old_save_brings_no_session_back() {
+async fn a_server_restored_from_an_old_save_brings_no_session_back_and_is_believed_again() {
     let (mut server, world) =
         (Redis::start_with(&Options { keep_data: true, ..Options::default() }), World::new().await);
     let proxy = Proxy::on(&server, &world);
-    until("Redis answers", async || proxy.store.ping().await.is_ok()).await;
+    proxy.is_believed().await;
     let (kept, revoked) = (proxy.start("ana").await, proxy.start("ben").await);
     proxy.leased(&revoked.id).await;
     assert_eq!(server.command(&["SAVE"]), "OK");
     proxy.lifecycle.end(&revoked, &origin()).await.unwrap();
     assert!(!proxy.is_known(&revoked.id).await);
 
+    // Nobody can say what was revoked meanwhile: nothing in it is believed.
+    world.directory.break_all(crate::cache::faults::Fault::Fails);
     server.kill();
     server.restart();
     let record = server.command(&["GET", &format!("cs:session:{}", revoked.id)]);
     assert!(record.contains("\"user\""), "the old save holds it live: {record}");
-    until("Redis is doubted", async || proxy.store.ping().await.is_ok()).await;
-    for _ in 0..50 {
-        assert!(!proxy.is_known(&revoked.id).await, "a revoked session came back");
-        assert!(proxy.is_known(&kept.id).await, "through the directory");
+    until("Redis answers again", async || proxy.store.ping().await.is_ok()).await;
+    for _ in 0..20 {
+        for session in [&kept, &revoked] {
+            let resolution = proxy.resolve(&session.id).await;
+            assert!(matches!(resolution, Resolution::Undetermined(_)), "{resolution:?}");
+        }
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
-    world.directory.break_all(crate::cache::faults::Fault::Fails);
-    until("nobody can say", async || matches!(proxy.resolve(&revoked.id).await, Resolution::Undetermined(_)))
+    world.directory.repair();
+    proxy.is_believed().await;
+    proxy.leased(&kept.id).await;
+    assert!(!proxy.is_known(&revoked.id).await, "a revoked session came back");
+    let record = server.command(&["GET", &format!("cs:session:{}", revoked.id)]);
+    assert!(record.contains("\"ended\""), "no tombstone: {record}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_proxy_that_died_could_not_write_is_written_before_the_store_is_believed() {
+    let (server, world) = (Redis::start(), World::new().await);
+    let relay = Relay::to(std::net::SocketAddr::from(([127, 0, 0, 1], server.port()))).await;
+    let here = Proxy::at(relay.address().port(), &world);
+    let there = Proxy::at(relay.address().port(), &world);
+    here.is_believed().await;
+    there.is_believed().await;
+    let (revoked, switched) = (there.start("ben").await, there.start("ana").await);
+    here.leased(&revoked.id).await;
+    here.leased(&switched.id).await;
+
+    relay.set(Mode::Cut);
+    until("Redis is gone", async || there.store.ping().await.is_err() && here.store.ping().await.is_err())
         .await;
+    there.lifecycle.end(&revoked, &origin()).await.unwrap();
+    let chosen = "a2".parse().unwrap();
+    there.lifecycle.set_platform(&switched, Some(&chosen), &origin()).await.unwrap();
+    drop(there);
+    let record = server.command(&["GET", &format!("cs:session:{}", revoked.id)]);
+    assert!(record.contains("\"user\""), "nobody could write the tombstone: {record}");
+
+    relay.set(Mode::Pass);
+    let mut seen_by_store = 0;
+    until("the store is read again", async || {
+        for _ in 0..20 {
+            assert!(!here.is_known(&revoked.id).await, "a revoked session came back");
+            let Resolution::Known(context) = here.resolve(&switched.id).await else { panic!("not known") };
+            // What the directory said before the switch is leased for a moment.
+            if context.layer == Layer::Store {
+                seen_by_store += 1;
+                assert_eq!(context.session.platform, Some(chosen.clone()), "an older copy won");
+            }
+            here.resolver.layers.copies.session(&switched.id);
+        }
+        seen_by_store > 20
+    })
+    .await;
+    let record = server.command(&["GET", &format!("cs:session:{}", revoked.id)]);
+    assert!(record.contains("\"ended\""), "no tombstone: {record}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_same_server_is_used_again_without_the_directory_but_not_an_emptied_one() {
+    let (server, world) = (Redis::start(), World::new().await);
+    let relay = Relay::to(std::net::SocketAddr::from(([127, 0, 0, 1], server.port()))).await;
+    let proxy = Proxy::at(relay.address().port(), &world);
+    proxy.is_believed().await;
+    let session = proxy.start("ana").await;
+    proxy.leased(&session.id).await;
+    world.directory.break_all(crate::cache::faults::Fault::Fails);
+    relay.set(Mode::Cut);
+    until("Redis is gone", async || proxy.store.ping().await.is_err()).await;
+    until("nobody can say", async || !proxy.is_known(&session.id).await).await;
+    relay.set(Mode::Pass);
+    proxy.leased(&session.id).await;
+
+    relay.set(Mode::Cut);
+    until("Redis is gone again", async || proxy.store.ping().await.is_err()).await;
+    assert_eq!(server.command(&["FLUSHALL"]), "OK");
+    relay.set(Mode::Pass);
+    until("Redis answers again", async || proxy.store.ping().await.is_ok()).await;
+    for _ in 0..20 {
+        assert!(proxy.store.doubts().unwrap().is_doubtful());
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    world.directory.repair();
+    proxy.leased(&session.id).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_end_without_the_directory_is_accepted_obeyed_by_all_and_becomes_durable() {
+    let (server, world) = (Redis::start(), World::new().await);
+    let (here, there) = (Proxy::on(&server, &world), Proxy::on(&server, &world));
+    here.is_believed().await;
+    there.is_believed().await;
+    let (one, all) = (here.start("ana").await, here.start("ben").await);
+    for session in [&one, &all] {
+        there.leased(&session.id).await;
+    }
+    world.directory.break_all(crate::cache::faults::Fault::Fails);
+    assert_eq!(here.lifecycle.end(&one, &origin()).await, Ok(Ended::Accepted));
+    assert_eq!(here.lifecycle.end_all(&all.user, &origin()).await, Ok(Ended::Accepted));
+    for session in [&one, &all] {
+        until("the end is seen", async || !there.is_known(&session.id).await).await;
+        assert!(matches!(here.resolve(&session.id).await, Resolution::Unknown(Reason::SessionEnded)));
+    }
+    assert_eq!(there.lifecycle.confirm_accepted().await, Err(crate::lifecycle::LifecycleError::Undetermined));
+    drop(here);
+
+    world.directory.repair();
+    let lived =
+        |rows: Vec<crate::directory::SessionRow>| rows.iter().filter(|row| row.ended.is_none()).count();
+    assert_eq!(lived(world.directory.sessions(&[one.id, all.id]).await.unwrap()), 2);
+    assert_eq!(there.lifecycle.confirm_accepted().await, Ok(2));
+    assert_eq!(lived(world.directory.sessions(&[one.id, all.id]).await.unwrap()), 0);
+    assert_eq!(there.lifecycle.confirm_accepted().await, Ok(0), "once");
+    let user = world.directory.users(std::slice::from_ref(&all.user)).await.unwrap().remove(0);
+    assert!(user.sessions_valid_after.is_some_and(|moment| moment >= all.created));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn with_both_stores_away_an_end_is_not_claimed() {
+    let (mut server, world) = (Redis::start(), World::new().await);
+    let proxy = Proxy::on(&server, &world);
+    proxy.is_believed().await;
+    let session = proxy.start("ana").await;
+    world.directory.break_all(crate::cache::faults::Fault::Fails);
+    server.kill();
+    let undetermined = Err(crate::lifecycle::LifecycleError::Undetermined);
+    assert_eq!(proxy.lifecycle.end(&session, &origin()).await, undetermined);
+    assert_eq!(proxy.lifecycle.end_all(&session.user, &origin()).await, undetermined);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_frozen_server_opens_the_breaker_and_a_probe_finds_it_again() {
+    let (server, world) = (Redis::start(), World::new().await);
+    let proxy = Proxy::on(&server, &world);
+    proxy.is_believed().await;
+    let breaker = || proxy.store.breaker().unwrap().state();
+    let session = proxy.start("ana").await;
+    server.freeze();
+    until("the breaker opens", async || {
+        assert!(proxy.is_known(&session.id).await, "through the directory");
+        proxy.resolver.layers.copies.session(&session.id);
+        breaker() == crate::breaker::State::Open
+    })
+    .await;
+    server.thaw();
+    proxy.leased(&session.id).await;
+    assert_eq!(breaker(), crate::breaker::State::Closed);
 }

@@ -2,12 +2,15 @@
 //! Each layer that cannot say hands over to the next; only an answer of the directory, or a tombstone, makes a session
 //! unknown. Never mixes "not there" with "could not find out".
 
+mod apply;
 mod entities;
 mod follower;
 mod freshness;
 mod loader;
+mod reconcile;
 mod refill;
 mod session;
+mod values;
 
 use std::fmt;
 use std::sync::Arc;
@@ -18,19 +21,22 @@ use tokio::time::{Instant, timeout, timeout_at};
 use crate::cache::copies::{Copies, PairKey, Times};
 use crate::cache::marks::Name;
 use crate::cache::proof::{Proof, Reading};
+use crate::cache::values::Value;
 use crate::cache::{Activity, Invalidate, SingleFlight};
 use crate::clock::Clock;
 use crate::context::{Context, Layer, Resolution, SessionId};
 use crate::directory::Directory;
 use crate::reason::Reason;
 use crate::session::{Settings as SessionSettings, lifetime};
-use crate::store::{Lookup, Store, StoreError};
+use crate::store::{EntityKey as StoreKey, Lookup, Store, StoreError};
 use crate::telemetry::Metrics;
 use crate::telemetry::metrics::{Counter, LookupResult};
+use apply::Applier;
 use entities::Entities;
 pub use follower::Follower;
 use freshness::Freshness;
 use loader::Loader;
+pub use reconcile::Reconciler;
 use refill::Refill;
 
 /// How long resolving may take.
@@ -59,6 +65,7 @@ struct Layers {
     settings: Settings,
     metrics: Arc<Metrics>,
     entities: SingleFlight<EntityKey, Result<Entities, Stop>>,
+    values: SingleFlight<StoreKey, Result<Arc<Value>, Stop>>,
 }
 
 /// Who shares one lookup of entities: all who ask for the same user and platform in the same layers.
@@ -93,7 +100,7 @@ impl Resolver {
         metrics: Arc<Metrics>,
     ) -> Self {
         let outcomes = OUTCOMES.map(|outcome| metrics.resolutions.with_label_values(&[outcome]));
-        let entities = SingleFlight::joinable_for(copies.settings().max_staleness / 2);
+        let joinable = copies.settings().max_staleness / 2;
         let freshness = Arc::new(Freshness::new());
         let layers = Layers {
             copies,
@@ -106,7 +113,8 @@ impl Resolver {
             session,
             settings,
             metrics,
-            entities,
+            entities: SingleFlight::joinable_for(joinable),
+            values: SingleFlight::joinable_for(joinable),
         };
         Self { layers: Arc::new(layers), outcomes }
     }
@@ -115,7 +123,18 @@ impl Resolver {
     /// there is believed, so that whoever is made must also follow.
     #[must_use]
     pub fn follower(&self, kept: Arc<dyn Invalidate>) -> Follower {
-        Follower::new(Arc::clone(&self.layers), self.layers.copies.flights().clone(), kept)
+        Follower::new(Arc::clone(&self.layers), self.applier(kept))
+    }
+
+    /// Who goes through what changed before the store is believed; `None` for a store to which no write can get lost.
+    /// From now on it is in doubt, so that whoever is made must also run.
+    #[must_use]
+    pub fn reconciler(&self, directory: Arc<dyn Directory>, kept: Arc<dyn Invalidate>) -> Option<Reconciler> {
+        Reconciler::new(self.applier(kept), directory)
+    }
+
+    fn applier(&self, kept: Arc<dyn Invalidate>) -> Applier {
+        Applier { layers: Arc::clone(&self.layers), flights: self.layers.copies.flights().clone(), kept }
     }
 
     /// Resolves one session by `deadline`, or within the budget if that ends earlier. Cancellation safe.
@@ -205,6 +224,12 @@ impl Layers {
         }
         // Something changed since that lookup began, perhaps before this request did: once more, by itself.
         Arc::clone(self).find_entities(key).await
+    }
+
+    /// Lets nobody join a lookup of entities that is under way: it may have been too early for a change.
+    fn forget_entities(&self) {
+        self.entities.forget_all();
+        self.values.forget_all();
     }
 
     /// Waits for the store no longer than leaves time for the directory: at most three calls are made for a

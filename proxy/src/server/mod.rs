@@ -13,6 +13,7 @@ mod upkeep;
 
 use std::net::TcpListener;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use arc_swap::ArcSwap;
@@ -41,7 +42,7 @@ const SWEEP: Duration = Duration::from_secs(30);
 /// Streams that one HTTP/2 connection of a client may have open at once.
 const CLIENT_STREAMS: u32 = 100;
 /// How long an HTTP/2 connection of a client may be idle.
-const CLIENT_IDLE: std::time::Duration = std::time::Duration::from_mins(1);
+const CLIENT_IDLE: Duration = Duration::from_mins(1);
 
 /// What a server is started with besides its configuration.
 #[derive(Default)]

@@ -15,13 +15,15 @@ use crate::directory::{self, Directory};
 use crate::gateway::Core;
 use crate::lifecycle::Lifecycle;
 use crate::resolve::Resolver;
-use crate::store::{self, Store};
+use crate::store::{self, PersistentStore, Store};
 use crate::telemetry::Metrics;
 
 /// How often ended sessions are purged.
 const PURGE_EVERY: Duration = Duration::from_mins(10);
 /// How often gauges of the copies are written: as often as anybody scrapes.
 const REPORT_EVERY: Duration = Duration::from_secs(1);
+/// How often ends are looked for that are not durable yet: one command to the store.
+const CONFIRM_EVERY: Duration = Duration::from_secs(1);
 /// How many rows one purge deletes at most, so that it never holds locks for long.
 const PURGE_BATCH: u32 = 500;
 /// How long ended sessions are kept, for questions about what happened.
@@ -57,13 +59,15 @@ impl Opener {
     async fn assemble(&self) -> anyhow::Result<Arc<Core>> {
         let snapshot = &self.snapshot;
         let directory = directory::open(&snapshot.directory).await.context("opening the directory")?;
-        let store = store::open(&snapshot.store, Arc::clone(&self.clock)).context("opening the store")?;
+        let store = self.open_store()?;
         if let Some(seed) = self.seed {
             seed(Arc::clone(&directory)).await?;
         }
-        if let Some(breaker) = directory.breaker() {
-            let gauge = self.metrics.breaker_state.with_label_values(&["directory"]);
-            breaker.observe(move |state| gauge.set(state.as_gauge()));
+        for (name, breaker) in [("directory", directory.breaker()), ("store", store.breaker())] {
+            if let Some(breaker) = breaker {
+                let gauge = self.metrics.breaker_state.with_label_values(&[name]);
+                breaker.observe(move |state| gauge.set(state.as_gauge()));
+            }
         }
         let activity = Arc::new(Activity::new(snapshot.session.touch_interval));
         self.start_upkeep(&activity, &store, &directory);
@@ -79,8 +83,12 @@ impl Opener {
             snapshot.resolve,
             Arc::clone(&self.metrics),
         );
+        let kept = || Arc::clone(&copies) as Arc<dyn Invalidate>;
+        if let Some(reconciler) = resolver.reconciler(Arc::clone(&directory), kept()) {
+            super::upkeep::spawn("reconcile", reconciler.run());
+        }
         if let Some(changes) = directory.changes() {
-            let follower = resolver.follower(Arc::clone(&copies) as Arc<dyn Invalidate>);
+            let follower = resolver.follower(kept());
             super::upkeep::spawn("changes", follower.follow(changes));
         }
         let lifecycle = Lifecycle::new(
@@ -92,7 +100,19 @@ impl Opener {
             copies,
             Arc::clone(&self.metrics),
         );
-        Ok(Arc::new(Core { resolver, lifecycle, activity }))
+        let core = Arc::new(Core { resolver, lifecycle, activity });
+        super::upkeep::spawn("outbox", confirm_accepted(Arc::clone(&core)));
+        Ok(core)
+    }
+
+    /// The store, with its failed writes kept and tried again.
+    fn open_store(&self) -> anyhow::Result<Arc<dyn Store>> {
+        let store =
+            store::open(&self.snapshot.store, Arc::clone(&self.clock)).context("opening the store")?;
+        let (clock, metrics) = (Arc::clone(&self.clock), Arc::clone(&self.metrics));
+        let store = Arc::new(PersistentStore::new(store, clock, metrics));
+        super::upkeep::spawn("store writes", Arc::clone(&store).run());
+        Ok(store)
     }
 
     fn start_upkeep(&self, activity: &Arc<Activity>, store: &Arc<dyn Store>, directory: &Arc<dyn Directory>) {
@@ -106,7 +126,9 @@ impl Opener {
             farewell.done.store(true, Ordering::SeqCst);
             std::future::pending::<()>().await;
         });
-        super::upkeep::spawn("purge", purge(Arc::clone(directory), Arc::clone(&self.clock)));
+        // A change matters for as long as an older copy of a session could lie in a store.
+        let keep_changes = KEEP_ENDED.max(self.snapshot.session.absolute_timeout * 2);
+        super::upkeep::spawn("purge", purge(Arc::clone(directory), Arc::clone(&self.clock), keep_changes));
     }
 }
 
@@ -128,6 +150,16 @@ impl Farewell {
     }
 }
 
+/// Brings ends that were accepted during an outage to the directory.
+async fn confirm_accepted(core: Arc<Core>) {
+    loop {
+        // More may wait where there were some; a failure is tried again as if there were none.
+        if core.lifecycle.confirm_accepted().await.unwrap_or(0) == 0 {
+            tokio::time::sleep(CONFIRM_EVERY).await;
+        }
+    }
+}
+
 /// Keeps the gauges of the copies true.
 async fn report(copies: Arc<Copies>) {
     loop {
@@ -136,12 +168,19 @@ async fn report(copies: Arc<Copies>) {
     }
 }
 
-async fn purge(directory: Arc<dyn Directory>, clock: Arc<dyn Clock>) {
+async fn purge(directory: Arc<dyn Directory>, clock: Arc<dyn Clock>, keep_changes: Duration) {
     loop {
         tokio::time::sleep(PURGE_EVERY).await;
         let before = clock.now().minus(KEEP_ENDED);
         // A full batch means there is more.
         while let Ok(deleted) = directory.purge(before, PURGE_BATCH).await {
+            if deleted < u64::from(PURGE_BATCH) {
+                break;
+            }
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        }
+        let before = clock.now().minus(keep_changes);
+        while let Ok(deleted) = directory.purge_changes(before, PURGE_BATCH).await {
             if deleted < u64::from(PURGE_BATCH) {
                 break;
             }

@@ -50,8 +50,18 @@ pub struct Lease {
     epoch: AtomicU64,
     /// Nanoseconds after `begin`; the largest value never lapses.
     until: AtomicU64,
-    /// Held while the epoch changes, so that a connection lost meanwhile is not announced as live.
-    turning: Mutex<()>,
+    /// Held while the epoch changes, so that a connection lost meanwhile is not announced as live, and while the end
+    /// of the lease moves.
+    turning: Mutex<Turning>,
+}
+
+/// What moves the end of a lease.
+#[derive(Debug, Default)]
+struct Turning {
+    /// The store is in doubt: nothing is served whatever is proven of the connection.
+    held: bool,
+    /// How far the connection's proof reaches.
+    proven: u64,
 }
 
 /// What a lease said at one moment. Taken before the time and before the marks are looked at.
@@ -85,7 +95,7 @@ impl Lease {
             length,
             epoch: AtomicU64::new(0),
             until: AtomicU64::new(0),
-            turning: Mutex::new(()),
+            turning: Mutex::default(),
         }
     }
 
@@ -110,11 +120,11 @@ impl Lease {
         LeaseView { begin: self.begin, until: self.until.load(Ordering::Acquire) }
     }
 
-    /// How long ago it was proven that no change is missing; `None` while the store is not followed.
+    /// How long ago it was proven that no change is missing; `None` while the store is not followed, or is in doubt.
     #[must_use]
     pub fn age(&self, now: Instant) -> Option<Duration> {
         let until = self.until.load(Ordering::Acquire);
-        if !self.epoch().is_open() {
+        if !self.epoch().is_open() || until == 0 {
             return None;
         }
         if until == u64::MAX {
@@ -128,12 +138,13 @@ impl Lease {
     /// `sent`. Answers `None`, and opens nothing, when the line was lost meanwhile.
     #[must_use]
     pub fn open(&self, line: &Line, sent: Instant) -> Option<Epoch> {
-        let _turning = self.turning.lock();
+        let mut turning = self.turning.lock();
         if line.lost.load(Ordering::Acquire) {
             return None;
         }
+        turning.proven = self.reach(sent);
         // The lease first: nobody must find the new epoch with an old lease (PROTOCOL.md, rule 2).
-        self.until.store(self.reach(sent), Ordering::Release);
+        self.until.store(if turning.held { 0 } else { turning.proven }, Ordering::Release);
         let now = self.epoch.load(Ordering::Acquire);
         let next = if Epoch(now).is_open() { now + 2 } else { now + 1 };
         self.epoch.store(next, Ordering::Release);
@@ -161,9 +172,30 @@ impl Lease {
         }
     }
 
-    /// Prolongs the lease: what was asked on the line at `sent` has been answered, after every change before it.
-    pub fn renew(&self, sent: Instant) {
-        self.until.fetch_max(self.reach(sent), Ordering::AcqRel);
+    /// Prolongs the lease: what was asked on the line at `sent` has been answered, after every change before it. Says
+    /// whether the proof reached up to `now`: if not, the lease had lapsed.
+    pub fn renew(&self, sent: Instant, now: Instant) -> bool {
+        let mut turning = self.turning.lock();
+        let reached = nanos(now.saturating_duration_since(self.begin)) < turning.proven;
+        turning.proven = turning.proven.max(self.reach(sent));
+        if !turning.held {
+            self.until.fetch_max(turning.proven, Ordering::AcqRel);
+        }
+        reached
+    }
+
+    /// Takes the lease away, until [`Self::release`]: what the store says is in doubt.
+    pub(super) fn hold(&self) {
+        let mut turning = self.turning.lock();
+        turning.held = true;
+        self.until.store(0, Ordering::Release);
+    }
+
+    /// Gives the lease back, as far as the connection has been proven meanwhile.
+    pub(super) fn release(&self) {
+        let mut turning = self.turning.lock();
+        turning.held = false;
+        self.until.fetch_max(turning.proven, Ordering::AcqRel);
     }
 
     fn reach(&self, sent: Instant) -> u64 {
@@ -189,8 +221,8 @@ mod tests {
         assert!(lease.open(&line, sent).is_some_and(Epoch::is_open));
         assert!(lease.view().is_fresh(sent + LENGTH.saturating_sub(Duration::from_nanos(1))));
         assert!(!lease.view().is_fresh(sent + LENGTH));
-        lease.renew(sent + LENGTH);
-        lease.renew(sent);
+        assert!(!lease.renew(sent + LENGTH, sent + LENGTH), "it had lapsed");
+        assert!(lease.renew(sent, sent + LENGTH));
         assert!(lease.view().is_fresh(sent + LENGTH + LENGTH / 2), "a late answer took the lease back");
         assert_eq!(lease.age(sent + LENGTH * 2), Some(LENGTH));
     }
@@ -208,6 +240,17 @@ mod tests {
         assert!(new > old && lease.epoch() == new, "the end of an old line closed the new one");
         lease.close_any();
         assert!(!lease.epoch().is_open() && lease.age(sent).is_none());
+    }
+
+    #[test]
+    fn a_lease_that_is_held_is_given_back_as_far_as_it_was_proven_meanwhile() {
+        let (lease, line, sent) = (Lease::closed(LENGTH), Line::default(), Instant::now());
+        lease.hold();
+        assert!(lease.open(&line, sent).is_some());
+        assert!(lease.renew(sent + LENGTH / 2, sent + LENGTH / 2));
+        assert!(!lease.view().is_fresh(sent) && lease.age(sent).is_none());
+        lease.release();
+        assert!(lease.view().is_fresh(sent + LENGTH) && !lease.view().is_fresh(sent + LENGTH * 2));
     }
 
     #[test]

@@ -14,7 +14,7 @@ use quick_cache::unsync;
 
 use super::{
     Change, Entity, EntityAnswer, EntityKey, EntityLifetime, FORGOTTEN_FOR, Follower, Lease, Lookup,
-    PutSession, SessionAnswer, Settings, Store, StoreError, StoredSession, record,
+    Progress, PutSession, SessionAnswer, Settings, Store, StoreError, StoredSession, UnconfirmedEnd, record,
 };
 use crate::clock::{Clock, Timestamp};
 use crate::context::{Platform, PlatformId, Session, SessionId, UserId};
@@ -265,6 +265,40 @@ impl Store for EmbeddedStore {
     fn follow(&self, follower: Arc<dyn Follower>, _max_staleness: Duration) -> Arc<Lease> {
         self.followers.write().push(follower);
         Arc::new(Lease::unbroken())
+    }
+
+    async fn recently_used(&self, most: usize) -> Result<Vec<SessionId>, StoreError> {
+        let sessions = self.sessions.lock();
+        let mut seen: Vec<_> = sessions.last_seen.iter().map(|(id, at)| (*at, *id)).collect();
+        seen.sort_unstable_by(|one, two| two.cmp(one));
+        Ok(seen.into_iter().take(most).map(|(_, id)| id).collect())
+    }
+
+    /// It ends with the process, so nothing is accepted that is not durable.
+    async fn accept_end(
+        &self,
+        _: &UnconfirmedEnd,
+        _: &[(SessionId, Timestamp)],
+        _: Timestamp,
+    ) -> Result<(), StoreError> {
+        Err(StoreError::Unavailable)
+    }
+
+    async fn unconfirmed_ends(&self, _: usize) -> Result<Vec<UnconfirmedEnd>, StoreError> {
+        Ok(Vec::new())
+    }
+
+    async fn confirm_ends(&self, _: &[UnconfirmedEnd]) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    /// Nothing that outlives the process, and nobody else who writes.
+    async fn progress(&self) -> Result<Progress, StoreError> {
+        Ok(Progress { upto: None, at: self.clock.now(), same_server: true, line: 0 })
+    }
+
+    async fn note_progress(&self, _: &Progress, _: &str, _: Timestamp) -> Result<(), StoreError> {
+        Ok(())
     }
 
     async fn ping(&self) -> Result<String, StoreError> {

@@ -2,7 +2,9 @@
 //! A store is a cache of the directory. It knows nothing of cookies, HTTP or the directory.
 
 pub mod coherence;
+pub mod doubt;
 mod embedded;
+mod pending;
 mod record;
 mod redis;
 
@@ -15,11 +17,15 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
 
 pub use coherence::{Change, Epoch, Follower, Lease};
+pub use doubt::{Doubt, Doubts};
 pub use embedded::EmbeddedStore;
+pub use pending::PersistentStore;
 pub use redis::RedisStore;
 
+use crate::breaker::Breaker;
 use crate::clock::{Clock, Timestamp};
 use crate::context::{Platform, PlatformId, Session, SessionId, User, UserId};
 
@@ -122,6 +128,37 @@ pub enum PutSession {
     IfNewer,
 }
 
+/// How far somebody has gone through the changes of the directory, as it lies in the store itself. What was gone through
+/// before this was written lies in the same data, also after a restart from an old save.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Progress {
+    /// The place, in the words of whoever wrote it; `None` when nobody has, or the store was emptied.
+    pub upto: Option<String>,
+    /// When it was written, by the writer's clock.
+    pub at: Timestamp,
+    /// It was written to the run of the server that is read now, which was not emptied since.
+    pub same_server: bool,
+    /// The connection on which it was read.
+    line: u64,
+}
+
+/// The end of a session, or of all sessions of a user, that only the store knows so far.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct UnconfirmedEnd {
+    /// The session; `None` for all that the user had at that moment.
+    pub session: Option<SessionId>,
+    /// Whose.
+    pub user: UserId,
+    /// When it was accepted.
+    pub at: Timestamp,
+    /// Who ended it; for the audit log.
+    pub by: String,
+    /// The client's address.
+    pub from: Option<String>,
+    /// The request that caused it.
+    pub request_id: Option<String>,
+}
+
 /// The store could not do what was asked; whether it is there at all is unknown.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum StoreError {
@@ -211,6 +248,41 @@ pub trait Store: Send + Sync + fmt::Debug {
     /// Begins to tell `follower` of every write, this process' own included, and answers the lease that says how far
     /// its silence can be believed: never longer than `max_staleness`. For Redis a tokio runtime must be entered.
     fn follow(&self, follower: Arc<dyn Follower>, max_staleness: Duration) -> Arc<Lease>;
+
+    /// Sessions that were used lately, the latest first, as far as anybody noted it: at most about `most`.
+    async fn recently_used(&self, most: usize) -> Result<Vec<SessionId>, StoreError>;
+
+    /// Accepts an end that the directory cannot take at the moment: tombstones and a note for whoever can bring it
+    /// there later, in one transaction. `Doubtful` when the server may not be the one that all others use.
+    async fn accept_end(
+        &self,
+        end: &UnconfirmedEnd,
+        tombstones: &[(SessionId, Timestamp)],
+        now: Timestamp,
+    ) -> Result<(), StoreError>;
+
+    /// Some of the ends that were accepted and are not durable yet, at most `most`, whoever accepted them.
+    async fn unconfirmed_ends(&self, most: usize) -> Result<Vec<UnconfirmedEnd>, StoreError>;
+
+    /// These ends are durable now.
+    async fn confirm_ends(&self, ends: &[UnconfirmedEnd]) -> Result<(), StoreError>;
+
+    /// What keeps calls from waiting for a server that is not there; `None` where there is no server.
+    fn breaker(&self) -> Option<&Breaker> {
+        None
+    }
+
+    /// The doubts about this store; `None` where no write can get lost.
+    fn doubts(&self) -> Option<Arc<Doubts>> {
+        None
+    }
+
+    /// How far the changes of the directory were gone through.
+    async fn progress(&self) -> Result<Progress, StoreError>;
+
+    /// Notes that all changes up to `upto` lie in the store. Fails when the connection is not the one on which `before`
+    /// was read: another server may lack what was written meanwhile.
+    async fn note_progress(&self, before: &Progress, upto: &str, now: Timestamp) -> Result<(), StoreError>;
 
     /// Whether the store answers, and who it says it is.
     async fn ping(&self) -> Result<String, StoreError>;

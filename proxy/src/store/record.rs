@@ -7,7 +7,8 @@ use serde::de::{DeserializeOwned, Deserializer, Error, MapAccess, SeqAccess, Vis
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::{Entity, EntityKey, Lookup, StoredSession};
+use super::{Entity, EntityKey, Lookup, StoredSession, UnconfirmedEnd};
+use crate::clock::Timestamp;
 use crate::context::{Platform, PlatformId, Session, SessionId, User, UserId};
 
 /// The version of the records that this program writes, and the only one it reads.
@@ -83,6 +84,39 @@ pub(super) fn decode_ids(bytes: &[u8]) -> Lookup<Vec<PlatformId>> {
 /// Reads a JSON value of the applications.
 pub(super) fn decode_json(bytes: &[u8]) -> Lookup<Value> {
     parse(bytes).map_or(Lookup::Unreadable, Lookup::Found)
+}
+
+/// The name and the record of an end that is not durable yet: one for a session, and one for all of a user.
+pub(super) fn encode_end(end: &UnconfirmedEnd) -> (String, Vec<u8>) {
+    let name = match &end.session {
+        Some(id) => format!("session:{id}"),
+        None => format!("user:{}", end.user),
+    };
+    (name, encode(&Versioned { v: VERSION, record: end }))
+}
+
+/// Reads it.
+pub(super) fn decode_end(bytes: &[u8]) -> Option<UnconfirmedEnd> {
+    parse_versioned(bytes).and_then(|fields| read(fields.into()))
+}
+
+/// How far the changes of the directory were gone through, and on which run of the server that was written.
+#[derive(Serialize, Deserialize)]
+pub(super) struct Noted {
+    pub(super) upto: String,
+    pub(super) at: Timestamp,
+    /// Empty when an ACL hides it.
+    pub(super) run: String,
+}
+
+/// The record of a progress.
+pub(super) fn encode_progress(noted: &Noted) -> Vec<u8> {
+    encode(&Versioned { v: VERSION, record: noted })
+}
+
+/// Reads it; what cannot be read is as good as none: everything is gone through.
+pub(super) fn decode_progress(bytes: &[u8]) -> Option<Noted> {
+    parse_versioned(bytes).and_then(|fields| read(fields.into()))
 }
 
 /// A record that lies under another key than its own is as good as garbage.

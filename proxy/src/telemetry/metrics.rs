@@ -83,6 +83,8 @@ pub struct Metrics {
     pub platform_switches: IntCounter,
     /// Session directives by result (`carried_out`, `ignored`, `refused`, `undetermined`).
     pub directives: IntCounterVec,
+    /// Unsafe requests refused because they may be forged, by place (`own`, `route`) and reason.
+    pub csrf_rejections: IntCounterVec,
     /// Time to render and sign the context of one request.
     pub signing_seconds: Histogram,
     /// Upstream errors by upstream and kind.
@@ -96,6 +98,17 @@ pub struct Metrics {
     /// Changes that are durable in the directory but could not be told to the store, by what was to be written
     /// (`session`, `tombstone`, `entities`).
     pub store_writes_failed: IntCounterVec,
+    /// Writes to the store that failed and wait to be tried again.
+    pub store_writes_pending: IntGauge,
+    /// Writes to the store that were made after they had failed, by what was written.
+    pub store_writes_retried: IntCounterVec,
+    /// Ends that were accepted while the directory was away and are not durable yet, as far as seen here.
+    pub unconfirmed_ends: IntGauge,
+    /// Whether what the store holds is in doubt: 1 until what changed was gone through, or 0.
+    pub store_doubtful: IntGauge,
+    /// Doubts about the store that were settled, by how: `settled` by what the directory wrote down, `trusted` because
+    /// the directory is away and the server is the same.
+    pub store_doubts: IntCounterVec,
     /// Changes of which the copies of this process were told, by what changed (`session`, `entity`, `everything`).
     pub invalidations: IntCounterVec,
     /// Seconds since it was last proven that no change in the store was missed; -1 while changes are not heard of.
@@ -179,6 +192,12 @@ impl Metrics {
                 IntCounter::with_opts(opts("platform_switches_total", "Platform switches")),
             ),
             directives: counters(r, "directives_total", "Session directives by result", &["result"]),
+            csrf_rejections: counters(
+                r,
+                "csrf_rejections_total",
+                "Unsafe requests refused because they may be forged, by place and reason",
+                &["place", "reason"],
+            ),
             signing_seconds: register(
                 r,
                 Histogram::with_opts(
@@ -219,6 +238,39 @@ impl Metrics {
                 "store_writes_failed_total",
                 "Changes durable in the directory that could not be told to the store, by what was to be written",
                 &["what"],
+            ),
+            store_writes_pending: register(
+                r,
+                IntGauge::with_opts(opts(
+                    "store_writes_pending",
+                    "Writes to the store that failed and wait to be tried again",
+                )),
+            ),
+            store_writes_retried: counters(
+                r,
+                "store_writes_retried_total",
+                "Writes to the store that were made after they had failed, by what was written",
+                &["what"],
+            ),
+            unconfirmed_ends: register(
+                r,
+                IntGauge::with_opts(opts(
+                    "unconfirmed_ends",
+                    "Ends of sessions that were accepted while the directory was away and are not durable yet",
+                )),
+            ),
+            store_doubtful: register(
+                r,
+                IntGauge::with_opts(opts(
+                    "store_doubtful",
+                    "Whether what the store holds is not believed until missed changes were gone through: 1, or 0",
+                )),
+            ),
+            store_doubts: counters(
+                r,
+                "store_doubts_total",
+                "Doubts about the store that were settled, by how",
+                &["how"],
             ),
             invalidations: counters(
                 r,

@@ -3,6 +3,7 @@
 //! there was none.
 
 mod keys;
+mod own;
 mod routes;
 mod stores;
 mod traffic;
@@ -56,6 +57,7 @@ pub(super) fn snapshot(
         directory,
         profile: Profile::Native { cookie: session.cookie.clone(), keys: keys.token.as_slice().into() },
         session,
+        csrf: judge.csrf(&file.csrf, &keys.csrf),
         routes,
         upstreams,
         limits: judge.limits(&file.limits),

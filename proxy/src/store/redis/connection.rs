@@ -15,6 +15,8 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::instance::{Instance, identify};
+use crate::breaker::{Admission, Breaker};
+use crate::clock::SystemClock;
 use crate::store::StoreError;
 
 /// The waits between attempts to connect, each drawn at random below a ceiling that doubles (STATE.md 2.4).
@@ -41,10 +43,17 @@ pub(super) struct Connection {
 /// What the handle and its keeper share.
 struct Line {
     address: String,
-    current: ArcSwapOption<MultiplexedConnection>,
+    current: ArcSwapOption<Numbered>,
     lost: Arc<Notify>,
     instance: Arc<Instance>,
+    breaker: Breaker,
     last_complaint: Mutex<Option<(String, Instant)>>,
+}
+
+/// A connection and its number, which no later one has.
+struct Numbered {
+    number: u64,
+    connection: MultiplexedConnection,
 }
 
 impl Connection {
@@ -55,6 +64,7 @@ impl Connection {
             current: ArcSwapOption::empty(),
             lost: Arc::new(Notify::new()),
             instance,
+            breaker: Breaker::new(Arc::new(SystemClock)),
             last_complaint: Mutex::new(None),
         });
         let keeper = tokio::spawn(keep(Arc::clone(&line), client, timeout));
@@ -64,27 +74,101 @@ impl Connection {
     /// Sends commands together and answers one value for each; a refused command is a `Value::ServerError` among
     /// them. Dropping the call leaves the connection in step: the client discards its replies in order.
     pub(super) async fn ask(&self, commands: &Pipeline) -> Result<Vec<Value>, StoreError> {
-        let Some(connection) = self.line.current.load_full() else { return Err(StoreError::Unavailable) };
+        let Some(connection) = self.line.current.load_full() else {
+            // Nothing is waited for, but whoever looks at the breaker shall see it.
+            if let Some(admission) = self.line.breaker.admit() {
+                admission.failed();
+            }
+            return Err(StoreError::Unavailable);
+        };
+        self.ask_on(&connection, commands).await
+    }
+
+    /// As [`Self::ask_all`], but only on the connection `number`: a later one may lead to a server that lacks what was
+    /// written on that one.
+    pub(super) async fn ask_all_on(
+        &self,
+        number: u64,
+        commands: &Pipeline,
+    ) -> Result<Vec<Value>, StoreError> {
+        let connection = self.line.current.load_full().filter(|connection| connection.number == number);
+        let values = self.ask_on(&connection.ok_or(StoreError::Unavailable)?, commands).await?;
+        none_refused(values)
+    }
+
+    /// What keeps calls from waiting for a server that does not answer.
+    pub(super) fn breaker(&self) -> &Breaker {
+        &self.line.breaker
+    }
+
+    /// The number of the connection that there is.
+    pub(super) fn number(&self) -> Option<u64> {
+        self.line.current.load().as_ref().map(|connection| connection.number)
+    }
+
+    async fn ask_on(
+        &self,
+        connection: &Arc<Numbered>,
+        commands: &Pipeline,
+    ) -> Result<Vec<Value>, StoreError> {
         if commands.is_empty() {
             return Ok(Vec::new());
         }
-        let mut own = MultiplexedConnection::clone(&connection);
+        let admission = self.line.breaker.admit().ok_or(StoreError::Unavailable)?;
+        let call = Call { admission: Some(admission), begun: Instant::now(), patience: self.timeout / 2 };
+        let mut own = connection.connection.clone();
         match timeout(self.timeout, own.send_packed_commands(commands, 0, commands.len())).await {
             Ok(Ok(values)) => {
-                self.line.note_refusals(&connection, &values);
+                call.answered(true);
+                self.line.note_refusals(connection, &values);
                 Ok(values)
             }
-            Ok(Err(error)) => Err(self.line.fail(&connection, &error)),
-            Err(_) => Err(StoreError::Timeout),
+            Ok(Err(error)) => {
+                call.answered(false);
+                Err(self.line.fail(connection, &error))
+            }
+            Err(_) => {
+                call.answered(false);
+                Err(StoreError::Timeout)
+            }
         }
     }
 
     /// As [`Self::ask`], for commands of which none may be refused.
     pub(super) async fn ask_all(&self, commands: &Pipeline) -> Result<Vec<Value>, StoreError> {
-        let values = self.ask(commands).await?;
-        let refused = values.iter().any(|value| matches!(value, Value::ServerError(_)));
-        if refused { Err(StoreError::Unavailable) } else { Ok(values) }
+        none_refused(self.ask(commands).await?)
     }
+}
+
+/// A call under way. Requests give up before a call's own deadline: one that was given up after half of it counts as
+/// not answered.
+struct Call<'a> {
+    admission: Option<Admission<'a>>,
+    begun: Instant,
+    patience: Duration,
+}
+
+impl Call<'_> {
+    fn answered(mut self, answered: bool) {
+        match self.admission.take() {
+            Some(admission) if answered => admission.succeeded(),
+            Some(admission) => admission.failed(),
+            None => {}
+        }
+    }
+}
+
+impl Drop for Call<'_> {
+    fn drop(&mut self) {
+        if let Some(admission) = self.admission.take_if(|_| self.begun.elapsed() >= self.patience) {
+            admission.failed();
+        }
+    }
+}
+
+fn none_refused(values: Vec<Value>) -> Result<Vec<Value>, StoreError> {
+    let refused = values.iter().any(|value| matches!(value, Value::ServerError(_)));
+    if refused { Err(StoreError::Unavailable) } else { Ok(values) }
 }
 
 impl Drop for Connection {
@@ -105,7 +189,7 @@ impl fmt::Debug for Connection {
 
 impl Line {
     /// What a failed call comes to; a connection that broke is put away.
-    fn fail(&self, connection: &Arc<MultiplexedConnection>, error: &RedisError) -> StoreError {
+    fn fail(&self, connection: &Arc<Numbered>, error: &RedisError) -> StoreError {
         if error.is_timeout() {
             return StoreError::Timeout;
         }
@@ -118,7 +202,7 @@ impl Line {
     }
 
     /// Forgets `connection`, if it is still the current one, and wakes the keeper.
-    fn put_away(&self, connection: &Arc<MultiplexedConnection>) {
+    fn put_away(&self, connection: &Arc<Numbered>) {
         let previous = self.current.compare_and_swap(connection, None);
         if previous.as_ref().is_some_and(|previous| Arc::ptr_eq(previous, connection)) {
             self.lost.notify_one();
@@ -126,7 +210,7 @@ impl Line {
     }
 
     /// Looks at what the server refused: after a failover the old primary answers, but takes no writes.
-    fn note_refusals(&self, connection: &Arc<MultiplexedConnection>, values: &[Value]) {
+    fn note_refusals(&self, connection: &Arc<Numbered>, values: &[Value]) {
         for value in values {
             let Value::ServerError(error) = value else { continue };
             match error.code() {
@@ -160,8 +244,8 @@ async fn keep(line: Arc<Line>, client: Client, call_timeout: Duration) {
         match connect_and_identify(&line, &client).await {
             Ok(connection) => {
                 tracing::info!(address = %line.address, "redis is connected");
-                let connection = Arc::new(connection);
                 line.current.store(Some(Arc::clone(&connection)));
+                line.breaker.recovered();
                 let begin = Instant::now();
                 watch(&line, &connection, call_timeout).await;
                 line.current.store(None);
@@ -187,13 +271,11 @@ async fn keep(line: Arc<Line>, client: Client, call_timeout: Duration) {
 }
 
 /// Connects, and finds out who answers before anybody reads there.
-async fn connect_and_identify(line: &Line, client: &Client) -> Result<MultiplexedConnection, RedisError> {
+async fn connect_and_identify(line: &Line, client: &Client) -> Result<Arc<Numbered>, RedisError> {
     let connection = connect(line, client).await?;
-    match timeout(CONNECT_TIMEOUT, identify(&connection)).await {
-        Ok(identity) => line.instance.reads_from(identity?, &line.address),
-        Err(_) => return Err(timed_out()),
-    }
-    Ok(connection)
+    let identity = timeout(CONNECT_TIMEOUT, identify(&connection)).await.map_err(|_| timed_out())?;
+    let number = line.instance.reads_from(identity?, &line.address);
+    Ok(Arc::new(Numbered { number, connection }))
 }
 
 fn timed_out() -> RedisError {
@@ -220,7 +302,7 @@ async fn connect(line: &Line, client: &Client) -> Result<MultiplexedConnection, 
 }
 
 /// Returns when the connection is lost: broken, put away by a call, or silent for too long.
-async fn watch(line: &Line, connection: &Arc<MultiplexedConnection>, call_timeout: Duration) {
+async fn watch(line: &Line, connection: &Arc<Numbered>, call_timeout: Duration) {
     let mut silences = 0;
     while silences < SILENCES {
         let woken = tokio::select! {
@@ -236,7 +318,7 @@ async fn watch(line: &Line, connection: &Arc<MultiplexedConnection>, call_timeou
                 return;
             }
         }
-        let mut own = MultiplexedConnection::clone(connection);
+        let mut own = connection.connection.clone();
         let mut ping = Pipeline::new();
         ping.cmd("PING");
         match timeout(call_timeout, own.send_packed_commands(&ping, 0, 1)).await {

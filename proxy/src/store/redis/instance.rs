@@ -2,7 +2,6 @@
 //! restart. Copies are believed only while both are the same server (PROTOCOL.md, rules 7 and 10).
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use parking_lot::Mutex;
 use redis::aio::MultiplexedConnection;
@@ -10,7 +9,7 @@ use redis::{Pipeline, RedisError, Value};
 use tokio::sync::Notify;
 
 use super::bytes_of;
-use crate::store::Lease;
+use crate::store::{Doubts, Lease};
 
 /// Who a server says it is.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -27,7 +26,7 @@ pub(super) struct Identity {
 #[derive(Default)]
 pub(super) struct Instance {
     state: Mutex<State>,
-    doubtful: AtomicBool,
+    doubts: Arc<Doubts>,
     /// Tells the reading connection to connect again.
     elsewhere: Notify,
 }
@@ -38,36 +37,51 @@ struct State {
     reads: Option<Identity>,
     /// The server that was read last, whether or not it is read now.
     last: Option<Identity>,
-    leases: Vec<Arc<Lease>>,
+    /// Counts the connections on which it is read.
+    connections: u64,
 }
 
 impl Instance {
-    /// Closes `lease` from now on when another server is read than before.
+    /// Closes `lease` from now on when another server is read than before, and holds it while that is in doubt.
     pub(super) fn follow(&self, lease: Arc<Lease>) {
-        self.state.lock().leases.push(lease);
+        self.doubts.follow(lease);
     }
 
-    /// Notes the server that is about to be read, before the first read.
+    /// The doubts about what is read.
+    pub(super) const fn doubts(&self) -> &Arc<Doubts> {
+        &self.doubts
+    }
+
+    /// Notes the server that is about to be read, before the first read. Answers the number of this connection.
     ///
-    /// Another run than before may hold what was true before its last save: live sessions that were revoked since. It
-    /// is doubted, unless it is empty. (The replay of revocations, after which it is believed again, goes here: it
-    /// will call for the end of the doubt.)
-    pub(super) fn reads_from(&self, identity: Identity, address: &str) {
+    /// Whatever its run, it may lack what could not be written to it meanwhile; another run than before may hold what
+    /// was true before its last save, live sessions that were revoked since. Where nobody goes through what changed,
+    /// only the latter is doubted, unless it is empty.
+    pub(super) fn reads_from(&self, identity: Identity, address: &str) -> u64 {
         let mut state = self.state.lock();
         let same = identity.run.is_some() && state.last.as_ref().is_some_and(|last| last.run == identity.run);
-        if identity.empty {
-            self.doubtful.store(false, Ordering::Release);
-        } else if state.last.is_some() && !same && !self.doubtful.swap(true, Ordering::AcqRel) {
+        if state.last.is_some() && !same && !identity.empty {
             tracing::warn!(
                 address,
-                "redis was restarted or replaced and is not empty: its records are not believed"
+                "redis was restarted or replaced and is not empty: its records are not believed for now"
             );
+            self.doubts.raise_in_any_case();
+        } else if identity.empty {
+            self.doubts.forget_unsettled();
         }
+        self.doubts.raise("connection");
         if !same {
-            state.leases.iter().for_each(|lease| lease.close_any());
+            self.doubts.close_leases();
         }
         state.last = Some(identity.clone());
         state.reads = Some(identity);
+        state.connections += 1;
+        state.connections
+    }
+
+    /// The run of the server that is read; `None` while none is, or when an ACL hides it.
+    pub(super) fn run(&self) -> Option<String> {
+        self.state.lock().reads.as_ref()?.run.clone()
     }
 
     /// Nothing is read any more.
@@ -75,9 +89,9 @@ impl Instance {
         self.state.lock().reads = None;
     }
 
-    /// Whether records of the server that is read may be from before a restart.
+    /// Whether records of the server that is read may be old.
     pub(super) fn is_doubtful(&self) -> bool {
-        self.doubtful.load(Ordering::Acquire)
+        self.doubts.is_doubtful()
     }
 
     /// Opens the lease for a line to the server `tracked`, if that is the one that is read. Answers `None` else; a

@@ -41,6 +41,20 @@ impl Keys {
         format!("{}user_sessions:{}", self.prefix, part(id.as_str()))
     }
 
+    pub(super) fn activity_shards(&self) -> Vec<String> {
+        (0..SHARDS).map(|shard| format!("{}activity:{shard}", self.prefix)).collect()
+    }
+
+    /// Ends that are not durable yet; not tracked.
+    pub(super) fn outbox(&self) -> String {
+        format!("{}outbox", self.prefix)
+    }
+
+    /// How far the changes of the directory were gone through; not tracked.
+    pub(super) fn progress(&self) -> String {
+        format!("{}progress", self.prefix)
+    }
+
     pub(super) fn entity(&self, key: &EntityKey) -> String {
         let pair = |name, user: &UserId, platform: &PlatformId| {
             format!("{}{name}:{}:{}", self.prefix, part(user.as_str()), part(platform.as_str()))

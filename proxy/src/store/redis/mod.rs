@@ -27,9 +27,11 @@ use self::instance::Instance;
 use self::keys::Keys;
 use self::tracking::{Tracker, Tracking};
 use super::{
-    Entity, EntityAnswer, EntityKey, EntityLifetime, FORGOTTEN_FOR, Follower, Lease, Lookup, PutSession,
-    RedisSettings, SessionAnswer, Settings, Store, StoreError, StoredSession, UnusableSettings, record,
+    Doubts, Entity, EntityAnswer, EntityKey, EntityLifetime, FORGOTTEN_FOR, Follower, Lease, Lookup,
+    Progress, PutSession, RedisSettings, SessionAnswer, Settings, Store, StoreError, StoredSession,
+    UnconfirmedEnd, UnusableSettings, record,
 };
+use crate::breaker::Breaker;
 use crate::clock::Timestamp;
 use crate::context::{Platform, PlatformId, Session, SessionId, UserId};
 
@@ -335,6 +337,99 @@ impl Store for RedisStore {
         lease
     }
 
+    async fn recently_used(&self, most: usize) -> Result<Vec<SessionId>, StoreError> {
+        let shards = self.keys.activity_shards();
+        let each = most.div_ceil(shards.len());
+        let mut commands = Pipeline::new();
+        for shard in &shards {
+            commands.cmd("ZREVRANGE").arg(shard).arg(0).arg(each.saturating_sub(1)).arg("WITHSCORES");
+        }
+        let values = self.connection.ask_all(&commands).await?;
+        let mut seen: Vec<(Timestamp, SessionId)> = Vec::new();
+        for value in &values {
+            seen.extend(scores(value));
+        }
+        seen.sort_unstable_by(|one, two| two.cmp(one));
+        Ok(seen.into_iter().take(most).map(|(_, id)| id).collect())
+    }
+
+    async fn accept_end(
+        &self,
+        end: &UnconfirmedEnd,
+        tombstones: &[(SessionId, Timestamp)],
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        self.believed()?;
+        let mut commands = Pipeline::new();
+        commands.cmd("MULTI");
+        for (id, until) in tombstones {
+            let lifetime = millis(until.since(now)).max(1);
+            commands.cmd("SET").arg(self.keys.session(id)).arg(record::TOMBSTONE).arg("PX").arg(lifetime);
+        }
+        let (field, record) = record::encode_end(end);
+        commands.cmd("HSET").arg(self.keys.outbox()).arg(field).arg(record);
+        commands.cmd("EXEC");
+        let values = self.connection.ask_all(&commands).await?;
+        // A refused part makes the server refuse EXEC; `Nil` would be a transaction that was not carried out.
+        if matches!(values.last(), Some(Value::Array(_))) { Ok(()) } else { Err(StoreError::Unavailable) }
+    }
+
+    async fn unconfirmed_ends(&self, most: usize) -> Result<Vec<UnconfirmedEnd>, StoreError> {
+        let mut commands = Pipeline::new();
+        commands.cmd("HRANDFIELD").arg(self.keys.outbox()).arg(most).arg("WITHVALUES");
+        let [found] = exactly(self.connection.ask_all(&commands).await?)?;
+        Ok(pairs(&found)
+            .into_iter()
+            .filter_map(|(_, record)| record::decode_end(bytes_of(record)?))
+            .collect())
+    }
+
+    async fn confirm_ends(&self, ends: &[UnconfirmedEnd]) -> Result<(), StoreError> {
+        if ends.is_empty() {
+            return Ok(());
+        }
+        let mut commands = Pipeline::new();
+        let command = commands.cmd("HDEL").arg(self.keys.outbox());
+        for end in ends {
+            command.arg(record::encode_end(end).0);
+        }
+        self.connection.ask_all(&commands).await.map(drop)
+    }
+
+    fn breaker(&self) -> Option<&Breaker> {
+        Some(self.connection.breaker())
+    }
+
+    fn doubts(&self) -> Option<Arc<Doubts>> {
+        Some(Arc::clone(self.instance.doubts()))
+    }
+
+    async fn progress(&self) -> Result<Progress, StoreError> {
+        let line = self.connection.number().ok_or(StoreError::Unavailable)?;
+        let mut commands = Pipeline::new();
+        commands.cmd("GET").arg(self.keys.progress());
+        let [value] = exactly(self.connection.ask_all_on(line, &commands).await?)?;
+        let noted = bytes_of(&value).and_then(record::decode_progress);
+        let run = self.instance.run();
+        Ok(noted.map_or(
+            Progress { upto: None, at: Timestamp::default(), same_server: false, line },
+            |noted| Progress {
+                upto: Some(noted.upto),
+                at: noted.at,
+                same_server: run.is_some_and(|run| run == noted.run),
+                line,
+            },
+        ))
+    }
+
+    async fn note_progress(&self, before: &Progress, upto: &str, now: Timestamp) -> Result<(), StoreError> {
+        let run = self.instance.run().unwrap_or_default();
+        let noted = record::Noted { upto: upto.to_owned(), at: now, run };
+        let mut commands = Pipeline::new();
+        commands.cmd("SET").arg(self.keys.progress()).arg(record::encode_progress(&noted));
+        self.connection.ask_all_on(before.line, &commands).await.map(drop)
+    }
+
     async fn ping(&self) -> Result<String, StoreError> {
         let mut commands = Pipeline::new();
         commands.cmd("PING");
@@ -348,6 +443,28 @@ impl Store for RedisStore {
         let version = text.lines().find_map(|line| line.strip_prefix("redis_version:")).unwrap_or_default();
         Ok(format!("Redis {version}").trim_end().to_owned())
     }
+}
+
+/// Members and scores of a sorted set; what is not ours is passed over.
+fn scores(value: &Value) -> Vec<(Timestamp, SessionId)> {
+    let entry = |(member, score): (&Value, &Value)| {
+        let id = std::str::from_utf8(bytes_of(member)?).ok()?.parse().ok()?;
+        Some((time_of(score).ok()??, id))
+    };
+    pairs(value).into_iter().filter_map(entry).collect()
+}
+
+/// Pairs, as RESP3 nests them, or flat.
+fn pairs(value: &Value) -> Vec<(&Value, &Value)> {
+    let Value::Array(items) = value else { return Vec::new() };
+    if items.iter().all(|item| matches!(item, Value::Array(_))) {
+        let nested = |item| match item {
+            &Value::Array(ref pair) => Some((pair.first()?, pair.get(1)?)),
+            _ => None,
+        };
+        return items.iter().filter_map(nested).collect();
+    }
+    items.chunks_exact(2).map(|pair| (&pair[0], &pair[1])).collect()
 }
 
 fn client(redis: &RedisSettings) -> Result<Client, UnusableSettings> {

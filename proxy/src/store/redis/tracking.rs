@@ -97,6 +97,7 @@ impl Tracker {
                     self.hold(&armed).await;
                     // Dropping a connection says nothing by itself (STATE.md 1.2).
                     self.lease.close(&armed.line);
+                    self.instance.doubts().raise("reports lost");
                     tracing::warn!(address = %self.address, "redis does not report changes any more");
                     failures = if begin.elapsed() > LONGEST_WAIT { 0 } else { failures.saturating_add(1) };
                     said = None;
@@ -206,7 +207,10 @@ impl Tracker {
             let mut connection = armed.connection.clone();
             match timeout(SUSPECT, connection.send_packed_commands(&ping, 0, 1)).await {
                 Ok(Ok(values)) if !matches!(values.first(), None | Some(Value::ServerError(_))) => {
-                    self.lease.renew(sent);
+                    if !self.lease.renew(sent, Instant::now()) {
+                        // Whoever wrote meanwhile may have given up as well (rule 13).
+                        self.instance.doubts().raise("lapse");
+                    }
                 }
                 _ => return,
             }

@@ -1,0 +1,12 @@
+DROP TRIGGER tell_session_delete;
+DROP TRIGGER tell_session_update;
+DROP TRIGGER tell_settings_update;
+DROP TRIGGER tell_settings_delete;
+DROP TRIGGER tell_settings_insert;
+DROP TRIGGER tell_platform_update;
+DROP TRIGGER tell_platform_delete;
+DROP TRIGGER tell_platform_insert;
+DROP TRIGGER tell_user_update;
+DROP TRIGGER tell_user_delete;
+DROP TRIGGER tell_user_insert;
+DROP TABLE changes;

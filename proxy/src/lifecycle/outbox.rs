@@ -1,0 +1,117 @@
+//! Ends that the directory cannot take: the store accepts them, every proxy that reads it obeys them, and any proxy brings
+//! them to the directory once that is back. Whoever accepted one remembers it, should the store lose it first.
+
+use super::{Ended, Lifecycle, LifecycleError, Origin};
+use crate::cache::Invalidate;
+use crate::clock::Timestamp;
+use crate::context::{SessionId, UserId};
+use crate::store::{Entity, Lookup, StoreError, UnconfirmedEnd};
+
+/// Ends brought to the directory in one go.
+const BATCH: usize = 64;
+/// The most ends that this process remembers.
+const REMEMBERED: usize = 16_384;
+
+impl Lifecycle {
+    /// Ends what is known without the directory. `session` is `None` for all sessions of the user.
+    pub(super) async fn accept(
+        &self,
+        session: Option<SessionId>,
+        user: &UserId,
+        known: &[SessionId],
+        origin: &Origin,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        let end = UnconfirmedEnd {
+            session,
+            user: user.clone(),
+            at: now,
+            by: origin.by.clone(),
+            from: origin.from.clone(),
+            request_id: origin.request_id.clone(),
+        };
+        let forget = || known.iter().for_each(|id| self.copies.session(id));
+        forget();
+        let until = now.plus(self.settings.absolute_timeout);
+        let tombstones: Vec<_> = known.iter().map(|id| (*id, until)).collect();
+        if let Err(error) = self.store.accept_end(&end, &tombstones, now).await {
+            tracing::warn!(%error, "an end could be neither confirmed nor accepted");
+            return Err(error);
+        }
+        forget();
+        let mut accepted = self.accepted.lock();
+        if accepted.len() < REMEMBERED {
+            accepted.push(end);
+        }
+        Ok(())
+    }
+
+    /// The same for all sessions of a user that the store remembers, and by the user's moment there.
+    pub(super) async fn accept_all(
+        &self,
+        user: &UserId,
+        origin: &Origin,
+        now: Timestamp,
+    ) -> Result<Ended, StoreError> {
+        let remembered = self.store.user_sessions(user).await?;
+        let stored = self.store.entities(user, None).await?.user;
+        self.accept(None, user, &remembered, origin, now).await?;
+        if let Lookup::Found(mut stored) = stored {
+            stored.sessions_valid_after = stored.sessions_valid_after.max(Some(now));
+            self.copies.user(user);
+            let told = self.store.put_entities(&[Entity::User(stored)]).await;
+            self.note_telling("entities", told);
+            self.copies.user(user);
+        }
+        self.copies.flights().forget_all();
+        remembered.iter().for_each(|_| self.count("ended"));
+        Ok(Ended::Accepted)
+    }
+
+    /// Brings some of the accepted ends to the directory, whoever accepted them. Answers how many. Ending twice is ending
+    /// once, so that several proxies may do this at the same time.
+    ///
+    /// # Errors
+    /// `Undetermined` while the directory cannot take them; they stay where they are.
+    pub async fn confirm_accepted(&self) -> Result<usize, LifecycleError> {
+        let mut ends = self.store.unconfirmed_ends(BATCH).await.unwrap_or_default();
+        for own in self.accepted.lock().iter().take(BATCH) {
+            if !ends.contains(own) {
+                ends.push(own.clone());
+            }
+        }
+        self.metrics.unconfirmed_ends.set(i64::try_from(ends.len()).unwrap_or(i64::MAX));
+        for end in &ends {
+            self.confirm(end).await?;
+            self.accepted.lock().retain(|own| own != end);
+            if let Err(error) = self.store.confirm_ends(std::slice::from_ref(end)).await {
+                tracing::debug!(%error, "an end that is durable stays listed, and will be confirmed again");
+            }
+        }
+        if !ends.is_empty() {
+            self.metrics.unconfirmed_ends.set(0);
+            tracing::info!(ends = ends.len(), "ends that were accepted are durable now");
+        }
+        Ok(ends.len())
+    }
+
+    async fn confirm(&self, end: &UnconfirmedEnd) -> Result<(), LifecycleError> {
+        let origin =
+            Origin { by: end.by.clone(), from: end.from.clone(), request_id: end.request_id.clone() };
+        if let Some(id) = &end.session {
+            let ended = self.end_family(id, end.at).await?;
+            let _told = self.tell_ended(&ended, self.clock.now()).await;
+            if let Some(row) = self.row(id).await? {
+                self.audit("session_ended", &row.session, &origin, end.at).await;
+            }
+            return Ok(());
+        }
+        let listed = self.directory.sessions_of(&end.user, end.at).await?;
+        let listed: Vec<_> = listed.into_iter().filter(|row| row.session.created <= end.at).collect();
+        if let Some(user) = self.directory.end_user_sessions(&end.user, end.at).await? {
+            self.tell_all_ended(user, &listed, self.clock.now()).await;
+            self.audit_everywhere(&end.user, &origin, end.at).await;
+        }
+        Ok(())
+    }
+}
