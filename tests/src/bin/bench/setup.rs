@@ -68,11 +68,13 @@ pub(super) fn countersign(wanted: &Wanted<'_>, upstream: SocketAddr) -> Result<C
     }
     let file = folder.join("bench.toml");
     std::fs::write(&file, configuration(&folder, address, admin, upstream, wanted.h2c))?;
-    if wanted.sessions > 0 {
+    let tokens = if wanted.sessions == 0 {
+        Vec::new()
+    } else {
         migrate(&binary, &file)?;
-    }
-    let token_key = std::fs::read(folder.join("token"))?;
-    let tokens = sessions::write(&folder.join("bench.sqlite"), token_key.trim_ascii_end(), wanted.sessions)?;
+        let token_key = std::fs::read(folder.join("token"))?;
+        sessions::write(&folder.join("bench.sqlite"), token_key.trim_ascii_end(), wanted.sessions)?
+    };
     let line: Vec<&str> =
         wanted.under.iter().map(String::as_str).chain([path(&binary), "run", path(&file)]).collect();
     let mut command = Command::new(line[0]);
