@@ -127,7 +127,7 @@ fn configuration(folder: &Path, address: SocketAddr, redis: SocketAddr, upstream
     format!(
         r#"
 daemon off;
-worker_processes auto;
+master_process off;
 pid {folder}/nginx.pid;
 load_module /usr/lib/nginx/modules/ndk_http_module.so;
 load_module {MODULE};
