@@ -1,44 +1,33 @@
-//! Pingora with nothing in it: the reference that the benchmark compares Countersign with. Same version, same server
-//! settings, same allocator.
-//!
-//! `bare_proxy LISTEN UPSTREAM`
+//! Bare Pingora of the same version with Countersign's settings: server, time-outs, allocator.
 
-use std::net::SocketAddr;
+#[path = "shared/bare.rs"]
+mod bare;
 
-use async_trait::async_trait;
+use std::time::Duration;
+
 use countersign::server::server_conf;
-use pingora::proxy::{ProxyHttp, Session, http_proxy_service};
-use pingora::server::Server;
-use pingora::upstreams::peer::HttpPeer;
-
-struct Bare {
-    upstream: SocketAddr,
-}
-
-#[async_trait]
-impl ProxyHttp for Bare {
-    type CTX = ();
-
-    fn new_ctx(&self) {}
-
-    async fn upstream_peer(&self, _: &mut Session, (): &mut ()) -> pingora::Result<Box<HttpPeer>> {
-        Ok(Box::new(HttpPeer::new(self.upstream, false, String::new())))
-    }
-}
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() {
-    let mut arguments = std::env::args().skip(1);
-    let (Some(listen), Some(upstream)) = (arguments.next(), arguments.next()) else {
-        panic!("usage: bare_proxy LISTEN UPSTREAM");
+    // The same as in `gateway/admit.rs` and `gateway/peer.rs`: without them a proxy on the open network is held up by
+    // whoever likes, and each of them registers timers.
+    let tuning = bare::Tuning {
+        session: |session| {
+            if session.get_keepalive().is_some() {
+                session.set_keepalive(Some(60));
+            }
+            session.set_read_timeout(Some(Duration::from_mins(1)));
+            session.set_write_timeout(Some(Duration::from_mins(1)));
+        },
+        peer: |peer| {
+            peer.options.connection_timeout = Some(Duration::from_secs(2));
+            peer.options.total_connection_timeout = Some(Duration::from_secs(2));
+            peer.options.read_timeout = Some(Duration::from_mins(1));
+            peer.options.write_timeout = Some(Duration::from_mins(1));
+            peer.options.idle_timeout = Some(Duration::from_secs(30));
+        },
     };
-    let upstream = upstream.parse().expect("UPSTREAM is an address and a port");
-    let mut server = Server::new_with_opt_and_conf(None, server_conf());
-    let mut proxy = http_proxy_service(&server.configuration, Bare { upstream });
-    proxy.add_tcp(&listen);
-    server.add_service(proxy);
-    server.bootstrap();
-    server.run_forever();
+    bare::run(server_conf(), tuning);
 }

@@ -239,7 +239,8 @@ fn accepted_with_secrets(text: &str) -> Snapshot {
     for name in ["jwt-2026-11", "jwt-2026-12", "jwt"] {
         place(&format!("countersign-{name}.pem"), &text_of(&generate(JwtAlgorithm::EdDsa).unwrap()));
     }
-    place("tls.crt", "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n");
+    let certificate = rcgen::generate_simple_self_signed(["app.example".to_owned()]).unwrap();
+    place("tls.crt", &certificate.cert.pem());
     place("tls.key", &text_of(&generate(JwtAlgorithm::Es256).unwrap()));
     let text = ["/run/secrets/", "/etc/countersign/"].iter().fold(text.to_owned(), |text, usual| {
         text.replace(usual, &format!("{}/", directory.path().display()))

@@ -1,8 +1,10 @@
 //! In front of Pingora's request reading: a deadline for a whole request head. Pingora has none; its read time-out
 //! starts anew with every byte (PINGORA.md, pitfall 6), so that a slow client could hold a connection for hours.
 
+use std::future::poll_fn;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::task::{Poll, Waker};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -75,11 +77,21 @@ async fn within_deadlines(connection: impl Future<Output = Option<Stream>>, wire
     tokio::pin!(connection);
     let timer = tokio::time::sleep(FIRST_HEAD);
     tokio::pin!(timer);
+    let mut waits_for = None::<Waker>;
     loop {
-        tokio::select! {
-            biased;
-            end = &mut connection => return end,
-            () = &mut timer => {}
+        let end = poll_fn(|task| {
+            if let Poll::Ready(end) = connection.as_mut().poll(task) {
+                return Poll::Ready(Some(end));
+            }
+            // The timer knows already whom to wake: it is asked again only when it has something to say.
+            if !timer.is_elapsed() && waits_for.as_ref().is_some_and(|waker| waker.will_wake(task.waker())) {
+                return Poll::Pending;
+            }
+            waits_for = Some(task.waker().clone());
+            timer.as_mut().poll(task).map(|()| None)
+        });
+        if let Some(end) = end.await {
+            return end;
         }
         let now = Instant::now();
         match wire.head_due() {
@@ -88,6 +100,7 @@ async fn within_deadlines(connection: impl Future<Output = Option<Stream>>, wire
             // A head that is due later than now plus this is found waiting then.
             None => timer.as_mut().reset(now + FIRST_HEAD),
         }
+        waits_for = None;
     }
 }
 

@@ -22,6 +22,7 @@ mod watchers;
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use arc_swap::ArcSwap;
@@ -55,8 +56,10 @@ use crate::telemetry::{LevelSwitch, LogSink, Metrics};
 
 /// How long Pingora lets running requests finish; only the reference of the benchmark ends so.
 const GRACE_SECONDS: u64 = 30;
+/// How often prepared contexts that may not be used any more are dropped: they serve for half a minute.
+const SWEEP: Duration = Duration::from_secs(30);
 /// How long an HTTP/2 connection of a client may be idle.
-const CLIENT_IDLE: std::time::Duration = std::time::Duration::from_mins(1);
+const CLIENT_IDLE: Duration = Duration::from_mins(1);
 
 /// What a server is started with besides its configuration.
 #[derive(Default)]
@@ -265,7 +268,9 @@ impl Assembly {
         let (rules, metrics) = (Arc::clone(&self.rules), Arc::clone(&self.metrics));
         let reloader =
             self.source.clone().map(|source| (self.reloader(source.config, reloads), source.files));
+        let (in_force, clock) = (Arc::clone(&self.rules), Arc::clone(&self.clock));
         Box::new(move || {
+            upkeep::spawn("prepared contexts", sweep(in_force, clock));
             Box::pin(async move {
                 opener.open().await?;
                 watchers.begin(&rules.load_full(), &metrics).await;
@@ -301,6 +306,14 @@ impl Assembly {
             self.log.clone(),
             move || farewell.say(),
         );
+    }
+}
+
+/// Gives back the memory of prepared contexts that may not be used any more, for ever.
+async fn sweep(rules: Arc<ArcSwap<Rules>>, clock: Arc<dyn Clock>) {
+    loop {
+        tokio::time::sleep(SWEEP).await;
+        rules.load_full().shelf.sweep(clock.now());
     }
 }
 

@@ -33,7 +33,7 @@ pub struct Shelf {
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub(super) struct Place {
     upstream: u64,
-    authn: &'static str,
+    authn: u8,
     session: Option<SessionId>,
     platform: u64,
 }
@@ -115,7 +115,7 @@ impl Place {
         let platform = identity.and_then(|context| context.platform.as_ref());
         Self {
             upstream,
-            authn: authn.as_str(),
+            authn: authn as u8,
             session: identity.map(|context| context.session.id),
             platform: platform.map_or(0, |platform| mixed(platform.id.as_str().as_bytes())),
         }

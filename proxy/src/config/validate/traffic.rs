@@ -316,8 +316,10 @@ impl Judge<'_> {
         tls: Option<&Switch<written::UpstreamTls>>,
         servers: Option<&[String]>,
     ) -> Option<UpstreamTls> {
+        let plain = written::UpstreamTls::default();
         let tls = match tls? {
-            Switch::Plain(on) => return on.then(UpstreamTls::default),
+            Switch::Plain(false) => return None,
+            Switch::Plain(true) => &plain,
             Switch::With(tls) => tls,
         };
         let server_name = tls.server_name.clone();
@@ -409,7 +411,8 @@ mod tests {
         let half = upstream("servers = [\"127.0.0.1:1\"]\ntls = { certificate = \"a\" }");
         assert!(refusal(&half).contains("`certificate` and `key` go together"));
         let nameless = upstream("servers = [\"unix:/run/x\"]\ntls = true");
-        assert!(refusal(&nameless).contains("no name to be checked"));
+        let told = refusal(&nameless);
+        assert!(told.contains("no name to be checked"), "{told}");
         assert!(refusal(&upstream("servers = [\"unix:x\"]")).contains("an absolute path"));
     }
 }

@@ -1,0 +1,44 @@
+//! What Countersign costs, measured as ratios of one run on one machine: beside Pingora and nginx with Lua, in latency,
+//! in memory, in instructions. Prints tables; `docs/performance.md` says how to read them.
+//!
+//! `cargo build --release --workspace --bins --examples && cargo run --release -p e2e --bin bench -- [PART ...]`
+//! with the parts `cpu`, `nginx`, `latency`, `memory` (all of these without arguments), `instructions` and, to write
+//! today's number down as the one to compare with, `instructions-write`.
+
+mod cpu;
+mod http2;
+mod instructions;
+mod latency;
+mod load;
+mod memory;
+mod nginx;
+mod plot;
+mod process;
+mod sessions;
+mod setup;
+mod table;
+
+type Failure = Box<dyn std::error::Error + Send + Sync>;
+
+fn main() -> Result<(), Failure> {
+    let mut parts: Vec<String> = std::env::args().skip(1).collect();
+    if parts.is_empty() {
+        parts = ["cpu", "nginx", "latency", "memory"].map(str::to_owned).to_vec();
+    }
+    for part in parts {
+        match part.as_str() {
+            "cpu" => cpu::run()?,
+            "nginx" => nginx::run()?,
+            "latency" => latency::run()?,
+            "memory" => memory::run()?,
+            "instructions" => instructions::check()?,
+            "instructions-write" => instructions::write()?,
+            other => {
+                return Err(
+                    format!("no part `{other}`; try cpu, nginx, latency, memory, instructions").into()
+                );
+            }
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,209 @@
+//! The same work in the way it is often done: nginx with Lua that asks Redis for the session and signs with HMAC, for
+//! every request. CPU per request of nginx's processes; what Redis spends is not counted against it.
+
+use std::fmt::Write as _;
+use std::io::{Read as _, Write as _};
+use std::net::{SocketAddr, TcpStream};
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use sha2::{Digest, Sha256};
+
+use super::process::{Process, free_address};
+use super::setup::{Contender, Wanted, countersign, start_upstream};
+use super::table::{Figures, line};
+use super::{Failure, load};
+
+const ROUNDS: usize = 5;
+const ROUND: Duration = Duration::from_secs(3);
+const SESSIONS: usize = 1000;
+const MODULE: &str = "/usr/lib/nginx/modules/ngx_http_lua_module.so";
+
+pub(super) fn run() -> Result<(), Failure> {
+    if !install() {
+        line(
+            "\nnginx with Lua: NOT MEASURED (needs the packages nginx, libnginx-mod-http-lua, lua-nginx-redis, redis-server)",
+        );
+        return Ok(());
+    }
+    let upstream = start_upstream()?;
+    let folder = tempfile::tempdir()?.keep();
+    let redis = free_address()?;
+    let mut command = Command::new("redis-server");
+    command
+        .args(["--port", &redis.port().to_string(), "--save", "", "--bind", "127.0.0.1"])
+        .stdout(Stdio::null());
+    let _redis = Process::start(&mut command, redis)?;
+    let wanted =
+        Wanted { name: "Countersign, 1,000 sessions", path: "/", sessions: 1000, h2c: false, under: &[] };
+    let contenders = [nginx(&folder, redis, upstream)?, countersign(&wanted, upstream)?];
+    let figures = measure(&contenders)?;
+    line("\n| proxy | CPU per request, us (min / median / max) | ratio |");
+    line("| --- | --- | --- |");
+    for (contender, figures_of) in contenders.iter().zip(&figures) {
+        let (least, median, most) = figures_of.spread();
+        let ratio = figures_of.ratio(&figures[0]);
+        line(&format!("| {} | {least:.1} / {median:.1} / {most:.1} | {ratio:.2} |", contender.name));
+    }
+    Ok(())
+}
+
+fn measure(contenders: &[Contender]) -> Result<Vec<Figures>, Failure> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
+    let mut all = vec![Figures::default(); contenders.len()];
+    for round in 0..=ROUNDS {
+        for (contender, figures) in contenders.iter().zip(&mut all) {
+            let before = contender.process.cpu_seconds()?;
+            let served =
+                runtime.block_on(load::closed_loop(contender, Instant::now() + ROUND, round == 0))?;
+            #[expect(clippy::cast_precision_loss, reason = "far fewer than 2^52 requests")]
+            let figure = (contender.process.cpu_seconds()? - before) * 1e6 / served as f64;
+            if round > 0 {
+                figures.push(figure);
+            }
+            eprint!(".");
+        }
+    }
+    eprintln!();
+    Ok(all)
+}
+
+/// Debian's packages, where they are missing and may be installed.
+fn install() -> bool {
+    let there = || {
+        Path::new(MODULE).exists()
+            && Path::new("/usr/share/lua/5.1/nginx/redis.lua").exists()
+            && Command::new("redis-server").arg("--version").stdout(Stdio::null()).status().is_ok()
+    };
+    if there() {
+        return true;
+    }
+    let packages = ["nginx", "libnginx-mod-http-lua", "lua-nginx-redis", "redis-server"];
+    let _ = Command::new("apt-get")
+        .args(["install", "-y", "-qq", "--no-install-recommends"])
+        .args(packages)
+        .status();
+    there()
+}
+
+fn nginx(folder: &Path, redis: SocketAddr, upstream: SocketAddr) -> Result<Contender, Failure> {
+    let address = free_address()?;
+    let tokens: Vec<String> = (0..SESSIONS).map(|number| format!("token-{number:037}")).collect();
+    fill(redis, &tokens)?;
+    let file = folder.join("nginx.conf");
+    std::fs::write(&file, configuration(folder, address, redis, upstream))?;
+    let mut command = Command::new("nginx");
+    command.arg("-e").arg(folder.join("error.log")).arg("-c").arg(&file).arg("-p").arg(folder);
+    let process = Process::start(&mut command, address)?;
+    Ok(Contender { name: "nginx + Lua + Redis".to_owned(), address, process, path: "/", tokens })
+}
+
+/// Puts the sessions into Redis: values that need no parser, which favours nginx.
+fn fill(redis: SocketAddr, tokens: &[String]) -> Result<(), Failure> {
+    let mut stream = TcpStream::connect(redis)?;
+    for token in tokens {
+        let id = URL_SAFE_NO_PAD.encode(Sha256::digest(token));
+        let value = "1|Ana Fern|admin|7|mastodon|Ana on Mastodon|https://social.example.org|1795244786";
+        let mut order = String::new();
+        for part in ["SET", &format!("cs:session:{id}"), value] {
+            write!(order, "${}\r\n{part}\r\n", part.len())?;
+        }
+        stream.write_all(format!("*3\r\n{order}").as_bytes())?;
+        let mut answer = [0; 5];
+        stream.read_exact(&mut answer)?;
+        if &answer != b"+OK\r\n" {
+            return Err("Redis refused a session".into());
+        }
+    }
+    Ok(())
+}
+
+fn configuration(folder: &Path, address: SocketAddr, redis: SocketAddr, upstream: SocketAddr) -> String {
+    let (folder, port, cookie) = (folder.display(), redis.port(), super::setup::COOKIE.replace('-', "_"));
+    let name = super::setup::COOKIE;
+    format!(
+        r#"
+daemon off;
+master_process off;
+pid {folder}/nginx.pid;
+load_module /usr/lib/nginx/modules/ndk_http_module.so;
+load_module {MODULE};
+events {{ worker_connections 1024; }}
+http {{
+    access_log {folder}/access.log;
+    client_body_temp_path {folder}/body;
+    proxy_temp_path {folder}/proxy;
+    fastcgi_temp_path {folder}/fastcgi;
+    uwsgi_temp_path {folder}/uwsgi;
+    scgi_temp_path {folder}/scgi;
+    keepalive_requests 100000000;
+    lua_package_path "/usr/share/lua/5.1/?.lua;;";
+    upstream application {{ server {upstream}; keepalive 64; keepalive_requests 100000000; }}
+    init_by_lua_block {{
+        local ffi = require "ffi"
+        ffi.cdef [[
+            const void *EVP_sha256(void);
+            unsigned char *SHA256(const unsigned char *d, size_t n, unsigned char *md);
+            unsigned char *HMAC(const void *md, const void *key, int key_len, const unsigned char *d, size_t n,
+                                unsigned char *out, unsigned int *out_len);
+        ]]
+        local sum, length = ffi.new("unsigned char[32]"), ffi.new("unsigned int[1]")
+        function sha256(text)
+            ffi.C.SHA256(text, #text, sum)
+            return ffi.string(sum, 32)
+        end
+        function hmac(key, text)
+            ffi.C.HMAC(ffi.C.EVP_sha256(), key, #key, text, #text, sum, length)
+            return ffi.string(sum, 32)
+        end
+        redis = require "nginx.redis"
+        names = {{ "user-id", "user-name", "roles", "platform-id", "platform-type", "platform-name", "platform-url",
+                  "auth-time" }}
+    }}
+    server {{
+        listen {address};
+        location / {{
+            access_by_lua_block {{
+                local token = ngx.var["cookie_{cookie}"] or string.match(ngx.var.http_cookie or "", "{name}=([^;]+)")
+                if not token then return ngx.exit(401) end
+                local id = ngx.encode_base64(sha256(token), true):gsub("+", "-"):gsub("/", "_")
+                local store = redis:new()
+                local ok = store:connect("127.0.0.1", {port})
+                if not ok then return ngx.exit(503) end
+                local value = store:get("cs:session:" .. id)
+                store:set_keepalive(60000, 64)
+                if value == ngx.null or not value then return ngx.exit(401) end
+                local set, base, place = ngx.req.set_header, {{}}, 1
+                set("x-context-authn", "session")
+                set("x-context-session-id", id)
+                base[1] = "\"x-context-session-id\": " .. id
+                for part in string.gmatch(value, "[^|]+") do
+                    local name = "x-context-" .. names[place]
+                    set(name, part)
+                    place = place + 1
+                    base[place] = "\"" .. name .. "\": " .. part
+                end
+                local created = ngx.time()
+                base[place + 1] = "\"@method\": " .. ngx.var.request_method
+                base[place + 2] = "\"@authority\": " .. ngx.var.http_host
+                base[place + 3] = "\"@path\": " .. ngx.var.uri
+                base[place + 4] = "\"@signature-params\": ();created=" .. created .. ";nonce=" .. ngx.var.request_id
+                local signature = hmac("a key of thirty-two bytes, or so", table.concat(base, "\n"))
+                set("signature-input", "countersign=();created=" .. created .. ";nonce=" .. ngx.var.request_id)
+                set("signature", "countersign=:" .. ngx.encode_base64(signature) .. ":")
+            }}
+            proxy_pass http://application;
+            proxy_http_version 1.1;
+            proxy_set_header Connection "";
+            proxy_set_header Host $http_host;
+            proxy_set_header X-Forwarded-For $remote_addr;
+            proxy_set_header X-Forwarded-Proto $scheme;
+        }}
+    }}
+}}
+"#
+    )
+}
