@@ -1,4 +1,4 @@
-//! Chance that can be repeated: the same seed throws the same numbers (SplitMix64, public domain, S. Vigna 2015).
+//! Chance that can be repeated: the same seed throws the same numbers (`SplitMix64`, public domain, S. Vigna 2015).
 //! For tests only; nothing here is secret.
 
 use std::time::Duration;

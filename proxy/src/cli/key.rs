@@ -212,8 +212,7 @@ pub(super) fn rotate(
         writeln!(out, "2. When every proxy runs with it, put it first: from then on it is used.")?;
     }
     let after = match kind {
-        Kind::Token => format!("absolute_timeout ({})", span(snapshot.session.absolute_timeout)),
-        Kind::Csrf => format!("absolute_timeout ({})", span(snapshot.session.absolute_timeout)),
+        Kind::Token | Kind::Csrf => format!("absolute_timeout ({})", span(snapshot.session.absolute_timeout)),
         Kind::Sealing => "every credential that was sealed with it was sealed anew".to_owned(),
         Kind::Hmac | Kind::Message => format!("signature.lifetime ({})", span(snapshot.signature_lifetime)),
         Kind::Jwt => format!("jwt.lifetime ({})", span(snapshot.jwt_lifetime)),

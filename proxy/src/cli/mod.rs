@@ -128,7 +128,7 @@ enum Command {
         /// Print the reference of all keys (Markdown) instead.
         #[arg(long)]
         reference: bool,
-        /// Print the OpenAPI description of the proxy's own endpoints instead.
+        /// Print the `OpenAPI` description of the proxy's own endpoints instead.
         #[arg(long, conflicts_with = "reference")]
         openapi: bool,
     },

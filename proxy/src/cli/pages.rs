@@ -36,7 +36,7 @@ fn describe(page: &mut String, command: &Command, name: &str) {
     use std::fmt::Write as _;
     let mut alone = command.clone().term_width(100).color(clap::ColorChoice::Never);
     let help = alone.render_long_help().to_string();
-    let help: String = help.lines().map(|line| format!("{}\n", line.trim_end())).collect();
+    let help: String = help.lines().map(str::trim_end).collect::<Vec<_>>().join("\n");
     let _ = write!(page, "\n## `{name}`\n\n```text\n{}\n```\n", help.trim_end());
     for inner in command.get_subcommands().filter(|inner| !inner.is_hide_set() && inner.get_name() != "help")
     {

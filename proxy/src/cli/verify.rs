@@ -57,16 +57,11 @@ pub(super) fn verify(flags: &Verify, out: &mut dyn Write) -> anyhow::Result<()> 
         None => UNIX_EPOCH + Duration::from_millis(SystemClock.now().as_millis()),
     };
     match judge(&verifier, &request, at) {
-        Ok(verified) => {
+        Ok(context) => {
             if flags.json {
-                json_text(&json!({ "genuine": true, "context": shown(&verified) }), out)
+                json_text(&json!({ "genuine": true, "context": shown(&context) }), out)
             } else {
-                Ok(writeln!(
-                    out,
-                    "genuine: made by this proxy for `{}`\n{}",
-                    upstream.name,
-                    lines(&verified)
-                )?)
+                Ok(writeln!(out, "genuine: made by this proxy for `{}`\n{}", upstream.name, lines(&context))?)
             }
         }
         Err(error) => {

@@ -72,7 +72,7 @@ impl Own<'_> {
         let (name, alias) = (call.line.name, call.alias);
         state.own = Some(OwnFacts { name, alias, context: None });
         if call.line.audience == Audience::Everybody {
-            return self.everybody(session, state, &call).map_err(|reason| (reason.into(), None));
+            return Self::everybody(session, state, &call).map_err(|reason| (reason.into(), None));
         }
         let request = self.judge(session, state, call).await.map_err(|fault| (fault, None))?;
         let answer = self.carry_out(request).await.map_err(|fault| (fault, None))?;
@@ -80,12 +80,7 @@ impl Own<'_> {
     }
 
     /// Endpoints that ask for nobody.
-    fn everybody(
-        &self,
-        session: &Session,
-        state: &RequestState,
-        call: &Call,
-    ) -> Result<Response<Bytes>, Reason> {
+    fn everybody(session: &Session, state: &RequestState, call: &Call) -> Result<Response<Bytes>, Reason> {
         let request = session.req_header();
         match call.line.endpoint {
             Endpoint::PublicKeys => {

@@ -124,13 +124,13 @@ pub fn rebuilt(origin: &ClientOrigin) -> SmallVec<[(HeaderName, HeaderValue); 6]
     let mut fields = SmallVec::new();
     fields.push((X_FORWARDED_PROTO, HeaderValue::from_static(scheme)));
     fields.push((X_FORWARDED_PORT, port));
-    let part = |range| HeaderValue::from_maybe_shared(element.slice(range));
+    let cut = |range| HeaderValue::from_maybe_shared(element.slice(range));
     // A host that is no header value has not passed the acceptance check; it is left out rather than altered.
-    if let (Ok(whole), Ok(host)) = (part(0..element.len()), part(host_at)) {
+    if let (Ok(whole), Ok(host)) = (cut(0..element.len()), cut(host_at)) {
         fields.push((FORWARDED, whole));
         fields.push((X_FORWARDED_HOST, host));
     }
-    if let Some(address) = address.and_then(|address| part(address).ok()) {
+    if let Some(address) = address.and_then(|address| cut(address).ok()) {
         fields.push((X_FORWARDED_FOR, address.clone()));
         fields.push((X_REAL_IP, address));
     }

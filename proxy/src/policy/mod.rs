@@ -46,6 +46,7 @@ pub struct Cors {
 }
 
 /// One route as configured.
+#[expect(clippy::struct_excessive_bools, reason = "each is a switch of its own in the configuration")]
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Route {
     /// Label in metrics and logs; unique.

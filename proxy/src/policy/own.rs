@@ -1,5 +1,5 @@
 //! The proxy's own endpoints below the reserved path: names, paths, methods and what each asks of a request. One table,
-//! from which dispatch, aliases, the OpenAPI description and the reference are made. It never answers anything.
+//! from which dispatch, aliases, the `OpenAPI` description and the reference are made. It never answers anything.
 
 use std::sync::LazyLock;
 
@@ -164,6 +164,7 @@ pub(in crate::policy) fn is_parameter(segment: &str) -> bool {
 
 /// Compares a path with a pattern, segment by segment. `None`: it does not fit. `Some(None)`: it fits, and the pattern
 /// has no parameter. A parameter is never empty.
+#[expect(clippy::option_option, reason = "whether it fits, and what with; callers pass the inner one on")]
 pub(in crate::policy) fn parameter_in(pattern: &str, path: &str) -> Option<Option<String>> {
     let (mut pattern, mut path) = (pattern.split('/'), path.split('/'));
     let mut parameter = None;

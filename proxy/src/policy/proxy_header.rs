@@ -139,6 +139,7 @@ mod tests {
 
     use super::*;
 
+    #[expect(clippy::option_option, reason = "whether the header is whole, and whom it names")]
     fn client(bytes: &[u8]) -> Option<Option<String>> {
         match parse(bytes) {
             ProxyHeader::Complete { client, length } => {

@@ -85,7 +85,7 @@ struct Looking<'a> {
 /// A session as far as it was found.
 struct Seen {
     session: Session,
-    last_seen: Timestamp,
+    last_use: Timestamp,
     layer: Layer,
     /// Why the store, and with it the activity set, could not be asked.
     store_failure: Option<Reason>,
@@ -133,7 +133,7 @@ impl Looking<'_> {
             Ok(session) => {
                 let found = format!("holds the session of user {}, until {}", session.user, session.expires);
                 self.say("store", Verdict::Good, found);
-                let seen = Seen { session, last_seen: self.now, layer: Layer::Store, store_failure: None };
+                let seen = Seen { session, last_use: self.now, layer: Layer::Store, store_failure: None };
                 self.entities(seen).await
             }
             Err(reason) => {
@@ -154,7 +154,7 @@ impl Looking<'_> {
             user: Arc::new(user),
             platform: platform.map(Arc::new),
             platform_refused,
-            last_seen: seen.last_seen,
+            last_seen: seen.last_use,
             layer: seen.layer,
         })))
     }
@@ -173,12 +173,13 @@ impl Looking<'_> {
             _ => None,
         };
         match (stored, kept) {
-            (Held::Ended, _) => Err(Resolution::Unknown(Reason::SessionEnded)),
-            (Held::Live(session, noted), _) => {
-                let last_seen = latest(&session, [noted, written]);
-                Ok(Seen { session, last_seen, layer: Layer::Store, store_failure: None })
+            (Held::Ended, _) | (Held::Nothing | Held::Failed(_), Held::Ended) => {
+                Err(Resolution::Unknown(Reason::SessionEnded))
             }
-            (_, Held::Ended) => Err(Resolution::Unknown(Reason::SessionEnded)),
+            (Held::Live(session, noted), _) => {
+                let last_use = latest(&session, [noted, written]);
+                Ok(Seen { session, last_use, layer: Layer::Store, store_failure: None })
+            }
             (_, Held::Nothing) => Err(Resolution::Unknown(Reason::SessionNotFound)),
             (_, Held::Failed(reason)) => Err(Resolution::Undetermined(reason)),
             (stored, Held::Live(session, last_seen)) => {
@@ -186,8 +187,8 @@ impl Looking<'_> {
                     Held::Failed(reason) => Some(reason),
                     _ => None,
                 };
-                let last_seen = latest(&session, [last_seen, None]);
-                Ok(Seen { session, last_seen, layer: Layer::Directory, store_failure })
+                let last_use = latest(&session, [last_seen, None]);
+                Ok(Seen { session, last_use, layer: Layer::Directory, store_failure })
             }
         }
     }
@@ -223,13 +224,14 @@ impl Looking<'_> {
         let answer = self.directory.sessions(std::slice::from_ref(id)).await;
         let answer = answer.map(|rows| rows.into_iter().find(|row| row.session.id == *id));
         let (held, verdict, found) = match answer {
-            Ok(Some(row)) => match row.ended {
-                Some(moment) => (Held::Ended, Verdict::Bad, format!("the session was ended at {moment}")),
-                None => {
+            Ok(Some(row)) => {
+                if let Some(moment) = row.ended {
+                    (Held::Ended, Verdict::Bad, format!("the session was ended at {moment}"))
+                } else {
                     let found = format!("holds the session of user {}", row.session.user);
                     (Held::Live(row.session, row.last_seen), Verdict::Good, found)
                 }
-            },
+            }
             Ok(None) => (Held::Nothing, Verdict::Bad, "does not hold the session".to_owned()),
             Err(error) => (Held::Failed(Reason::StoreUnavailable), Verdict::Undetermined, error.to_string()),
         };
@@ -244,15 +246,15 @@ impl Looking<'_> {
             self.say("lifetime", Verdict::Bad, format!("reached its absolute end at {end}"));
             return Err(Resolution::Unknown(reason));
         }
-        match lifetime::check_use(session, seen.last_seen, self.settings, self.now) {
+        match lifetime::check_use(session, seen.last_use, self.settings, self.now) {
             Ok(()) => {
                 let end = lifetime::absolute_end(session, self.settings);
-                let found = format!("last used at {}, ends at {end} at the latest", seen.last_seen);
+                let found = format!("last used at {}, ends at {end} at the latest", seen.last_use);
                 self.say("lifetime", Verdict::Good, found);
                 Ok(())
             }
             Err(reason) => {
-                let found = format!("last used at {}, which is too long ago", seen.last_seen);
+                let found = format!("last used at {}, which is too long ago", seen.last_use);
                 match seen.store_failure {
                     None => {
                         self.say("lifetime", Verdict::Bad, found);
@@ -272,13 +274,14 @@ impl Looking<'_> {
         let told = self.directory.users(std::slice::from_ref(&session.user)).await;
         let user = match told {
             Ok(users) => users.into_iter().find(|user| user.id == session.user),
-            Err(error) => match self.cached_user(&session.user).await {
-                Some(user) => Some(user),
-                None => {
+            Err(error) => {
+                if let Some(user) = self.cached_user(&session.user).await {
+                    Some(user)
+                } else {
                     self.say("user", Verdict::Undetermined, error.to_string());
                     return Err(Resolution::Undetermined(Reason::StoreUnavailable));
                 }
-            },
+            }
         };
         let Some(user) = user else {
             self.say("user", Verdict::Bad, format!("user {} is not in the directory", session.user));

@@ -144,7 +144,9 @@ fn verify_seeds(seeds: &Seeds, session: &SessionId, token: &[u8], now: Timestamp
     };
     let random = from_hex::<SEEDS_RANDOM_BYTES>(random).ok_or(Reason::CsrfInvalid)?;
     let mut distinct = [false; 256];
-    random.iter().for_each(|&byte| distinct[usize::from(byte)] = true);
+    for byte in random {
+        distinct[usize::from(byte)] = true;
+    }
     let varied = distinct.iter().filter(|seen| **seen).count() >= SEEDS_DISTINCT_BYTES;
     let made = seconds(made).ok_or(Reason::CsrfInvalid)?;
     // The applications name their session in clear; every store of ours knows it by its hash.

@@ -62,7 +62,7 @@ mod tests {
     use super::*;
     use crate::secret::Secret;
 
-    const MAX_AGE: Duration = Duration::from_secs(300);
+    const MAX_AGE: Duration = Duration::from_mins(5);
 
     fn key(id: &str, active_from: Option<u64>) -> SigningKey {
         SigningKey {

@@ -32,6 +32,7 @@ pub(crate) fn decoders() -> Vec<(&'static str, Decoder)> {
     ]
 }
 
+#[expect(clippy::print_stdout, reason = "says how much was tried")]
 pub(crate) fn survive() {
     let thread = std::thread::Builder::new().stack_size(SMALL_STACK).spawn(|| {
         let mut checked = 0;

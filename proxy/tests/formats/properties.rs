@@ -122,7 +122,7 @@ proptest! {
         for (_, decoder) in decoders() {
             exercise(&decoder, &value);
         }
-        let _ = sample.format().read(&Raw::Text(value), Some(NOW.plus(Duration::from_secs(60))), NOW);
+        let _ = sample.format().read(&Raw::Text(value), Some(NOW.plus(Duration::from_mins(1))), NOW);
     }
 
     #[test]

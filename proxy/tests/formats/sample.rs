@@ -182,8 +182,7 @@ impl Sample {
                 written if written.contains("msgpack") => Serializer::Msgpack,
                 _ => Serializer::Php,
             }),
-            Kind::Gorilla if written.contains("json") => Some(Serializer::Json),
-            Kind::Scs if written.contains("json") => Some(Serializer::Json),
+            Kind::Gorilla | Kind::Scs if written.contains("json") => Some(Serializer::Json),
             _ => None,
         }
     }
@@ -259,7 +258,7 @@ impl Sample {
                     return Verdict::User(found.user.as_str().to_owned(), platform);
                 }
                 Err(refusal) => {
-                    assert_ne!(refusal, Refusal::Spelling, "reading a value says nothing of cookies")
+                    assert_ne!(refusal, Refusal::Spelling, "reading a value says nothing of cookies");
                 }
             }
         }
@@ -306,7 +305,7 @@ impl Sample {
     pub(crate) fn cut_values(&self) {
         let Some(Raw::Text(whole)) = raw(&self.json["redis"]) else { return };
         let format = self.format();
-        let ends = Some(NOW.plus(Duration::from_secs(60)));
+        let ends = Some(NOW.plus(Duration::from_mins(1)));
         let expected = Verdict::of(&self.json["expected"]);
         for length in 0..whole.len() {
             let Ok(found) = format.read(&Raw::Text(whole[..length].to_vec()), ends, NOW) else { continue };

@@ -5,6 +5,7 @@ use serde_json::Value;
 
 use super::sample::{Sample, Verdict, all, files};
 
+#[expect(clippy::print_stdout, reason = "says how much was tried")]
 pub(crate) fn check() {
     let samples = all();
     let mut wrong = Vec::new();

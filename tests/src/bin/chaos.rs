@@ -129,7 +129,7 @@ async fn episode(fleet: &Fleet, history: &History, dice: &mut Dice, log: &mut Lo
         let wound = wounds.swap_remove(dice.below(wounds.len()));
         log.say(&format!("mend {:?}", wound.fault()))?;
         fleet.mend(wound, history).await;
-        tokio::time::sleep(dice.between(Duration::ZERO, Duration::from_millis(1000))).await;
+        tokio::time::sleep(dice.between(Duration::ZERO, Duration::from_secs(1))).await;
     }
     let took = fleet.becomes(Row::Whole, PATIENCE).await?;
     let phase = history.settled(Row::Whole);

@@ -80,7 +80,7 @@ impl Report {
     /// The first violations, one per line.
     #[must_use]
     pub fn summary(&self) -> String {
-        self.violations.iter().take(20).map(|violation| format!("{violation}\n")).collect()
+        self.violations.iter().take(20).map(ToString::to_string).collect::<Vec<_>>().join("\n")
     }
 }
 
@@ -189,9 +189,8 @@ impl Checker<'_> {
             (Authn::None, Some(_)) if request.route == Route::Optional && self.is_valid(request) => {
                 return Some(Rule::LoggedOut);
             }
-            (Authn::None, _) => request.route == Route::Optional,
+            (Authn::None | Authn::Undetermined, _) => request.route == Route::Optional,
             (Authn::Unchecked, _) => request.route == Route::Public,
-            (Authn::Undetermined, _) => request.route == Route::Optional,
         };
         (!fits).then_some(Rule::WrongIdentity)
     }
@@ -240,13 +239,13 @@ impl Checker<'_> {
             }
             let acknowledged = matches!(end.outcome, Outcome::Done | Outcome::Taken | Outcome::Accepted);
             if served && acknowledged && request.begin > end.end {
-                report.longest_served = report.longest_served.max(request.begin - end.end);
+                report.longest_served = report.longest_served.max(request.begin.saturating_sub(end.end));
             }
             let moment = in_force(self.book, self.bounds, end, request.proxy);
             if moment.is_some_and(|moment| request.begin > moment) {
                 report.after_end += 1;
                 if served {
-                    let late = (request.begin - end.end).as_millis();
+                    let late = request.begin.saturating_sub(end.end).as_millis();
                     let life = self.life(session);
                     let what = format!("{late} ms after the end: {request:?} after {end:?}; its life:{life}");
                     report.violations.push(Violation { rule: Rule::ServedAfterEnd, at: request.begin, what });

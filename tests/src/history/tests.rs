@@ -27,11 +27,13 @@ fn answer(status: u16) -> Answer {
     Answer { status, retry_after: status == 503, location: None, cookie: None }
 }
 
+#[expect(clippy::unnecessary_wraps, reason = "as the field wants it")]
 fn seen(user: &str, platform: &str) -> Option<Seen> {
     let (session, user) = (Some("a".to_owned()), Some(user.to_owned()));
     Some(Seen::Context { authn: Authn::Session, session, user, platform: Some(platform.to_owned()) })
 }
 
+#[expect(clippy::unnecessary_wraps, reason = "as the field wants it")]
 fn told(authn: Authn) -> Option<Seen> {
     Some(Seen::Context { authn, session: None, user: None, platform: None })
 }

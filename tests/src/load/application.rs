@@ -118,18 +118,20 @@ fn judge(request: &Request<Incoming>, shared: &Shared) -> Seen {
         return Seen::Unbelievable("no keys are known yet".to_owned());
     };
     let parts = countersign_verify::Request::of(request);
-    match parts.and_then(|parts| verifier.verify(&parts, SystemTime::now())) {
+    #[expect(clippy::disallowed_methods, reason = "an application has the time of its machine")]
+    let now = SystemTime::now();
+    match parts.and_then(|parts| verifier.verify(&parts, now)) {
         Err(problem) => Seen::Unbelievable(problem.to_string()),
-        Ok(verified) => Seen::Context {
-            authn: match verified.authn {
+        Ok(context) => Seen::Context {
+            authn: match context.authn {
                 Authn::Session => history::Authn::Session,
                 Authn::None => history::Authn::None,
                 Authn::Unchecked => history::Authn::Unchecked,
                 Authn::Undetermined => history::Authn::Undetermined,
             },
-            session: verified.session_id,
-            user: verified.user_id,
-            platform: verified.platform.map(|platform| platform.id),
+            session: context.session_id,
+            user: context.user_id,
+            platform: context.platform.map(|platform| platform.id),
         },
     }
 }

@@ -21,7 +21,7 @@ const USUAL_ADDRESS: &str = "127.0.0.1:9901";
 /// The variable that holds the token.
 pub(super) const TOKEN_VARIABLE: &str = "COUNTERSIGN_ADMIN_TOKEN";
 /// The longest that an answer may take: clearing a platform from very many sessions takes a while.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 /// The largest answer: a full page of entries is a tenth of it.
 const LARGEST: usize = 4 * 1024 * 1024;
 /// What stays as it is in a segment of a path.

@@ -15,7 +15,8 @@ pub(in crate::cli) fn table(headings: &[&str], rows: impl Iterator<Item = Vec<St
     for row in rows {
         table.add_row(row);
     }
-    table.lines().map(|line| format!("{}\n", line.trim())).collect::<String>().trim_end().to_owned()
+    let lines: Vec<String> = table.lines().map(|line| line.trim().to_owned()).collect();
+    lines.join("\n").trim_end().to_owned()
 }
 
 /// The first line in bold, for a person at a terminal who did not refuse it (`NO_COLOR`).

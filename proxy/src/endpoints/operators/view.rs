@@ -34,7 +34,7 @@ impl SessionView {
         };
         let ended = row.ended.as_ref().map(ToString::to_string);
         let last_seen = row.last_seen.as_ref().map(ToString::to_string);
-        Self { state, ended, last_seen, ..Self::of(&row.session) }
+        Self { state, last_seen, ended, ..Self::of(&row.session) }
     }
 
     pub(super) fn of(session: &Session) -> Self {

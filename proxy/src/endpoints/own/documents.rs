@@ -1,4 +1,4 @@
-//! The documents that our endpoints answer and read. The OpenAPI description is made from these types, so that their
+//! The documents that our endpoints answer and read. The `OpenAPI` description is made from these types, so that their
 //! comments are what front-end developers read.
 
 use schemars::JsonSchema;

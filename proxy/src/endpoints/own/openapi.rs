@@ -1,5 +1,7 @@
-//! Our endpoints as an OpenAPI 3.1 document, made from the table of `policy::own` and the types in `documents`, so that
+//! Our endpoints as an `OpenAPI` 3.1 document, made from the table of `policy::own` and the types in `documents`, so that
 //! it cannot say anything else than what is served.
+
+use std::fmt::Write as _;
 
 use bytes::Bytes;
 use http::{Response, StatusCode};
@@ -40,14 +42,15 @@ pub fn table() -> String {
     );
     for line in lines() {
         let codes: Vec<String> = reasons(line).map(|r| format!("{} `{}`", r.status(), r.code())).collect();
-        text.push_str(&format!(
-            "| {} | `{}` | `{}` | {} | {} |\n",
+        let _ = writeln!(
+            text,
+            "| {} | `{}` | `{}` | {} | {} |",
             line.method,
             line.path,
             line.name,
             line.summary,
             codes.join(", ")
-        ));
+        );
     }
     text
 }

@@ -77,7 +77,7 @@ pub(crate) async fn run() -> Result<(), Failure> {
         let mut site = Site::start(2, &people, DEADLINES, |builder| builder).await?;
         let mut figures = Figures::default();
         for round in 0..ROUNDS {
-            let tokens: Vec<_> = (0..SESSIONS).map(|person| people.token(person, round)).collect();
+            let tokens: Vec<_> = (0..SESSIONS).map(|person| People::token(person, round)).collect();
             one_round(&mut site, trouble, &tokens, round as u64, &mut figures).await?;
         }
         print(trouble, figures);

@@ -45,7 +45,7 @@ pub(crate) async fn run() -> Result<(), Failure> {
         let one = People { count: 1, sessions_each: PEOPLE };
         let site = Site::start(1, &one, DEADLINES, |builder| builder).await?;
         let mut warm = Connection::to(site.address(0)).await?;
-        warm.get("/platform/", &one.token(0, 0)).await?;
+        warm.get("/platform/", &People::token(0, 0)).await?;
         tokio::time::sleep(QUIET).await;
         let tokens: Vec<String> = one.tokens().into_iter().skip(1).collect();
         let what = "session in Postgres only, its user and platform in the process";

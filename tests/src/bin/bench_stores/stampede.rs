@@ -213,7 +213,7 @@ fn ask_beside(pool: PgPool, deadline: Option<Duration>) -> (Arc<AtomicBool>, Ask
         while !stop.load(Ordering::Relaxed) {
             let begin = Instant::now();
             let asked = sqlx::query("SELECT 1").execute(&pool);
-            match tokio::time::timeout(deadline.unwrap_or(Duration::from_secs(60)), asked).await {
+            match tokio::time::timeout(deadline.unwrap_or(Duration::from_mins(1)), asked).await {
                 Ok(Ok(_)) => times.push(begin.elapsed()),
                 _ => failed += 1,
             }

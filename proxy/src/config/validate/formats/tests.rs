@@ -12,7 +12,7 @@ fn read(session: &str, store: &str) -> Result<Snapshot, Problems> {
          [keys]\ntoken = [{{ id = \"t1\", secret = {{ env = \"TOKEN\" }} }}]\n{session}\n"
     );
     let variable = |name: &str| {
-        Some(match name {
+        Some(str::to_owned(match name {
             "TOKEN" => "0123456789abcdef0123456789abcdef-token",
             "APP_KEY" => "base64:xRif4hgrvRmodLGz4dMIlhP5ewbL025UfhGmKOXindA=",
             "REDIS_HOST"
@@ -24,8 +24,7 @@ fn read(session: &str, store: &str) -> Result<Snapshot, Problems> {
                 return None;
             }
             _ => "0123456789abcdef0123456789abcdef",
-        })
-        .map(str::to_owned)
+        }))
     };
     parse(&file, "test.toml", &variable)
 }
