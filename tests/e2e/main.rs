@@ -14,6 +14,7 @@ mod identity;
 mod interop;
 mod outages;
 mod paths;
+mod platform_per_request;
 mod protocols;
 mod sessions;
 mod setup;

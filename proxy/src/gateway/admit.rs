@@ -16,6 +16,7 @@ use crate::headers::forwarded::{self, ClientOrigin, Hop};
 use crate::policy::accept::{self, Accepted, Head};
 use crate::policy::decide::{self, Decision};
 use crate::policy::origin::{self, Upgrade};
+use crate::policy::platform_source::Named;
 use crate::policy::route::Found;
 use crate::policy::{Requirement, Route};
 use crate::reason::Reason;
@@ -119,6 +120,29 @@ pub(super) async fn resolve(core: &Core, rules: &Rules, claim: &Claim) -> Resolu
         Claim::Session(id) => {
             let deadline = tokio::time::Instant::now() + rules.snapshot.resolve.budget;
             core.resolver.resolve(id, deadline).await
+        }
+    }
+}
+
+/// Step 4, continued: the platform that the request names, on a route that takes it from there. The session's own choice
+/// is nothing here, whatever the request says.
+pub(super) async fn platform(
+    core: &Core,
+    rules: &Rules,
+    route: &Route,
+    accepted: &Accepted,
+    headers: &HeaderMap,
+    resolution: Resolution,
+) -> Resolution {
+    let (Some(source), Resolution::Known(context)) = (&route.platform_from, &resolution) else {
+        return resolution;
+    };
+    match source.named(route, accepted.authority.host(), accepted.target.path(), headers) {
+        Named::Nothing => Resolution::Known(Arc::new(context.without_platform(false))),
+        Named::Nonsense => Resolution::Known(Arc::new(context.without_platform(true))),
+        Named::Platform(id) => {
+            let deadline = tokio::time::Instant::now() + rules.snapshot.resolve.budget;
+            core.resolver.with_platform(context, &id, deadline).await
         }
     }
 }

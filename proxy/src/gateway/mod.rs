@@ -116,7 +116,10 @@ impl Gateway {
         let requirement = admit::requirement(&route, request);
         let resolution = match requirement {
             Requirement::Nothing => None,
-            _ => Some(admit::resolve(core, &rules, &claim).await),
+            _ => {
+                let found = admit::resolve(core, &rules, &claim).await;
+                Some(admit::platform(core, &rules, &route, accepted, &request.headers, found).await)
+            }
         };
 
         // 5. Decide

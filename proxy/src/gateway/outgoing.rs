@@ -96,6 +96,11 @@ fn scrub_request(request: &mut RequestHeader, received: &HeaderMap, state: &Requ
     for name in &forbidden {
         request.remove_header(name);
     }
+    if let Some(selector) = state.route.as_ref().and_then(|route| route.platform_from.as_ref()?.header()) {
+        for name in scrub::lookalikes(&request.headers, selector) {
+            request.remove_header(&name);
+        }
+    }
     if !forbidden.is_empty() && state.attempts <= 1 {
         metrics.scrubbed_headers.inc_by(forbidden.len() as u64);
     }

@@ -153,6 +153,13 @@ const OVERRIDES: [&[u8]; 12] = [
     b"x-http-path-override",
 ];
 
+/// Whether frameworks that fold `-`, `_` and `.` together would take one name for the other.
+#[must_use]
+pub fn alike(one: &HeaderName, other: &HeaderName) -> bool {
+    let (one, other) = (one.as_str().as_bytes(), other.as_str().as_bytes());
+    one.len() == other.len() && one.iter().zip(other).all(|(&a, &b)| canonical(a) == canonical(b))
+}
+
 /// Lower case, and one separator for every byte that is neither letter nor digit.
 const fn canonical(byte: u8) -> u8 {
     if byte.is_ascii_alphanumeric() { byte.to_ascii_lowercase() } else { b'-' }

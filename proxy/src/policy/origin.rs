@@ -114,20 +114,11 @@ mod tests {
     fn route(websocket: bool, requirement: Requirement) -> Route {
         Route {
             name: "chat".into(),
-            path: "/".into(),
-            upstream: "app".into(),
             requirement,
             websocket,
             websocket_origins: vec!["https://partner.example".into()],
             cors: Some(Cors { origins: vec!["https://app.example".into()], preflight: true }),
-            host: None,
-            methods: Vec::new(),
-            session_authority: false,
-            login: None,
-            choose_platform: None,
-            platform_authorization: false,
-            body_limit: None,
-            read_timeout: None,
+            ..Route::example()
         }
     }
 

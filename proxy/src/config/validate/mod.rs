@@ -3,6 +3,7 @@
 //! there was none.
 
 mod keys;
+mod platform_from;
 mod routes;
 mod stores;
 mod traffic;
