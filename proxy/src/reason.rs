@@ -72,6 +72,9 @@ reasons! {
     /// The request comes from another site than the one it is meant for.
     ForeignOrigin = "foreign_origin", 403, "The request comes from a foreign origin";
 
+    /// Nothing shows that an unsafe request comes from a page of this site: neither `Sec-Fetch-Site` nor `Origin`.
+    OriginUnproven = "origin_unproven", 403, "Nothing shows where the request comes from";
+
     // 3. Read the cookie
     /// There is no session cookie.
     NoCookie = "no_cookie", 401, "You are not logged in";
@@ -111,6 +114,35 @@ reasons! {
     PlatformMissing = "platform_missing", 403, "No platform is chosen";
     /// The chosen platform is gone, inactive or somebody else's.
     PlatformUnavailable = "platform_unavailable", 403, "This platform is not available to you";
+
+    /// An unsafe request carries no anti-forgery token.
+    CsrfMissing = "csrf_missing", 403, "The request carries no anti-forgery token";
+    /// The anti-forgery token was not made for this session, or not by us.
+    CsrfInvalid = "csrf_invalid", 403, "The anti-forgery token does not belong to this session";
+    /// The anti-forgery token belongs to this session, but is too old.
+    CsrfExpired = "csrf_expired", 403, "The anti-forgery token is too old";
+
+    // Own endpoints
+    /// The body is not JSON; the problem says where.
+    MalformedJson = "malformed_json", 400, "The body is not JSON";
+    /// The body has a media type that this endpoint does not read.
+    UnsupportedMediaType = "unsupported_media_type", 415, "The body must be application/json";
+    /// The body is JSON, but not what this endpoint asks for; the problem names the fields.
+    InvalidFields = "invalid_fields", 422, "Some fields are not as they have to be";
+    /// All settings together would be larger than the limit.
+    SettingsTooLarge = "settings_too_large", 422, "The settings are too large";
+    /// The platform is unknown or somebody else's.
+    PlatformNotFound = "platform_not_found", 404, "You have no such platform";
+    /// The platform is the user's own, but not active.
+    PlatformInactive = "platform_inactive", 409, "This platform is not active";
+    /// The user has no such session, or it is over.
+    NoSuchSession = "no_such_session", 404, "You have no such session";
+    /// The session that was to be ended is the one that asks; `logout` ends it.
+    CurrentSession = "current_session", 409, "This is the session that you are using";
+    /// The session, or what belongs to it, was changed by somebody else meanwhile.
+    ChangedMeanwhile = "changed_meanwhile", 409, "This was changed elsewhere meanwhile";
+    /// The stores could not confirm a change; it was not made, or nobody can say whether it was.
+    ChangeUndetermined = "change_undetermined", 503, "This cannot be changed at the moment";
 
     // 7. Sign
     /// The context could not be signed, so the request was not forwarded.

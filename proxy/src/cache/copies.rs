@@ -12,6 +12,7 @@ use tokio::time::Instant;
 
 use super::marks::{Mark, Marks, Name};
 use super::proof::{Held, Proof, Reading, Source};
+use super::values::Value;
 use super::{Activity, Invalidate, Resolutions};
 use crate::clock::Timestamp;
 use crate::context::{Context, Layer, Platform, PlatformId, Resolution, Session, SessionId, User, UserId};
@@ -67,11 +68,13 @@ pub struct Pair {
 
 /// All copies of this process. It is told of changes by the store that it follows, and by whoever changes something.
 pub struct Copies {
-    settings: Settings,
+    pub(super) settings: Settings,
     lease: Arc<Lease>,
     marks: Arc<Struck>,
     sessions: Cache<SessionId, Arc<Known>, Bytes>,
     pairs: Cache<PairKey, Arc<Pair>, Bytes>,
+    /// Settings and figures.
+    pub(super) values: Cache<EntityKey, Arc<Value>, Bytes>,
     unknown: Cache<SessionId, Arc<(Reason, Proof)>>,
     found: Counter,
     missed: Counter,
@@ -122,9 +125,10 @@ impl Copies {
             everything: invalidations("everything"),
         });
         let lease = store.follow(Arc::clone(&marks) as Arc<dyn Follower>, settings.max_staleness);
-        // Sessions are weighed with all they hold; a quarter for what new sessions of known users find.
-        let pairs = settings.bytes / 4;
-        let sessions = settings.bytes - pairs;
+        // Sessions are weighed with all they hold; a quarter for what new sessions of known users find, a sixteenth for
+        // what few routes ask for.
+        let (pairs, values) = (settings.bytes / 4, settings.bytes / 16);
+        let sessions = settings.bytes - pairs - values;
         let usual = |bytes: u64| usize::try_from(bytes).unwrap_or(usize::MAX) / USUAL_BYTES;
         let lookups =
             |result: &str| metrics.lookups.with_label_values(&["context", Layer::Process.as_str(), result]);
@@ -134,6 +138,7 @@ impl Copies {
             marks,
             sessions: Cache::with_weighter(usual(sessions), sessions, Bytes),
             pairs: Cache::with_weighter(usual(pairs), pairs, Bytes),
+            values: Cache::with_weighter(usual(values), values, Bytes),
             unknown: Cache::new(UNKNOWN),
             found: lookups(LookupResult::Found.as_str()),
             missed: lookups(LookupResult::Missing.as_str()),
@@ -264,9 +269,11 @@ impl Copies {
     /// Writes size and lease into the metrics.
     pub fn report(&self) {
         let number = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
-        let entries = self.sessions.len() + self.pairs.len() + self.unknown.len();
+        let entries = self.sessions.len() + self.pairs.len() + self.values.len() + self.unknown.len();
         self.metrics.cache_entries.set(number(entries as u64));
-        self.metrics.cache_bytes.set(number(self.sessions.weight() + self.pairs.weight()));
+        self.metrics
+            .cache_bytes
+            .set(number(self.sessions.weight() + self.pairs.weight() + self.values.weight()));
         let age = self.lease.age(Instant::now());
         self.metrics.lease_age.set(age.map_or(-1.0, |age| age.as_secs_f64()));
     }
@@ -295,6 +302,10 @@ impl Invalidate for Copies {
         self.marks.platform(id);
     }
 
+    fn user_settings(&self, user: &UserId, platform: &PlatformId) {
+        self.marks.user_settings(user, platform);
+    }
+
     fn session(&self, id: &SessionId) {
         self.marks.session(id);
     }
@@ -304,6 +315,7 @@ impl Invalidate for Copies {
         // Marked already; this gives the memory back.
         self.sessions.clear();
         self.pairs.clear();
+        self.values.clear();
         self.unknown.clear();
     }
 }
@@ -318,6 +330,11 @@ impl Invalidate for Struck {
     fn platform(&self, id: &PlatformId) {
         self.entity.inc();
         self.marks.strike(Name::Platform(id));
+    }
+
+    fn user_settings(&self, user: &UserId, platform: &PlatformId) {
+        self.entity.inc();
+        self.marks.strike(Name::Settings(user, platform));
     }
 
     fn session(&self, id: &SessionId) {
@@ -340,13 +357,7 @@ impl Follower for Struck {
             Change::Everything => self.everything(),
             Change::Entity(key) => {
                 self.entity.inc();
-                match key {
-                    EntityKey::User(id) => self.marks.strike(Name::User(id)),
-                    EntityKey::UserPlatforms(id) => self.marks.strike(Name::UserPlatforms(id)),
-                    EntityKey::Platform(id) => self.marks.strike(Name::Platform(id)),
-                    // No context holds them.
-                    EntityKey::UserSettings(..) | EntityKey::PlatformStats(..) => {}
-                }
+                self.marks.strike(Name::of(key));
             }
         }
     }
@@ -355,7 +366,7 @@ impl Follower for Struck {
 /// Weighs copies with all they hold, though contexts of one user share much of it: what is shared may lose its other
 /// owners.
 #[derive(Clone)]
-struct Bytes;
+pub(super) struct Bytes;
 
 impl Weighter<SessionId, Arc<Known>> for Bytes {
     fn weight(&self, _id: &SessionId, known: &Arc<Known>) -> u64 {
@@ -373,11 +384,11 @@ impl Weighter<PairKey, Arc<Pair>> for Bytes {
     }
 }
 
-fn total(bytes: usize) -> u64 {
+pub(super) fn total(bytes: usize) -> u64 {
     (bytes + BOOKKEEPING) as u64
 }
 
-fn spilled(marks: &Held) -> usize {
+pub(super) fn spilled(marks: &Held) -> usize {
     if marks.spilled() { marks.capacity() * size_of::<Mark>() } else { 0 }
 }
 

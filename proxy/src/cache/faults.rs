@@ -10,7 +10,7 @@ use tokio::sync::Semaphore;
 
 use crate::clock::Timestamp;
 use crate::context::{Platform, PlatformId, Session, SessionId, User, UserId};
-use crate::directory::{AuditEntry, Change, Changes, Directory, DirectoryError, SessionRow};
+use crate::directory::{AuditEntry, Change, Changes, Directory, DirectoryError, Pair, SessionRow};
 use crate::store::{
     Entity, EntityAnswer, EntityKey, Follower, Lease, Lookup, PutSession, SessionAnswer, Store, StoreError,
     StoredSession,
@@ -247,13 +247,14 @@ impl Directory for Faulty<dyn Directory> {
         self.inner.user_platforms(users).await
     }
 
-    async fn settings(
-        &self,
-        user: &UserId,
-        platform: &PlatformId,
-    ) -> Result<Option<serde_json::Value>, DirectoryError> {
-        self.pass("settings").await?;
-        self.inner.settings(user, platform).await
+    async fn settings_of(&self, pairs: &[Pair]) -> Result<Vec<(Pair, serde_json::Value)>, DirectoryError> {
+        self.pass("settings_of").await?;
+        self.inner.settings_of(pairs).await
+    }
+
+    async fn stats_of(&self, pairs: &[Pair]) -> Result<Vec<(Pair, serde_json::Value)>, DirectoryError> {
+        self.pass("stats_of").await?;
+        self.inner.stats_of(pairs).await
     }
 
     async fn put_settings(

@@ -10,6 +10,9 @@ pub trait Invalidate: Send + Sync + 'static {
     /// Drops what is kept of a platform.
     fn platform(&self, id: &PlatformId);
 
+    /// Drops what is kept of a user's settings for a platform.
+    fn user_settings(&self, user: &UserId, platform: &PlatformId);
+
     /// Drops what is kept of a session.
     fn session(&self, id: &SessionId);
 
@@ -25,6 +28,8 @@ impl Invalidate for NothingKept {
     fn user(&self, _: &UserId) {}
 
     fn platform(&self, _: &PlatformId) {}
+
+    fn user_settings(&self, _: &UserId, _: &PlatformId) {}
 
     fn session(&self, _: &SessionId) {}
 

@@ -6,6 +6,7 @@ use std::hash::{BuildHasher, Hash, RandomState};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::context::{PlatformId, SessionId, UserId};
+use crate::store::EntityKey;
 
 /// Cells: 8 MiB. With a thousand changes a second, a reading over four keys is read again for nothing once in four
 /// minutes.
@@ -22,6 +23,24 @@ pub enum Name<'a> {
     UserPlatforms(&'a UserId),
     /// A platform.
     Platform(&'a PlatformId),
+    /// A user's settings for a platform.
+    Settings(&'a UserId, &'a PlatformId),
+    /// A user's figures for a platform.
+    Stats(&'a UserId, &'a PlatformId),
+}
+
+impl<'a> Name<'a> {
+    /// The cell of an entity of the store.
+    #[must_use]
+    pub const fn of(key: &'a EntityKey) -> Self {
+        match key {
+            EntityKey::User(id) => Self::User(id),
+            EntityKey::UserPlatforms(id) => Self::UserPlatforms(id),
+            EntityKey::Platform(id) => Self::Platform(id),
+            EntityKey::UserSettings(user, platform) => Self::Settings(user, platform),
+            EntityKey::PlatformStats(user, platform) => Self::Stats(user, platform),
+        }
+    }
 }
 
 /// The count of one cell at one moment.

@@ -8,6 +8,7 @@ pub mod invalidate;
 pub mod marks;
 pub mod proof;
 pub mod single_flight;
+pub mod values;
 
 pub use activity::Activity;
 pub use copies::Copies;

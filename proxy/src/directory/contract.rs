@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use super::{AuditEntry, Change, Directory, DirectoryError, SessionRow};
+use super::{AuditEntry, Change, Directory, DirectoryError, Pair, SessionRow};
 use crate::clock::Timestamp;
 use crate::context::{Platform, PlatformId, SealedCredential, Session, SessionId, User, UserId};
 
@@ -68,6 +68,7 @@ pub(super) async fn keeps_the_contract(directory: &dyn Directory) {
     people_and_platforms_are_kept_as_written(directory).await;
     platforms_come_default_first_then_by_name(directory).await;
     settings_are_written_whole(directory).await;
+    stats_are_computed_for_the_owner_alone(directory).await;
     sessions_are_kept_as_written(directory).await;
     a_login_ends_the_session_it_replaces(directory).await;
     only_a_live_session_at_the_right_version_changes_platform(directory).await;
@@ -98,6 +99,8 @@ async fn empty_lists_are_no_work(directory: &dyn Directory) {
     assert_eq!(directory.users(&[]).await.unwrap(), []);
     assert_eq!(directory.platforms(&[]).await.unwrap(), []);
     assert_eq!(directory.user_platforms(&[]).await.unwrap(), []);
+    assert_eq!(directory.settings_of(&[]).await.unwrap(), []);
+    assert_eq!(directory.stats_of(&[]).await.unwrap(), []);
     directory.end_sessions(&[], NOW).await.unwrap();
     directory.note_activity(&[]).await.unwrap();
 }
@@ -142,13 +145,32 @@ async fn platforms_come_default_first_then_by_name(directory: &dyn Directory) {
 }
 
 async fn settings_are_written_whole(directory: &dyn Directory) {
-    let (owner, platform): (UserId, PlatformId) = (id("owner"), id("list-a"));
-    assert_eq!(directory.settings(&owner, &platform).await.unwrap(), None);
+    let pair = |user: &str, platform: &str| -> Pair { (id(user), id(platform)) };
+    let own = pair("owner", "list-a");
+    assert_eq!(directory.settings_of(std::slice::from_ref(&own)).await.unwrap(), []);
     for settings in [json!({"posts": 50, "nested": [null, "é\r\n'"]}), json!({"delay": 1.5}), json!(null)] {
-        directory.put_settings(&owner, &platform, &settings).await.unwrap();
-        assert_eq!(directory.settings(&owner, &platform).await.unwrap(), Some(settings));
+        directory.put_settings(&own.0, &own.1, &settings).await.unwrap();
+        let found = directory.settings_of(std::slice::from_ref(&own)).await.unwrap();
+        assert_eq!(found, [(own.clone(), settings)]);
     }
-    assert_eq!(directory.settings(&owner, &id("list-b")).await.unwrap(), None);
+    let others = pair("owner", "list-c");
+    directory.put_settings(&others.0, &others.1, &json!([1])).await.unwrap();
+    let wanted = [others.clone(), pair("owner", "list-b"), pair("ana", "list-a"), own.clone()];
+    let mut found = directory.settings_of(&wanted).await.unwrap();
+    found.sort_by(|one, two| one.0.cmp(&two.0));
+    assert_eq!(found, [(own, json!(null)), (others, json!([1]))], "many at once, and nobody else's");
+}
+
+async fn stats_are_computed_for_the_owner_alone(directory: &dyn Directory) {
+    let pairs: [Pair; 3] =
+        [(id("owner"), id("list-c")), (id("ana"), id("list-c")), (id("ana"), id("stats'1"))];
+    directory.put_platform(&platform("stats'1", "ana")).await.unwrap();
+    let session = Session { platform: Some(id("list-c")), ..session("stats", "owner") };
+    directory.create_session(&session, None, NOW).await.unwrap();
+    let mut found = directory.stats_of(&pairs).await.unwrap();
+    found.sort_by(|one, two| one.0.cmp(&two.0));
+    let stats = |sessions| json!({"sessions": sessions, "switches": 0, "last_used": null});
+    assert_eq!(found, [(pairs[2].clone(), stats(0)), (pairs[0].clone(), stats(1))]);
 }
 
 async fn sessions_are_kept_as_written(directory: &dyn Directory) {

@@ -26,6 +26,9 @@ use crate::breaker::Breaker;
 use crate::clock::Timestamp;
 use crate::context::{Platform, PlatformId, Session, SessionId, User, UserId};
 
+/// A user and one platform: whose settings or figures, for what.
+pub type Pair = (UserId, PlatformId);
+
 /// A session as the directory keeps it.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct SessionRow {
@@ -122,12 +125,11 @@ pub trait Directory: Send + Sync + fmt::Debug {
     /// The active platforms of users: per user the default first, then by name.
     async fn user_platforms(&self, users: &[UserId]) -> Result<Vec<Platform>, DirectoryError>;
 
-    /// Settings of a user for a platform; `None` when there are none.
-    async fn settings(
-        &self,
-        user: &UserId,
-        platform: &PlatformId,
-    ) -> Result<Option<serde_json::Value>, DirectoryError>;
+    /// Settings of users for platforms.
+    async fn settings_of(&self, pairs: &[Pair]) -> Result<Vec<(Pair, serde_json::Value)>, DirectoryError>;
+
+    /// Computed figures of users about their own platforms.
+    async fn stats_of(&self, pairs: &[Pair]) -> Result<Vec<(Pair, serde_json::Value)>, DirectoryError>;
 
     /// Writes settings whole.
     async fn put_settings(

@@ -6,6 +6,7 @@ mod listener;
 mod listener_tests;
 #[cfg(test)]
 mod tests;
+mod values;
 
 use std::fmt;
 use std::sync::Arc;
@@ -20,7 +21,7 @@ use super::rows::{
     texts,
 };
 use super::trouble::{Dialect, Watch};
-use super::{AuditEntry, Change, Changes, Directory, DirectoryError, OpenError, SessionRow, Settings};
+use super::{AuditEntry, Change, Changes, Directory, DirectoryError, OpenError, Pair, SessionRow, Settings};
 use crate::breaker::Breaker;
 use crate::clock::{SystemClock, Timestamp};
 use crate::context::{Platform, PlatformId, Session, SessionId, User, UserId};
@@ -159,15 +160,20 @@ impl Directory for PostgresDirectory {
         self.watch.within(async { all(query.fetch_all(&self.pool).await?) }).await
     }
 
-    async fn settings(
-        &self,
-        user: &UserId,
-        platform: &PlatformId,
-    ) -> Result<Option<serde_json::Value>, DirectoryError> {
-        let query =
-            sqlx::query_scalar("SELECT settings FROM user_settings WHERE user_id = $1 AND platform_id = $2");
-        let query = query.bind(user.as_str()).bind(platform.as_str());
-        self.watch.within(query.fetch_optional(&self.pool)).await
+    async fn settings_of(&self, pairs: &[Pair]) -> Result<Vec<(Pair, serde_json::Value)>, DirectoryError> {
+        if pairs.is_empty() {
+            Ok(Vec::new())
+        } else {
+            self.watch.within(values::settings(&self.pool, pairs)).await
+        }
+    }
+
+    async fn stats_of(&self, pairs: &[Pair]) -> Result<Vec<(Pair, serde_json::Value)>, DirectoryError> {
+        if pairs.is_empty() {
+            Ok(Vec::new())
+        } else {
+            self.watch.within(values::stats(&self.pool, pairs)).await
+        }
     }
 
     async fn put_settings(

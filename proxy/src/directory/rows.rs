@@ -4,7 +4,7 @@ use serde::de::value::{Error as TextError, StrDeserializer};
 use serde::de::{Deserialize, IntoDeserializer};
 use sqlx::{Error, FromRow};
 
-use super::SessionRow;
+use super::{Pair, SessionRow};
 use crate::clock::Timestamp;
 use crate::context::{Platform, SealedCredential, Session, User};
 
@@ -62,6 +62,31 @@ pub(super) struct PlatformColumns {
     active: bool,
     is_default: bool,
     credential: Option<String>,
+}
+
+/// JSON under a user and a platform; `T` is what the database calls JSON.
+#[derive(FromRow)]
+pub(super) struct ValueColumns<T> {
+    user_id: String,
+    platform_id: String,
+    value: T,
+}
+
+impl TryFrom<ValueColumns<serde_json::Value>> for (Pair, serde_json::Value) {
+    type Error = Error;
+
+    fn try_from(columns: ValueColumns<serde_json::Value>) -> Result<Self, Error> {
+        Ok(((id(&columns.user_id)?, id(&columns.platform_id)?), columns.value))
+    }
+}
+
+impl TryFrom<ValueColumns<String>> for (Pair, serde_json::Value) {
+    type Error = Error;
+
+    fn try_from(columns: ValueColumns<String>) -> Result<Self, Error> {
+        let value = serde_json::from_str(&columns.value).map_err(unreadable)?;
+        Ok(((id(&columns.user_id)?, id(&columns.platform_id)?), value))
+    }
 }
 
 impl TryFrom<SessionColumns> for SessionRow {

@@ -3,6 +3,7 @@
 
 #[cfg(test)]
 mod tests;
+mod values;
 
 use std::fmt;
 use std::fs::OpenOptions;
@@ -19,10 +20,10 @@ use sqlx::{ConnectOptions, SqliteConnection};
 use super::migrations::{MigrationError, up_sqlite};
 use super::rows::{
     PlatformColumns, SessionColumns, UserColumns, all, column, number, platform_columns, session_columns,
-    texts, unreadable,
+    texts,
 };
 use super::trouble::{Dialect, Watch};
-use super::{AuditEntry, Change, Directory, DirectoryError, OpenError, SessionRow, Settings};
+use super::{AuditEntry, Change, Directory, DirectoryError, OpenError, Pair, SessionRow, Settings};
 use crate::clock::Timestamp;
 use crate::context::{Platform, PlatformId, Session, SessionId, User, UserId};
 
@@ -182,19 +183,20 @@ impl Directory for SqliteDirectory {
         self.watch.within(async { all(query.fetch_all(&self.reader).await?) }).await
     }
 
-    async fn settings(
-        &self,
-        user: &UserId,
-        platform: &PlatformId,
-    ) -> Result<Option<serde_json::Value>, DirectoryError> {
-        let query =
-            sqlx::query_scalar("SELECT settings FROM user_settings WHERE user_id = $1 AND platform_id = $2");
-        let query = query.bind(user.as_str()).bind(platform.as_str());
-        let work = async {
-            let text: Option<String> = query.fetch_optional(&self.reader).await?;
-            text.map(|text| serde_json::from_str(&text).map_err(unreadable)).transpose()
-        };
-        self.watch.within(work).await
+    async fn settings_of(&self, pairs: &[Pair]) -> Result<Vec<(Pair, serde_json::Value)>, DirectoryError> {
+        if pairs.is_empty() {
+            Ok(Vec::new())
+        } else {
+            self.watch.within(values::settings(&self.reader, pairs)).await
+        }
+    }
+
+    async fn stats_of(&self, pairs: &[Pair]) -> Result<Vec<(Pair, serde_json::Value)>, DirectoryError> {
+        if pairs.is_empty() {
+            Ok(Vec::new())
+        } else {
+            self.watch.within(values::stats(&self.reader, pairs)).await
+        }
     }
 
     async fn put_settings(

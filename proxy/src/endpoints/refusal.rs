@@ -124,6 +124,20 @@ const fn remedy(reason: Reason) -> Remedy {
         | Reason::NoRoute
         | Reason::UpgradeRefused
         | Reason::ForeignOrigin
+        | Reason::OriginUnproven
+        | Reason::CsrfMissing
+        | Reason::CsrfInvalid
+        | Reason::CsrfExpired
+        | Reason::MalformedJson
+        | Reason::UnsupportedMediaType
+        | Reason::InvalidFields
+        | Reason::SettingsTooLarge
+        | Reason::PlatformNotFound
+        | Reason::PlatformInactive
+        | Reason::NoSuchSession
+        | Reason::CurrentSession
+        | Reason::ChangedMeanwhile
+        | Reason::ChangeUndetermined
         | Reason::StoreUnavailable
         | Reason::StoreTimeout
         | Reason::StoreOverloaded

@@ -4,6 +4,7 @@ pub mod accept;
 pub mod decide;
 pub mod host;
 pub mod origin;
+pub mod own;
 pub mod platform_source;
 pub mod route;
 pub mod target;

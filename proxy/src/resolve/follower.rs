@@ -77,7 +77,7 @@ impl Follower {
     }
 
     fn drop_everything(&self) {
-        self.layers.entities.forget_all();
+        self.layers.forget_entities();
         self.kept.everything();
     }
 
@@ -116,11 +116,11 @@ impl Follower {
                     self.flights.forget(id);
                     self.kept.session(id);
                 }
-                Changed::Settings(..) => {}
+                Changed::Settings(user, platform) => self.kept.user_settings(user, platform),
             }
         }
         // A reading under way may have been too early.
-        self.layers.entities.forget_all();
+        self.layers.forget_entities();
     }
 
     /// Brings the store's copy of a session up to date. Whoever changed it usually has done so already.

@@ -28,6 +28,10 @@ impl Invalidate for Told {
         self.0.lock().push(format!("platform {id}"));
     }
 
+    fn user_settings(&self, user: &UserId, platform: &PlatformId) {
+        self.0.lock().push(format!("settings {user} {platform}"));
+    }
+
     fn session(&self, id: &SessionId) {
         self.0.lock().push(format!("session {id}"));
     }

@@ -9,13 +9,14 @@ mod lane;
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde_json::Value;
 use tokio::time::{Instant, timeout};
 
 use self::desk::Desk;
-use self::kinds::{Kind, Platforms, Sessions, UserPlatforms, Users};
+use self::kinds::{Kind, Platforms, Sessions, Settings, Stats, UserPlatforms, Users};
 use super::Stop;
 use crate::context::{Layer, Platform, PlatformId, SessionId, User, UserId};
-use crate::directory::{Directory, DirectoryError, SessionRow};
+use crate::directory::{Directory, DirectoryError, Pair, SessionRow};
 use crate::reason::Reason;
 use crate::telemetry::Metrics;
 use crate::telemetry::metrics::LookupResult;
@@ -70,6 +71,18 @@ impl Loader {
         let platforms = self.look_up::<UserPlatforms>(user).await?;
         self.metrics.count_lookup(UserPlatforms::NAME, Layer::Directory, LookupResult::Found);
         Ok(platforms)
+    }
+
+    /// A user's settings for a platform.
+    pub(super) async fn settings(&self, pair: &Pair) -> Result<Option<Value>, Stop> {
+        let settings = self.look_up::<Settings>(pair).await?;
+        Ok(self.counted::<Settings, _>(settings))
+    }
+
+    /// A user's figures for a platform.
+    pub(super) async fn stats(&self, pair: &Pair) -> Result<Option<Value>, Stop> {
+        let stats = self.look_up::<Stats>(pair).await?;
+        Ok(self.counted::<Stats, _>(stats))
     }
 
     /// Waits for the answer of the query that this key goes into.

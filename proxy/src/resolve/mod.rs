@@ -8,6 +8,7 @@ mod freshness;
 mod loader;
 mod refill;
 mod session;
+mod values;
 
 use std::fmt;
 use std::sync::Arc;
@@ -18,13 +19,14 @@ use tokio::time::{Instant, timeout, timeout_at};
 use crate::cache::copies::{Copies, PairKey, Times};
 use crate::cache::marks::Name;
 use crate::cache::proof::{Proof, Reading};
+use crate::cache::values::Value;
 use crate::cache::{Activity, Invalidate, SingleFlight};
 use crate::clock::Clock;
 use crate::context::{Context, Layer, PlatformId, Resolution, SessionId};
 use crate::directory::Directory;
 use crate::reason::Reason;
 use crate::session::{Settings as SessionSettings, lifetime};
-use crate::store::{Lookup, Store, StoreError};
+use crate::store::{EntityKey as StoreKey, Lookup, Store, StoreError};
 use crate::telemetry::Metrics;
 use crate::telemetry::metrics::{Counter, LookupResult};
 use entities::Entities;
@@ -59,6 +61,7 @@ struct Layers {
     settings: Settings,
     metrics: Arc<Metrics>,
     entities: SingleFlight<EntityKey, Result<Entities, Stop>>,
+    values: SingleFlight<StoreKey, Result<Arc<Value>, Stop>>,
 }
 
 /// Who shares one lookup of entities: all who ask for the same user and platform in the same layers.
@@ -93,7 +96,7 @@ impl Resolver {
         metrics: Arc<Metrics>,
     ) -> Self {
         let outcomes = OUTCOMES.map(|outcome| metrics.resolutions.with_label_values(&[outcome]));
-        let entities = SingleFlight::joinable_for(copies.settings().max_staleness / 2);
+        let joinable = copies.settings().max_staleness / 2;
         let freshness = Arc::new(Freshness::new());
         let layers = Layers {
             copies,
@@ -106,7 +109,8 @@ impl Resolver {
             session,
             settings,
             metrics,
-            entities,
+            entities: SingleFlight::joinable_for(joinable),
+            values: SingleFlight::joinable_for(joinable),
         };
         Self { layers: Arc::new(layers), outcomes }
     }
@@ -241,6 +245,12 @@ impl Layers {
         }
         // Something changed since that lookup began, perhaps before this request did: once more, by itself.
         Arc::clone(self).find_entities(key).await
+    }
+
+    /// Lets nobody join a lookup of entities that is under way: it may have been too early for a change.
+    fn forget_entities(&self) {
+        self.entities.forget_all();
+        self.values.forget_all();
     }
 
     /// Waits for the store no longer than leaves time for the directory: at most three calls are made for a

@@ -1,6 +1,7 @@
 //! What a session is on the outside: token, cookie, times. Pure; nothing here asks a store or the clock.
 
 pub mod cookie;
+pub mod csrf;
 pub mod directive;
 pub mod lifetime;
 pub mod profile;

@@ -1,19 +1,21 @@
 //! The queue and its workers. A worker is a task that exists while something waits; there are never more of them than
-//! the pool has connections to spare, and each makes one query at a time.
+//! the pool has connections to spare, and each makes one query at a time. A query that is not full is spaced from the
+//! last one of its kind, so that their number does not depend on how fast a crowd arrives.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use tokio::sync::oneshot;
-use tokio::time::timeout;
+use serde_json::Value;
+use tokio::sync::{Notify, oneshot};
+use tokio::time::{Instant, timeout, timeout_at};
 
 use super::Failure;
-use super::kinds::{Kind, Platforms, Sessions, UserPlatforms, Users};
+use super::kinds::{Kind, Platforms, Sessions, Settings, Stats, UserPlatforms, Users};
 use super::lane::{Answer, Lane};
 use crate::context::{Platform, PlatformId, SessionId, User, UserId};
-use crate::directory::{Directory, DirectoryError, SessionRow};
+use crate::directory::{Directory, DirectoryError, Pair, SessionRow};
 use crate::telemetry::Metrics;
 
 /// The most keys that wait; beyond them the answer is "undetermined" at once.
@@ -24,6 +26,12 @@ pub(super) const BATCH: usize = 512;
 /// 512 finds one such row.
 const SEARCHES: usize = 18;
 
+/// How long the next query of a kind waits for company, for each key that the last one brought: a lone key delays
+/// nobody much, a crowd that trickles in is gathered. Above 200 keys a second the pause grows to its limit.
+const PAUSE_PER_KEY: Duration = Duration::from_millis(5);
+/// The longest such pause: a fifth of the default budget of a request, which makes two such lookups in a row.
+const LONGEST_PAUSE: Duration = Duration::from_millis(50);
+
 /// The queue in front of the directory.
 #[derive(Debug)]
 pub(super) struct Desk {
@@ -32,17 +40,23 @@ pub(super) struct Desk {
     patience: Duration,
     metrics: Arc<Metrics>,
     queue: Mutex<Queue>,
+    /// Wakes the worker that waits for a pause to end.
+    ready: Notify,
 }
 
 /// What waits, and who works.
 #[derive(Debug)]
 pub(super) struct Queue {
     running: usize,
+    /// Whether one of them waits for a pause to end.
+    is_watched: bool,
     callers: u64,
     pub(super) sessions: Lane<SessionId, Option<SessionRow>>,
     pub(super) users: Lane<UserId, Option<User>>,
     pub(super) platforms: Lane<PlatformId, Option<Platform>>,
     pub(super) user_platforms: Lane<UserId, Vec<Platform>>,
+    pub(super) settings: Lane<Pair, Option<Value>>,
+    pub(super) stats: Lane<Pair, Option<Value>>,
 }
 
 /// A caller's place in the queue, given up when it is dropped.
@@ -54,12 +68,24 @@ pub(super) struct Ticket<'a, K: Kind> {
 }
 
 /// Which kind is to be served.
-#[derive(Clone, Copy)]
-enum Next {
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Which {
     Sessions,
     Users,
     Platforms,
     UserPlatforms,
+    Settings,
+    Stats,
+}
+
+/// What a worker is to do.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Next {
+    Serve(Which),
+    /// All that waits is to gather company until then.
+    Wait(Instant),
+    /// Nothing is left to do.
+    Go,
 }
 
 impl Desk {
@@ -69,13 +95,16 @@ impl Desk {
         let workers = connections.saturating_sub(1).max(1);
         let queue = Queue {
             running: 0,
+            is_watched: false,
             callers: 0,
             sessions: Lane::new(),
             users: Lane::new(),
             platforms: Lane::new(),
             user_platforms: Lane::new(),
+            settings: Lane::new(),
+            stats: Lane::new(),
         };
-        Self { directory, workers, patience, metrics, queue: Mutex::new(queue) }
+        Self { directory, workers, patience, metrics, queue: Mutex::new(queue), ready: Notify::new() }
     }
 
     /// Lets a caller wait for `key`; `None` when the queue is full.
@@ -88,9 +117,17 @@ impl Desk {
         }
         let number = queue.callers;
         queue.callers += 1;
-        let receiver = K::lane(&mut queue).join(key, number);
+        let lane = K::lane(&mut queue);
+        let receiver = lane.join(key, number);
+        let now = Instant::now();
+        let is_ready = lane.ready_at(BATCH, now).is_some_and(|at| at <= now);
+        // A kind that begins to wait may be due before what the watch waits for.
+        let is_news = is_ready || lane.len() == 1;
         self.show(&queue);
-        if queue.running < self.workers {
+        if is_news && queue.is_watched {
+            self.ready.notify_one();
+        }
+        if queue.running < self.workers && (is_ready || !queue.is_watched) {
             queue.running += 1;
             tokio::spawn(work(Shift { desk: Arc::clone(self), is_over: false }));
         }
@@ -101,7 +138,10 @@ impl Desk {
     async fn serve<K: Kind>(&self) {
         let batch = {
             let mut queue = self.queue.lock();
-            let batch = K::lane(&mut queue).take(BATCH);
+            let lane = K::lane(&mut queue);
+            let batch = lane.take(BATCH);
+            let keys = u32::try_from(batch.len()).unwrap_or(u32::MAX);
+            lane.pause_until(Instant::now() + LONGEST_PAUSE.min(PAUSE_PER_KEY.saturating_mul(keys)));
             self.show(&queue);
             batch
         };
@@ -142,15 +182,27 @@ impl Desk {
         answers
     }
 
-    /// The kind whose first key has waited longest. Without one, the worker that asks is dismissed: in the same moment,
-    /// so that no key is left behind without a worker.
-    fn next(&self) -> Option<Next> {
+    /// What the worker that asks is to do. It is dismissed, or set to watch, in the same moment, so that no key is left
+    /// behind without a worker.
+    fn next(&self) -> Next {
         let mut queue = self.queue.lock();
-        let next = queue.next();
-        if next.is_none() {
-            queue.running -= 1;
+        let next = match queue.next(Instant::now()) {
+            Next::Wait(_) if queue.is_watched => Next::Go,
+            next => next,
+        };
+        match next {
+            Next::Go => queue.running -= 1,
+            Next::Wait(_) => queue.is_watched = true,
+            Next::Serve(_) => {}
         }
         next
+    }
+
+    /// Waits for a pause to end, or for a kind that need not wait.
+    async fn watch(&self, until: Instant) {
+        // Only the news counts, not how it came.
+        let _ = timeout_at(until, self.ready.notified()).await;
+        self.queue.lock().is_watched = false;
     }
 
     fn show(&self, queue: &Queue) {
@@ -160,18 +212,29 @@ impl Desk {
 
 impl Queue {
     fn len(&self) -> usize {
-        self.sessions.len() + self.users.len() + self.platforms.len() + self.user_platforms.len()
+        let people = self.sessions.len() + self.users.len();
+        let values = self.settings.len() + self.stats.len();
+        people + self.platforms.len() + self.user_platforms.len() + values
     }
 
-    fn next(&self) -> Option<Next> {
-        let oldest = [
-            (self.sessions.oldest(), Next::Sessions),
-            (self.users.oldest(), Next::Users),
-            (self.platforms.oldest(), Next::Platforms),
-            (self.user_platforms.oldest(), Next::UserPlatforms),
+    /// Of the kinds that need not wait, the one whose first key has waited longest.
+    fn next(&self, now: Instant) -> Next {
+        let Self { sessions, users, platforms, user_platforms, settings, stats, .. } = self;
+        let kinds = [
+            (sessions.oldest(), sessions.ready_at(BATCH, now), Which::Sessions),
+            (users.oldest(), users.ready_at(BATCH, now), Which::Users),
+            (platforms.oldest(), platforms.ready_at(BATCH, now), Which::Platforms),
+            (user_platforms.oldest(), user_platforms.ready_at(BATCH, now), Which::UserPlatforms),
+            (settings.oldest(), settings.ready_at(BATCH, now), Which::Settings),
+            (stats.oldest(), stats.ready_at(BATCH, now), Which::Stats),
         ];
-        let waiting = oldest.into_iter().filter_map(|(place, kind)| Some((place?, kind)));
-        waiting.min_by_key(|(place, _)| *place).map(|(_, kind)| kind)
+        let waiting =
+            || kinds.iter().filter_map(|(place, ready, which)| Some(((*place)?, (*ready)?, *which)));
+        let first = waiting().filter(|(_, ready, _)| *ready <= now).min_by_key(|(place, ..)| *place);
+        if let Some((.., which)) = first {
+            return Next::Serve(which);
+        }
+        waiting().map(|(_, ready, _)| ready).min().map_or(Next::Go, Next::Wait)
     }
 }
 
@@ -204,12 +267,16 @@ impl Drop for Shift {
 }
 
 async fn work(mut shift: Shift) {
-    while let Some(kind) = shift.desk.next() {
-        match kind {
-            Next::Sessions => shift.desk.serve::<Sessions>().await,
-            Next::Users => shift.desk.serve::<Users>().await,
-            Next::Platforms => shift.desk.serve::<Platforms>().await,
-            Next::UserPlatforms => shift.desk.serve::<UserPlatforms>().await,
+    loop {
+        match shift.desk.next() {
+            Next::Serve(Which::Sessions) => shift.desk.serve::<Sessions>().await,
+            Next::Serve(Which::Users) => shift.desk.serve::<Users>().await,
+            Next::Serve(Which::Platforms) => shift.desk.serve::<Platforms>().await,
+            Next::Serve(Which::UserPlatforms) => shift.desk.serve::<UserPlatforms>().await,
+            Next::Serve(Which::Settings) => shift.desk.serve::<Settings>().await,
+            Next::Serve(Which::Stats) => shift.desk.serve::<Stats>().await,
+            Next::Wait(until) => shift.desk.watch(until).await,
+            Next::Go => break,
         }
     }
     shift.is_over = true;

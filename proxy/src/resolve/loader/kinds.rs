@@ -4,10 +4,12 @@ use std::collections::HashMap;
 use std::fmt;
 use std::hash::Hash;
 
+use serde_json::Value;
+
 use super::desk::Queue;
 use super::lane::Lane;
 use crate::context::{Platform, PlatformId, SessionId, User, UserId};
-use crate::directory::{Directory, DirectoryError, SessionRow};
+use crate::directory::{Directory, DirectoryError, Pair, SessionRow};
 
 /// A kind of record. What the directory does not name is the default value: `None`, or an empty list. A record under
 /// a key that nobody asked for, which replaced queries could bring, is nobody's.
@@ -35,6 +37,10 @@ pub(super) struct Users;
 pub(super) struct Platforms;
 /// The active platforms of a user, default first.
 pub(super) struct UserPlatforms;
+/// A user's settings for a platform.
+pub(super) struct Settings;
+/// A user's figures for a platform.
+pub(super) struct Stats;
 
 impl Kind for Sessions {
     type Key = SessionId;
@@ -109,5 +115,41 @@ impl Kind for UserPlatforms {
             of_user.entry(platform.user.clone()).or_default().push(platform);
         }
         Ok(of_user)
+    }
+}
+
+impl Kind for Settings {
+    type Key = Pair;
+    type Value = Option<Value>;
+    const NAME: &'static str = "settings";
+
+    fn lane(queue: &mut Queue) -> &mut Lane<Self::Key, Self::Value> {
+        &mut queue.settings
+    }
+
+    async fn ask(
+        directory: &dyn Directory,
+        keys: &[Self::Key],
+    ) -> Result<HashMap<Self::Key, Self::Value>, DirectoryError> {
+        let found = directory.settings_of(keys).await?;
+        Ok(found.into_iter().map(|(pair, value)| (pair, Some(value))).collect())
+    }
+}
+
+impl Kind for Stats {
+    type Key = Pair;
+    type Value = Option<Value>;
+    const NAME: &'static str = "stats";
+
+    fn lane(queue: &mut Queue) -> &mut Lane<Self::Key, Self::Value> {
+        &mut queue.stats
+    }
+
+    async fn ask(
+        directory: &dyn Directory,
+        keys: &[Self::Key],
+    ) -> Result<HashMap<Self::Key, Self::Value>, DirectoryError> {
+        let found = directory.stats_of(keys).await?;
+        Ok(found.into_iter().map(|(pair, value)| (pair, Some(value))).collect())
     }
 }

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::hash::Hash;
 
 use tokio::sync::oneshot;
+use tokio::time::Instant;
 
 use super::Failure;
 
@@ -17,6 +18,8 @@ pub(super) struct Lane<K, V> {
     order: BTreeMap<u64, K>,
     // Randomly keyed by default, since some keys come from outside (THREATS S10).
     waiting: HashMap<K, Waiting<V>>,
+    /// Until when a query that is not full gathers company.
+    pause: Instant,
 }
 
 #[derive(Debug)]
@@ -27,7 +30,7 @@ struct Waiting<V> {
 
 impl<K: Clone + Eq + Hash, V: Clone> Lane<K, V> {
     pub(super) fn new() -> Self {
-        Self { order: BTreeMap::new(), waiting: HashMap::new() }
+        Self { order: BTreeMap::new(), waiting: HashMap::new(), pause: Instant::now() }
     }
 
     /// How many keys wait.
@@ -42,6 +45,20 @@ impl<K: Clone + Eq + Hash, V: Clone> Lane<K, V> {
     /// The place of the key that has waited longest.
     pub(super) fn oldest(&self) -> Option<u64> {
         self.order.first_key_value().map(|(place, _)| *place)
+    }
+
+    /// From when the keys that wait may be asked for, if there are any; as many as `full` of them need not wait for company.
+    pub(super) fn ready_at(&self, full: usize, now: Instant) -> Option<Instant> {
+        match self.len() {
+            0 => None,
+            few if few < full => Some(self.pause),
+            _ => Some(now),
+        }
+    }
+
+    /// Lets keys gather company until then.
+    pub(super) fn pause_until(&mut self, then: Instant) {
+        self.pause = then;
     }
 
     /// Lets the caller `number` wait for `key`. Numbers grow; a key has the place of its first caller.
@@ -87,6 +104,10 @@ pub(super) struct Batch<K, V>(Vec<(K, Vec<oneshot::Sender<Answer<V>>>)>);
 impl<K: Clone, V: Clone> Batch<K, V> {
     pub(super) fn keys(&self) -> Vec<K> {
         self.0.iter().map(|(key, _)| key.clone()).collect()
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.0.len()
     }
 
     /// Gives every caller its answer; those who went away meanwhile are passed over.

@@ -2,6 +2,7 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use e2e::eventually::until;
 use e2e::postgres::{Postgres, run_sql};
 use futures_util::future::join_all;
 
@@ -157,6 +158,26 @@ async fn nobody_gets_a_reading_from_before_he_asked() {
     assert_eq!(world.directory.calls("users"), 2, "the query that was under way is not joined");
 }
 
+#[tokio::test]
+async fn keys_that_trickle_in_are_gathered() {
+    let world = World::new().await;
+    let loader = loader(&world, PATIENCE);
+    let begin = Instant::now();
+    let mut crowd = Vec::new();
+    for id in users(1000) {
+        let loader = Arc::clone(&loader);
+        crowd.push(tokio::spawn(async move { loader.user(&id).await }));
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    for answer in join_all(crowd).await {
+        assert_eq!(answer.unwrap(), Ok(None));
+    }
+    // One query each 50 ms, and some before the pause had grown.
+    let queries = world.directory.calls("users");
+    let most = begin.elapsed().as_millis() / 50 + 12;
+    assert!(queries as u128 <= most, "{queries} queries, at most {most} expected");
+}
+
 /// The bar of DESIGN section 14: the store away, a pool of five, everybody at once.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn ten_thousand_cold_sessions_at_once_are_answered_with_few_queries() {
@@ -210,6 +231,9 @@ async fn ten_thousand_cold_sessions_at_once_are_answered_with_few_queries() {
     });
     let begin = Instant::now();
     let deadline = begin + PATIENCE;
+    // Together means together, also where starting ten thousand tasks takes longer than a query: four full queries may
+    // be under way before everybody is there.
+    directory.break_only("sessions", Held);
     let crowd: Vec<_> = (0..PEOPLE)
         .map(|n| {
             let resolver = Arc::clone(&resolver);
@@ -219,6 +243,9 @@ async fn ten_thousand_cold_sessions_at_once_are_answered_with_few_queries() {
             })
         })
         .collect();
+    let rest = i64::try_from(PEOPLE - 4 * BATCH).unwrap();
+    until("the crowd waits", async || world.metrics.loader_waiting_keys.get() >= rest).await;
+    directory.let_go();
     let mut undetermined = 0;
     for outcome in crowd {
         match outcome.await.unwrap() {
