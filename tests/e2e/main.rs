@@ -8,6 +8,7 @@ mod apps;
 mod attacks;
 mod browser;
 mod config;
+mod context_extras;
 mod credentials;
 mod framing;
 mod identity;

@@ -9,7 +9,7 @@ use pingora::proxy::Session;
 
 use super::Core;
 use super::rules::Rules;
-use super::state::{Admitted, RequestState};
+use super::state::{Admitted, Extras, RequestState};
 use crate::context::{Authn, Context, Resolution};
 use crate::endpoints::problem;
 use crate::headers::forwarded::{self, ClientOrigin, Hop};
@@ -168,11 +168,7 @@ pub(super) fn requirement<'a>(route: &'a Route, request: &http::request::Parts) 
 }
 
 /// Step 5, continued: the platform's credential, opened for a route that asks for it.
-pub(super) fn credential(
-    rules: &Rules,
-    route: &Route,
-    context: Option<&Context>,
-) -> Result<Option<Secret>, Reason> {
+fn credential(rules: &Rules, route: &Route, context: Option<&Context>) -> Result<Option<Secret>, Reason> {
     if !route.platform_authorization {
         return Ok(None);
     }
@@ -184,6 +180,33 @@ pub(super) fn credential(
     })
 }
 
+/// Step 5, continued: what only some routes ask for. Whoever is let through without a platform has none of it.
+///
+/// # Errors
+/// The reason why it could not be found out: an application that was promised the settings is not left to guess.
+pub(super) async fn extras(
+    core: &Core,
+    rules: &Rules,
+    route: &Route,
+    context: Option<&Context>,
+) -> Result<Extras, Reason> {
+    let credential = credential(rules, route, context)?;
+    let Some((context, platform)) = context.and_then(|context| Some((context, context.platform.as_ref()?)))
+    else {
+        return Ok(Extras { credential, ..Extras::default() });
+    };
+    let deadline = tokio::time::Instant::now() + rules.snapshot.resolve.budget;
+    let (user, platform) = (&context.user.id, &platform.id);
+    let settings = async {
+        if route.extras.settings { core.resolver.settings(user, platform, deadline).await } else { Ok(None) }
+    };
+    let stats = async {
+        if route.extras.stats { core.resolver.stats(user, platform, deadline).await } else { Ok(None) }
+    };
+    let (settings, stats) = tokio::try_join!(settings, stats)?;
+    Ok(Extras { credential, settings, stats })
+}
+
 /// Puts the answers of steps 1 to 5 together.
 pub(super) fn admitted(
     rules: &Rules,
@@ -191,7 +214,7 @@ pub(super) fn admitted(
     authn: Authn,
     claim: Claim,
     resolution: Option<Resolution>,
-    credential: Option<Secret>,
+    extras: Extras,
     websocket: bool,
 ) -> Result<Admitted, Reason> {
     let context = match resolution {
@@ -200,7 +223,7 @@ pub(super) fn admitted(
     };
     // Routes name upstreams that exist: config refuses others.
     let upstream = rules.upstreams.get(&route.upstream).ok_or(Reason::Internal)?;
-    Ok(Admitted { upstream: Arc::clone(upstream), authn, claim, context, credential, websocket })
+    Ok(Admitted { upstream: Arc::clone(upstream), authn, claim, context, extras, websocket })
 }
 
 /// How long a client may be silent within a request, and how long it may take to read what it is sent.

@@ -128,12 +128,11 @@ impl Gateway {
             Some(Resolution::Known(context)) => Some(context.as_ref()),
             _ => None,
         };
-        let credential = admit::credential(&rules, &route, context)?;
+        let extras = admit::extras(core, &rules, &route, context).await?;
         if let Some(context) = context {
             core.activity.note(&context.session.id, state.at);
         }
-        state.admitted =
-            Some(admit::admitted(&rules, &route, authn, claim, resolution, credential, websocket)?);
+        state.admitted = Some(admit::admitted(&rules, &route, authn, claim, resolution, extras, websocket)?);
         Ok(None)
     }
 }

@@ -46,9 +46,9 @@ pub(super) fn prepare(
         authn: admitted.authn,
         context: admitted.context.as_deref(),
         request_id: &state.request_id,
-        platform_authorization: admitted.credential.as_ref(),
-        settings: None,
-        stats: None,
+        platform_authorization: admitted.extras.credential.as_ref(),
+        settings: admitted.extras.settings.as_ref(),
+        stats: admitted.extras.stats.as_ref(),
     };
     let rules = &state.rules;
     let mut signed = render::render(&rules.names, &rules.snapshot.headers, &input)?;

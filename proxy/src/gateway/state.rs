@@ -64,10 +64,21 @@ pub(super) struct Admitted {
     pub(super) claim: Claim,
     /// Who it is, if that was asked and known.
     pub(super) context: Option<Arc<Context>>,
-    /// The opened platform credential, where the route asks for it.
-    pub(super) credential: Option<Secret>,
+    /// What else the route asks for.
+    pub(super) extras: Extras,
     /// Whether it asks to become a WebSocket, and may.
     pub(super) websocket: bool,
+}
+
+/// What only some routes ask for.
+#[derive(Debug, Default)]
+pub(super) struct Extras {
+    /// The opened platform credential.
+    pub(super) credential: Option<Secret>,
+    /// The user's settings for the platform.
+    pub(super) settings: Option<serde_json::Value>,
+    /// Figures about the user's platform.
+    pub(super) stats: Option<serde_json::Value>,
 }
 
 /// What a request came to.

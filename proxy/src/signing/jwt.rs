@@ -1,5 +1,6 @@
 //! The context as a short-lived token: claims as in the OAuth Transaction Tokens draft, signed once per session,
-//! platform, audience and key, and reused for at most half of its life. It never outlives the session.
+//! platform, audience and key, and reused for at most half of its life. It never outlives the session. Settings and
+//! figures are not in it; where they are sent, their digests are.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,15 +8,16 @@ use std::time::Duration;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use hmac::{Hmac, KeyInit, Mac};
-use http::HeaderValue;
+use http::{HeaderName, HeaderValue};
 use quick_cache::sync::Cache;
 use ring::rand::{SecureRandom, SystemRandom};
 use serde::Serialize;
-use sha2::Sha256;
+use sha2::{Digest, Sha256};
 
 use super::keyring::{Keyring, Material, ParsedKey, Purpose, derive};
 use crate::clock::Timestamp;
 use crate::context::{Authn, Context, Platform, PlatformId, Session, SessionId, User};
+use crate::headers::names::{ContextHeader, Names};
 use crate::keys::JwtAlgorithm;
 use crate::reason::Reason;
 
@@ -43,11 +45,39 @@ enum TokenMaterial {
     KeyPair(usize),
 }
 
+/// SHA-256 of the context headers that hold what no claim repeats, as they are sent: the token vouches for them without
+/// carrying them.
+#[derive(Clone, PartialEq, Eq, Hash, Default, Debug)]
+pub(super) struct Digests {
+    settings: Option<[u8; 32]>,
+    stats: Option<[u8; 32]>,
+}
+
+impl Digests {
+    /// The digests of what is among `headers`; `None` when nothing is, as on most routes.
+    pub(super) fn of(headers: &[(HeaderName, HeaderValue)], names: &Names) -> Option<Box<Self>> {
+        let digest = |header| {
+            let value = headers.iter().find(|(name, _)| name == names.of(header)).map(|(_, value)| value)?;
+            Some(Sha256::digest(value.as_bytes()).into())
+        };
+        let digests = Self { settings: digest(ContextHeader::Settings), stats: digest(ContextHeader::Stats) };
+        (digests != Self::default()).then(|| Box::new(digests))
+    }
+}
+
+/// What a token is to say.
+#[derive(Clone, Copy)]
+pub(super) struct Statement<'a> {
+    pub(super) authn: Authn,
+    pub(super) identity: Option<&'a Context>,
+    pub(super) digests: Option<&'a Digests>,
+}
+
 /// Where a token is looked up. Not all that it is made of: [`CachedToken::serves`] compares that.
 #[derive(Clone, PartialEq, Eq, Hash)]
 enum CacheKey {
     Nobody(&'static str),
-    Somebody(SessionId, Option<PlatformId>),
+    Somebody(SessionId, Option<PlatformId>, Option<Box<Digests>>),
 }
 
 struct CachedToken {
@@ -117,10 +147,10 @@ impl TokenMaker {
     pub(super) fn token(
         &self,
         keyring: &Keyring,
-        authn: Authn,
-        identity: Option<&Context>,
+        statement: Statement<'_>,
         now: Timestamp,
     ) -> Result<HeaderValue, Reason> {
+        let Statement { authn, identity, digests } = statement;
         let key = self
             .keys
             .iter()
@@ -130,7 +160,7 @@ impl TokenMaker {
             None => CacheKey::Nobody(authn.as_str()),
             Some(context) => {
                 let platform = context.platform.as_ref().map(|platform| platform.id.clone());
-                CacheKey::Somebody(context.session.id, platform)
+                CacheKey::Somebody(context.session.id, platform, digests.cloned().map(Box::new))
             }
         };
         if let Some(cached) = self.cache.get(&place)
@@ -138,7 +168,7 @@ impl TokenMaker {
         {
             return Ok(cached.token.clone());
         }
-        let made = self.make(keyring, key, authn, identity, now)?;
+        let made = self.make(keyring, key, statement, now)?;
         let token = made.token.clone();
         self.cache.insert(place, Arc::new(made));
         Ok(token)
@@ -148,14 +178,14 @@ impl TokenMaker {
         &self,
         keyring: &Keyring,
         key: usize,
-        authn: Authn,
-        identity: Option<&Context>,
+        statement: Statement<'_>,
         now: Timestamp,
     ) -> Result<CachedToken, Reason> {
         let mut token_id = [0; 16];
         self.random.fill(&mut token_id).map_err(|_| Reason::CannotSign)?;
         let token_id = URL_SAFE_NO_PAD.encode(token_id);
-        let token = self.token_with_id(keyring, key, authn, identity, now, &token_id)?;
+        let identity = statement.identity;
+        let token = self.token_with_id(keyring, key, statement, now, &token_id)?;
         let mut token = HeaderValue::try_from(token).map_err(|_| Reason::CannotSign)?;
         token.set_sensitive(true);
         let life = self.end(identity, now).since(now);
@@ -182,11 +212,11 @@ impl TokenMaker {
         &self,
         keyring: &Keyring,
         key: usize,
-        authn: Authn,
-        identity: Option<&Context>,
+        statement: Statement<'_>,
         now: Timestamp,
         token_id: &str,
     ) -> Result<String, Reason> {
+        let Statement { authn, identity, digests } = statement;
         let claims = Claims {
             issuer: &self.issuer,
             audience: &self.audience,
@@ -194,7 +224,7 @@ impl TokenMaker {
             expires: self.end(identity, now).as_secs(),
             token_id,
             authn: authn.as_str(),
-            identity: identity.map(IdentityClaims::of),
+            identity: identity.map(|context| IdentityClaims::of(context, digests)),
         };
         let key = &self.keys[key];
         let claims = serde_json::to_vec(&claims).map_err(|_| Reason::CannotSign)?;
@@ -287,7 +317,14 @@ struct ActorClaim<'a> {
 
 #[derive(Serialize)]
 struct TransactionContext<'a> {
-    platform: PlatformClaim<'a>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    platform: Option<PlatformClaim<'a>>,
+    /// base64url(SHA-256) of the value of the header `settings`, as it was received.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    settings_sha256: Option<String>,
+    /// The same of `stats`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    stats_sha256: Option<String>,
 }
 
 #[derive(Serialize)]
@@ -300,7 +337,7 @@ struct PlatformClaim<'a> {
 }
 
 impl<'a> IdentityClaims<'a> {
-    fn of(context: &'a Context) -> Self {
+    fn of(context: &'a Context, digests: Option<&Digests>) -> Self {
         let session = &context.session;
         let platform = context.platform.as_ref().map(|platform| PlatformClaim {
             id: platform.id.as_str(),
@@ -308,6 +345,9 @@ impl<'a> IdentityClaims<'a> {
             name: &platform.name,
             url: &platform.url,
         });
+        let digest = |which: fn(&Digests) -> Option<[u8; 32]>| {
+            digests.and_then(which).map(|digest| URL_SAFE_NO_PAD.encode(digest))
+        };
         Self {
             subject: context.user.id.as_str(),
             session: session.id,
@@ -315,7 +355,11 @@ impl<'a> IdentityClaims<'a> {
             roles: context.user.roles.iter().map(String::as_str).filter(|role| !role.is_empty()).collect(),
             auth_time: session.authenticated.as_secs(),
             actor: session.actor.as_ref().map(|actor| ActorClaim { sub: actor.as_str() }),
-            transaction: platform.map(|platform| TransactionContext { platform }),
+            transaction: (platform.is_some() || digests.is_some()).then(|| TransactionContext {
+                platform,
+                settings_sha256: digest(|digests| digests.settings),
+                stats_sha256: digest(|digests| digests.stats),
+            }),
         }
     }
 }

@@ -149,7 +149,9 @@ impl Signer {
             return Err(Reason::CannotSign);
         }
         if let Some(tokens) = &self.tokens {
-            let token = tokens.token(&self.token_keys, input.authn, identity, now)?;
+            let digests = jwt::Digests::of(context_headers, &self.names);
+            let statement = jwt::Statement { authn: input.authn, identity, digests: digests.as_deref() };
+            let token = tokens.token(&self.token_keys, statement, now)?;
             context_headers.push((self.names.of(ContextHeader::Jwt).clone(), token));
         }
         if let Some(message) = &self.message {
