@@ -3,6 +3,7 @@
 
 pub mod coherence;
 mod embedded;
+pub mod events;
 mod record;
 mod redis;
 
@@ -18,6 +19,7 @@ use async_trait::async_trait;
 
 pub use coherence::{Change, Epoch, Follower, Lease};
 pub use embedded::EmbeddedStore;
+pub use events::{Backlog, Event, EventId};
 pub use redis::RedisStore;
 
 use crate::clock::{Clock, Timestamp};
@@ -113,6 +115,22 @@ impl Entity {
 /// be about to write. Older readings than half of this must not be written at all.
 pub const FORGOTTEN_FOR: Duration = Duration::from_secs(10);
 
+/// What a user may do only so often.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Allowance {
+    /// Switching platforms.
+    PlatformSwitches,
+}
+
+/// What became of an allowance.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Uses {
+    /// Uses in the present window.
+    pub count: u64,
+    /// How long the window lasts from now.
+    pub ends_in: Duration,
+}
+
 /// How a session record may be written.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum PutSession {
@@ -207,6 +225,16 @@ pub trait Store: Send + Sync + fmt::Debug {
 
     /// The sessions remembered under a user; some may have ended meanwhile.
     async fn user_sessions(&self, user: &UserId) -> Result<Vec<SessionId>, StoreError>;
+
+    /// Appends events to the streams of users, in the order given: one round trip. Whoever follows is told.
+    async fn append_events(&self, events: &[(UserId, Event)]) -> Result<(), StoreError>;
+
+    /// Reads the events of users after a place, or with `None` only where their streams end now: one round trip.
+    async fn events(&self, wanted: &[(UserId, Option<EventId>)]) -> Result<Vec<Backlog>, StoreError>;
+
+    /// Counts one more use of a user's allowance in a window that begins with the first one. Answers how many there are,
+    /// this one included, and when the window ends.
+    async fn count_use(&self, user: &UserId, what: Allowance, window: Duration) -> Result<Uses, StoreError>;
 
     /// Begins to tell `follower` of every write, this process' own included, and answers the lease that says how far
     /// its silence can be believed: never longer than `max_staleness`. For Redis a tokio runtime must be entered.
