@@ -13,13 +13,13 @@ use countersign::clock::{Clock, SystemClock, Timestamp};
 use countersign::context::{Authn, Context, Layer, Platform, Session, SessionId, User};
 use countersign::headers::forwarded::{self, Hop, Scheme};
 use countersign::headers::names::Names;
-use countersign::headers::render::{RenderInput, render};
-use countersign::headers::{Settings, scrub};
+use countersign::headers::render::{self, RenderInput};
+use countersign::headers::scrub;
 use countersign::keys::{JwtAlgorithm, Key, SigningKey};
 use countersign::session::cookie;
 use countersign::signing::keyring::{Keyring, generate};
 use countersign::signing::{
-    JWT_CACHE, JWT_LIFETIME, MESSAGE_LIFETIME, MessageAlgorithm, Outgoing, Signer, SignerSettings,
+    JWT_LIFETIME, MESSAGE_LIFETIME, MessageAlgorithm, Outgoing, SHELF_BYTES, Shelf, Signer, SignerSettings,
 };
 use countersign::store;
 use countersign::telemetry::Metrics;
@@ -95,7 +95,7 @@ fn context(session: u64) -> Context {
     }
 }
 
-fn signer(message: Option<MessageAlgorithm>, token: Option<JwtAlgorithm>, jwt_cache: usize) -> Signer {
+fn signer(message: Option<MessageAlgorithm>, token: Option<JwtAlgorithm>) -> Signer {
     let algorithms = [token.unwrap_or(JwtAlgorithm::EdDsa), JwtAlgorithm::EdDsa];
     let keys: Vec<_> = ["first", "second"]
         .into_iter()
@@ -119,7 +119,8 @@ fn signer(message: Option<MessageAlgorithm>, token: Option<JwtAlgorithm>, jwt_ca
         jwt: token.is_some(),
         message_lifetime: MESSAGE_LIFETIME,
         jwt_lifetime: JWT_LIFETIME,
-        jwt_cache,
+        shelf: Arc::new(Shelf::new(SHELF_BYTES)),
+        number: 1,
         budget: 8192,
     })
     .expect("the keys are there")
@@ -127,10 +128,6 @@ fn signer(message: Option<MessageAlgorithm>, token: Option<JwtAlgorithm>, jwt_ca
 
 fn names() -> Names {
     Names::new("x-context-").expect("the default prefix")
-}
-
-fn settings() -> Settings {
-    Settings { prefix: "x-context-".into(), budget: 8192 }
 }
 
 fn input(context: &Context) -> RenderInput<'_> {
@@ -145,7 +142,7 @@ fn input(context: &Context) -> RenderInput<'_> {
 }
 
 fn headers(criterion: &mut Criterion) {
-    let (names, settings, context, inbound) = (names(), settings(), context(1), browser_headers());
+    let (names, context, inbound) = (names(), context(1), browser_headers());
     criterion.bench_function("headers/scrub", |bencher| {
         bencher.iter(|| scrub::forbidden(black_box(&inbound), &names));
     });
@@ -164,32 +161,23 @@ fn headers(criterion: &mut Criterion) {
         bencher.iter(|| cookie::without(black_box(&inbound), "__Host-session"));
     });
     criterion.bench_function("headers/render", |bencher| {
-        bencher.iter(|| render(&names, &settings, black_box(&input(&context))));
+        bencher.iter(|| render::of_context(&names, Authn::Session, Some(black_box(&context))));
     });
 }
 
 fn signing(criterion: &mut Criterion) {
-    let (names, settings, context) = (names(), settings(), context(1));
+    let context = context(1);
     let cases = [
         ("signing/message hmac-sha256", Some(MessageAlgorithm::HmacSha256), None),
         ("signing/message ed25519", Some(MessageAlgorithm::Ed25519), None),
-        ("signing/jwt from the cache", None, Some(JwtAlgorithm::EdDsa)),
+        ("signing/jwt prepared", None, Some(JwtAlgorithm::EdDsa)),
         ("signing/both, as by default", Some(MessageAlgorithm::HmacSha256), Some(JwtAlgorithm::EdDsa)),
     ];
     let input = input(&context);
-    let rendered = render(&names, &settings, &input).expect("the sample fits its budget");
     for (name, message, token) in cases {
-        let signer = signer(message, token, JWT_CACHE);
+        let signer = signer(message, token);
         criterion.bench_function(name, |bencher| {
-            bencher.iter_batched_ref(
-                || {
-                    let mut headers = rendered.clone();
-                    headers.reserve(3);
-                    headers
-                },
-                |headers| signer.sign(black_box(&OUTGOING), headers, &input, NOW),
-                criterion::BatchSize::SmallInput,
-            );
+            bencher.iter(|| signer.sign(black_box(&OUTGOING), &input, NOW));
         });
     }
     for (name, algorithm) in [
@@ -197,13 +185,13 @@ fn signing(criterion: &mut Criterion) {
         ("signing/jwt made anew, ES256", JwtAlgorithm::Es256),
         ("signing/jwt made anew, HS256", JwtAlgorithm::Hs256),
     ] {
-        let signer = signer(None, Some(algorithm), JWT_CACHE);
+        let signer = signer(None, Some(algorithm));
         // The clock moves by half a token's life each time, so that nothing is reused.
         let mut now = NOW;
         criterion.bench_function(name, |bencher| {
             bencher.iter(|| {
                 now = if now.since(NOW) > Duration::from_hours(8) { NOW } else { now.plus(JWT_LIFETIME / 2) };
-                signer.sign(&OUTGOING, &mut Vec::with_capacity(1), &input, now)
+                signer.sign(&OUTGOING, &input, now)
             });
         });
     }

@@ -13,13 +13,12 @@ use super::seed::{self, Account};
 use super::verify::{Trust, TrustSettings};
 use crate::clock::{Clock, SystemClock};
 use crate::context::{Authn, Context, Layer, Session, SessionId};
-use crate::headers::Settings;
 use crate::headers::names::Names;
-use crate::headers::render::{RenderInput, render};
+use crate::headers::render::RenderInput;
 use crate::keys::{JwtAlgorithm, Key, SigningKey};
 use crate::signing::keyring::{Keyring, generate};
 use crate::signing::{
-    JWT_CACHE, JWT_LIFETIME, MESSAGE_LIFETIME, MessageAlgorithm, Outgoing, Signer, SignerSettings,
+    JWT_LIFETIME, MESSAGE_LIFETIME, MessageAlgorithm, Outgoing, Shelf, Signer, SignerSettings,
 };
 
 /// A running application and the keys of the proxy in front of it.
@@ -85,7 +84,8 @@ impl Stage {
             jwt: true,
             message_lifetime: MESSAGE_LIFETIME,
             jwt_lifetime: JWT_LIFETIME,
-            jwt_cache: JWT_CACHE,
+            shelf: Arc::new(Shelf::new(1 << 20)),
+            number: 1,
             budget: 8192,
         };
         let input = RenderInput {
@@ -96,16 +96,16 @@ impl Stage {
             settings: None,
             stats: None,
         };
-        let limits = Settings { prefix: "x-context-".into(), budget: 8192 };
-        let mut headers = render(&self.names, &limits, &input).unwrap();
         let (path, query) = match sent.target.split_once('?') {
             Some((path, query)) => (path, Some(query)),
             None => (sent.target, None),
         };
         let authority = self.address.to_string();
         let outgoing = Outgoing { method: sent.method, authority: &authority, path, query };
-        Signer::new(&settings).unwrap().sign(&outgoing, &mut headers, &input, SystemClock.now()).unwrap();
-        headers
+        let signer = Signer::new(&settings).unwrap();
+        let mut headers = signer.sign(&outgoing, &input, SystemClock.now()).unwrap();
+        headers.remove("host");
+        headers.iter().map(|(name, value)| (name.clone(), value.clone())).collect()
     }
 
     async fn send(&self, sent: &Sent<'_>, headers: &[(HeaderName, HeaderValue)]) -> String {

@@ -14,7 +14,7 @@ use crate::headers::names::Names;
 use crate::sealing::Sealer;
 use crate::signing::jwks::Jwks;
 use crate::signing::keyring::{KeyError, Keyring};
-use crate::signing::{JWT_CACHE, Signer, SignerSettings};
+use crate::signing::{SHELF_BYTES, Shelf, Signer, SignerSettings};
 use crate::upstream::Upstream;
 
 /// How long verifiers may keep the public keys.
@@ -32,6 +32,8 @@ pub struct Rules {
     pub(super) sealer: Sealer,
     /// The public keys.
     pub jwks: Arc<Jwks>,
+    /// What was prepared of contexts, with these keys.
+    pub shelf: Arc<Shelf>,
 }
 
 /// An upstream, made ready.
@@ -71,15 +73,16 @@ impl Rules {
             Names::of_settings(&snapshot.headers).map_err(|error| RulesError::Key(error.to_string()))?;
         let names = Arc::new(names);
         let keys = Keyrings::new(&snapshot).map_err(|error| RulesError::Key(error.to_string()))?;
+        let shelf = Arc::new(Shelf::new(SHELF_BYTES));
         let mut upstreams = HashMap::new();
         for (settings, group) in snapshot.upstreams.iter().zip(1..) {
-            let rules = upstream(settings, group, &snapshot, &names, &keys)?;
+            let rules = upstream(settings, group, &snapshot, &names, &keys, &shelf)?;
             upstreams.insert(settings.name.clone(), Arc::new(rules));
         }
         let sealer = Sealer::new(snapshot.keys.sealing.clone(), &snapshot.keys.fernet)
             .map_err(|error| RulesError::Key(error.to_string()))?;
         let jwks = Arc::new(Jwks::new(&[&keys.tokens, &keys.messages], JWKS_MAX_AGE));
-        Ok(Self { snapshot, names, upstreams, sealer, jwks })
+        Ok(Self { snapshot, names, upstreams, sealer, jwks, shelf })
     }
 
     /// The public keys, where they are served to everybody.
@@ -114,6 +117,7 @@ fn upstream(
     snapshot: &Snapshot,
     names: &Arc<Names>,
     keys: &Keyrings,
+    shelf: &Arc<Shelf>,
 ) -> Result<UpstreamRules, RulesError> {
     let ca = match settings.tls.as_ref().and_then(|tls| tls.ca.as_ref()) {
         None => None,
@@ -132,7 +136,8 @@ fn upstream(
         jwt: settings.jwt,
         message_lifetime: snapshot.signature_lifetime,
         jwt_lifetime: snapshot.jwt_lifetime,
-        jwt_cache: JWT_CACHE,
+        shelf: Arc::clone(shelf),
+        number: group,
         budget: snapshot.headers.budget,
     })
     .map_err(|error| RulesError::Key(error.to_string()))?;

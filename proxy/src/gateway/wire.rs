@@ -2,9 +2,9 @@
 //! whether its bytes broke the grammar. The server room sets it up; HTTP/2 streams have none.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use parking_lot::Mutex;
+use tokio::time::Instant;
 
 use crate::policy::Limits;
 use crate::policy::wire::{Pass, Watch};
@@ -19,20 +19,21 @@ tokio::task_local! {
 #[derive(Debug)]
 pub struct Wire {
     watch: Mutex<Watch>,
-    head_arrived: AtomicBool,
+    /// By when the head of the present request must be here; `None` once it is.
+    head_due: Mutex<Option<Instant>>,
 }
 
 impl Wire {
     /// A connection before its first request.
     #[must_use]
     pub fn new(limits: Limits) -> Self {
-        Self { watch: Mutex::new(Watch::new(limits)), head_arrived: AtomicBool::new(false) }
+        Self { watch: Mutex::new(Watch::new(limits)), head_due: Mutex::new(None) }
     }
 
-    /// The next bytes are those of another request.
-    pub fn restart(&self) {
+    /// The next bytes are those of another request, whose head is due by `head_due`.
+    pub fn restart(&self, head_due: Instant) {
         self.watch.lock().restart();
-        self.head_arrived.store(false, Ordering::Relaxed);
+        *self.head_due.lock() = Some(head_due);
     }
 
     /// Looks at bytes before anybody else reads them.
@@ -40,16 +41,16 @@ impl Wire {
         self.watch.lock().see(bytes)
     }
 
-    /// Whether the head of the present request has arrived whole.
+    /// By when the head of the present request must be here; `None` when it is.
     #[must_use]
-    pub fn head_arrived(&self) -> bool {
-        self.head_arrived.load(Ordering::Relaxed)
+    pub fn head_due(&self) -> Option<Instant> {
+        *self.head_due.lock()
     }
 }
 
 /// Notes that a head has arrived.
 pub(super) fn head_arrived() {
-    let _ = WIRE.try_with(|wire| wire.head_arrived.store(true, Ordering::Relaxed));
+    let _ = WIRE.try_with(|wire| *wire.head_due.lock() = None);
 }
 
 /// Why the bytes of the present request are refused, if they are.

@@ -95,7 +95,7 @@ pub fn origin(hop: &Hop<'_>, headers: &HeaderMap) -> ClientOrigin {
 /// Every inbound field that tells where a request came from, in any spelling. `Via` is no such field and stays.
 #[must_use]
 pub fn family(headers: &HeaderMap) -> Removals {
-    headers.keys().filter(|name| belongs(name.as_str().as_bytes())).cloned().collect()
+    headers.keys().filter(|name| belongs(name.as_str())).cloned().collect()
 }
 
 /// The fields that tell it on, made from `origin` alone: one client, one element.
@@ -153,7 +153,10 @@ const RELATIVES: [&[u8]; 18] = [
     b"front-end-https",
 ];
 
-fn belongs(name: &[u8]) -> bool {
+/// Whether a field tells where a request came from, in any spelling. `Via` is no such field.
+#[must_use]
+pub fn belongs(name: &str) -> bool {
+    let name = name.as_bytes();
     // Ordered by first letter, because this runs for every field of every request.
     match name.first() {
         Some(b'f' | b'F') => begins(name, b"forwarded") || relative(name),

@@ -1,7 +1,10 @@
 //! The one table of context header names, and which names a client may never send.
 //! Names are compared in canonical form, because CGI, WSGI and PHP fold `-`, `_` and `.` together (THREATS H2, H3).
 
+use std::collections::HashMap;
+
 use http::HeaderName;
+use parking_lot::Mutex;
 
 use super::Settings;
 
@@ -70,7 +73,7 @@ pub const SIGNATURE: HeaderName = HeaderName::from_static("signature");
 /// The names in force, built once per configuration.
 #[derive(Clone, Debug)]
 pub struct Names {
-    table: Vec<HeaderName>,
+    table: &'static [HeaderName],
     /// Canonical form of the prefix without its last separator: the namespace that is closed to everybody else.
     root: Box<[u8]>,
 }
@@ -103,13 +106,8 @@ impl Names {
         if !fits {
             return Err(BadPrefix);
         }
-        let table = ContextHeader::ALL
-            .iter()
-            .map(|header| HeaderName::try_from(format!("{prefix}{}", header.suffix())))
-            .collect::<Result<_, _>>()
-            .map_err(|_| BadPrefix)?;
         let root = prefix.as_bytes()[..prefix.len() - 1].into();
-        Ok(Self { table, root })
+        Ok(Self { table: table(prefix)?, root })
     }
 
     /// The full name of a context header.
@@ -135,6 +133,26 @@ impl Names {
                 _ => false,
             }
     }
+}
+
+/// The full names under a prefix that was checked. They stay in memory for good, one table for each prefix that was ever
+/// configured, so that copying a name counts no reference: all threads would write to that one counter.
+fn table(prefix: &str) -> Result<&'static [HeaderName], BadPrefix> {
+    static TABLES: Mutex<Option<HashMap<String, &'static [HeaderName]>>> = Mutex::new(None);
+    let mut tables = TABLES.lock();
+    let tables = tables.get_or_insert_default();
+    if let Some(table) = tables.get(prefix) {
+        return Ok(table);
+    }
+    let mut names = Vec::with_capacity(ContextHeader::ALL.len());
+    for header in ContextHeader::ALL {
+        let name = format!("{prefix}{}", header.suffix());
+        HeaderName::from_lowercase(name.as_bytes()).map_err(|_| BadPrefix)?;
+        names.push(HeaderName::from_static(name.leak()));
+    }
+    let table: &'static [HeaderName] = names.leak();
+    tables.insert(prefix.to_owned(), table);
+    Ok(table)
 }
 
 /// Fields by which frameworks replace the path or the method that policy saw (THREATS H11).
@@ -194,6 +212,20 @@ mod tests {
         for &header in ContextHeader::ALL {
             assert_eq!(names.of(header).as_str(), format!("x-context-{}", header.suffix()));
             assert!(names.reserved(names.of(header).as_str()));
+        }
+    }
+
+    #[test]
+    fn the_header_that_names_the_platform_is_known_in_every_spelling() {
+        let name = |text: &str| HeaderName::try_from(text).unwrap();
+        for (text, expected) in [
+            ("X-Platform", true),
+            ("x_platform", true),
+            ("x.platform", true),
+            ("x-platform-2", false),
+            ("platform", false),
+        ] {
+            assert_eq!(alike(&name(text), &name("x-platform")), expected, "{text}");
         }
     }
 

@@ -6,7 +6,6 @@ use std::borrow::Cow;
 use http::{HeaderName, HeaderValue};
 use percent_encoding::{AsciiSet, CONTROLS, percent_encode};
 
-use super::Settings;
 use super::names::{ContextHeader, Names};
 use crate::context::{Authn, Context, Platform};
 use crate::reason::Reason;
@@ -40,30 +39,51 @@ impl<'a> RenderInput<'a> {
     }
 }
 
-/// The context headers of one request, the signature not included. An empty value is not sent: absent is empty.
+/// The context headers that are the same for every request with this context: who, with which platform, since when. An
+/// empty value is not sent: absent is empty.
 ///
 /// # Errors
-/// `ContextTooLarge` over the byte budget; `CannotSign` when a session is claimed and no context given.
-pub fn render(names: &Names, settings: &Settings, input: &RenderInput<'_>) -> Result<ContextHeaders, Reason> {
-    let mut sheet = Sheet { names, headers: Vec::with_capacity(ContextHeader::ALL.len() + 2) };
-    sheet.write(ContextHeader::Authn, input.authn.as_str().as_bytes())?;
-    match (input.authn, input.context) {
-        (Authn::Session, Some(context)) => sheet.identity(context, input)?,
+/// `CannotSign` when a session is claimed and no context given.
+pub fn of_context(names: &Names, authn: Authn, context: Option<&Context>) -> Result<ContextHeaders, Reason> {
+    let mut sheet = Sheet { names, headers: Vec::with_capacity(ContextHeader::ALL.len()) };
+    sheet.write(ContextHeader::Authn, authn.as_str().as_bytes())?;
+    match (authn, context) {
+        (Authn::Session, Some(context)) => sheet.identity(context)?,
         (Authn::Session, None) => return Err(Reason::CannotSign),
         _ => {}
     }
-    sheet.write(ContextHeader::RequestId, input.request_id.as_bytes())?;
-    within_budget(&sheet.headers, settings.budget)?;
     Ok(sheet.headers)
 }
 
-/// Whether the sum of names and values stays within `budget` bytes.
+/// The context headers of one request alone: its id, and what its route asks for besides.
 ///
 /// # Errors
-/// `ContextTooLarge` when it does not.
-pub fn within_budget(headers: &[(HeaderName, HeaderValue)], budget: usize) -> Result<(), Reason> {
-    let bytes: usize = headers.iter().map(|(name, value)| name.as_str().len() + value.len()).sum();
-    if bytes > budget { Err(Reason::ContextTooLarge) } else { Ok(()) }
+/// `CannotSign` when a value cannot be written down.
+pub fn of_request(names: &Names, input: &RenderInput<'_>) -> Result<ContextHeaders, Reason> {
+    let mut sheet = Sheet { names, headers: Vec::with_capacity(4) };
+    sheet.write(ContextHeader::RequestId, input.request_id.as_bytes())?;
+    if input.identity().is_none() {
+        return Ok(sheet.headers);
+    }
+    if let Some(settings) = input.settings {
+        sheet.write(ContextHeader::Settings, settings.to_string().as_bytes())?;
+    }
+    if let Some(stats) = input.stats {
+        sheet.write(ContextHeader::Stats, stats.to_string().as_bytes())?;
+    }
+    if let Some(credential) = input.platform_authorization {
+        sheet.write(ContextHeader::PlatformAuthorization, credential.expose())?;
+        if let Some((_, value)) = sheet.headers.last_mut() {
+            value.set_sensitive(true);
+        }
+    }
+    Ok(sheet.headers)
+}
+
+/// The sum of names and values in bytes: what the budget is about.
+#[must_use]
+pub fn size<'a>(headers: impl IntoIterator<Item = (&'a HeaderName, &'a HeaderValue)>) -> usize {
+    headers.into_iter().map(|(name, value)| name.as_str().len() + value.len()).sum()
 }
 
 struct Sheet<'a> {
@@ -72,7 +92,7 @@ struct Sheet<'a> {
 }
 
 impl Sheet<'_> {
-    fn identity(&mut self, context: &Context, input: &RenderInput<'_>) -> Result<(), Reason> {
+    fn identity(&mut self, context: &Context) -> Result<(), Reason> {
         let session = &context.session;
         self.write(ContextHeader::SessionId, session.id.to_string().as_bytes())?;
         self.write(ContextHeader::UserId, context.user.id.as_str().as_bytes())?;
@@ -84,18 +104,6 @@ impl Sheet<'_> {
         self.attach(ContextHeader::AuthTime, session.authenticated.as_secs().to_string().as_bytes())?;
         if let Some(actor) = &session.actor {
             self.write(ContextHeader::ActorId, actor.as_str().as_bytes())?;
-        }
-        if let Some(settings) = input.settings {
-            self.write(ContextHeader::Settings, settings.to_string().as_bytes())?;
-        }
-        if let Some(stats) = input.stats {
-            self.write(ContextHeader::Stats, stats.to_string().as_bytes())?;
-        }
-        if let Some(credential) = input.platform_authorization {
-            self.write(ContextHeader::PlatformAuthorization, credential.expose())?;
-            if let Some((_, value)) = self.headers.last_mut() {
-                value.set_sensitive(true);
-            }
         }
         Ok(())
     }

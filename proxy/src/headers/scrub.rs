@@ -7,7 +7,7 @@ use http::header::{
 use http::{HeaderMap, HeaderName};
 use smallvec::SmallVec;
 
-use super::names::{Names, alike};
+use super::names::Names;
 
 /// Names to remove from a message; mostly none.
 pub type Removals = SmallVec<[HeaderName; 4]>;
@@ -16,12 +16,6 @@ pub type Removals = SmallVec<[HeaderName; 4]>;
 #[must_use]
 pub fn forbidden(headers: &HeaderMap, names: &Names) -> Removals {
     headers.keys().filter(|name| names.reserved(name.as_str())).cloned().collect()
-}
-
-/// The fields that a framework would take for `name`, itself included: none of them travels on.
-#[must_use]
-pub fn lookalikes(headers: &HeaderMap, name: &HeaderName) -> Removals {
-    headers.keys().filter(|present| alike(present, name)).cloned().collect()
 }
 
 /// The fields that a request's `Connection` nominates as concerning this hop alone (RFC 9110, section 7.6.1), but for
@@ -88,20 +82,6 @@ mod tests {
                 name.bytes().zip(choices).map(respell).collect()
             },
         )
-    }
-
-    #[test]
-    fn the_header_that_names_the_platform_is_removed_in_every_spelling() {
-        let mut headers = HeaderMap::new();
-        for name in ["X-Platform", "x_platform", "x.platform", "x-platform-2", "platform"] {
-            headers.append(HeaderName::try_from(name).unwrap(), HeaderValue::from_static("9"));
-        }
-        for removal in lookalikes(&headers, &HeaderName::from_static("x-platform")) {
-            headers.remove(removal);
-        }
-        assert!(
-            headers.len() == 2 && headers.contains_key("x-platform-2") && headers.contains_key("platform")
-        );
     }
 
     proptest! {

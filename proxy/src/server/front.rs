@@ -11,6 +11,7 @@ use pingora::protocols::http::v2::server::H2Options;
 use pingora::protocols::{ALPN, Stream};
 use pingora::proxy::HttpProxy;
 use pingora::server::ShutdownWatch;
+use tokio::time::Instant;
 
 use super::guard::Guarded;
 use crate::gateway::{Gateway, WIRE, Wire};
@@ -49,11 +50,34 @@ impl ServerApp for Front {
         }
         let wire = Arc::new(Wire::new(self.limits));
         let guarded = Box::new(Guarded::new(stream, Arc::clone(&wire)));
-        WIRE.scope(wire, self.requests.process_new(guarded, shutdown)).await
+        let connection = WIRE.scope(Arc::clone(&wire), self.requests.process_new(guarded, shutdown));
+        within_deadlines(connection, &wire).await
     }
 
     async fn cleanup(&self) {
         self.requests.http_cleanup().await;
+    }
+}
+
+/// Serves a connection to its end, unless a head is overdue: then it is dropped. One timer for all requests of the
+/// connection, set anew only when it has run out; one for each request was a fiftieth of its cost.
+async fn within_deadlines(connection: impl Future<Output = Option<Stream>>, wire: &Wire) -> Option<Stream> {
+    tokio::pin!(connection);
+    let timer = tokio::time::sleep(FIRST_HEAD);
+    tokio::pin!(timer);
+    loop {
+        tokio::select! {
+            biased;
+            end = &mut connection => return end,
+            () = &mut timer => {}
+        }
+        let now = Instant::now();
+        match wire.head_due() {
+            Some(due) if due <= now => return None,
+            Some(due) => timer.as_mut().reset(due),
+            // A head that is due later than now plus this is found waiting then.
+            None => timer.as_mut().reset(now + FIRST_HEAD),
+        }
     }
 }
 
@@ -75,18 +99,10 @@ impl HttpServerApp for Requests {
         }
         // The gateway leaves a mark on connections that have served a request.
         let mark = session.take_connection_user_context();
-        let deadline = if mark.is_some() { NEXT_HEAD } else { FIRST_HEAD };
+        let patience = if mark.is_some() { NEXT_HEAD } else { FIRST_HEAD };
         session.set_connection_user_context(mark);
-        let wire = WIRE.try_with(Arc::clone).ok()?;
-        wire.restart();
-        let request = self.proxy.process_new_http(session, shutdown);
-        tokio::pin!(request);
-        tokio::select! {
-            biased;
-            end = &mut request => return end,
-            () = tokio::time::sleep(deadline) => {}
-        }
-        if wire.head_arrived() { request.await } else { None }
+        WIRE.try_with(|wire| wire.restart(Instant::now() + patience)).ok()?;
+        self.proxy.process_new_http(session, shutdown).await
     }
 
     fn h2_options(&self) -> Option<H2Options> {

@@ -1,34 +1,31 @@
 //! The context as a short-lived token: claims as in the OAuth Transaction Tokens draft, signed once per session,
-//! platform, audience and key, and reused for at most half of its life. It never outlives the session. Settings and
-//! figures are not in it; where they are sent, their digests are.
+//! platform, audience and key, and reused for at most half of its life (`prepared` keeps it). It never outlives the
+//! session. Settings and figures are not in it; where they are sent, their digests are.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use hmac::{Hmac, KeyInit, Mac};
 use http::{HeaderName, HeaderValue};
-use quick_cache::sync::Cache;
 use ring::rand::{SecureRandom, SystemRandom};
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
 use super::keyring::{Keyring, Material, ParsedKey, Purpose, derive};
 use crate::clock::Timestamp;
-use crate::context::{Authn, Context, Platform, PlatformId, Session, SessionId, User};
+use crate::context::{Authn, Context, SessionId};
 use crate::headers::names::{ContextHeader, Names};
 use crate::keys::JwtAlgorithm;
 use crate::reason::Reason;
 
-/// Makes the tokens of one upstream. Issuer, audience and lifetime are fixed for its whole life, so that its cache
-/// need not tell them apart.
+/// Makes the tokens of one upstream. Issuer, audience and lifetime are fixed for its whole life, so that kept
+/// tokens need not be told apart by them.
 pub(super) struct TokenMaker {
     issuer: String,
     audience: String,
     lifetime: Duration,
     keys: Vec<TokenKey>,
-    cache: Cache<CacheKey, Arc<CachedToken>>,
     random: SystemRandom,
 }
 
@@ -47,21 +44,20 @@ enum TokenMaterial {
 
 /// SHA-256 of the context headers that hold what no claim repeats, as they are sent: the token vouches for them without
 /// carrying them.
-#[derive(Clone, PartialEq, Eq, Hash, Default, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub(super) struct Digests {
-    settings: Option<[u8; 32]>,
-    stats: Option<[u8; 32]>,
+    pub(super) settings: Option<[u8; 32]>,
+    pub(super) stats: Option<[u8; 32]>,
 }
 
 impl Digests {
-    /// The digests of what is among `headers`; `None` when nothing is, as on most routes.
-    pub(super) fn of(headers: &[(HeaderName, HeaderValue)], names: &Names) -> Option<Box<Self>> {
+    /// The digests of what is among `headers`: nothing, on most routes.
+    pub(super) fn of(headers: &[(HeaderName, HeaderValue)], names: &Names) -> Self {
         let digest = |header| {
             let value = headers.iter().find(|(name, _)| name == names.of(header)).map(|(_, value)| value)?;
             Some(Sha256::digest(value.as_bytes()).into())
         };
-        let digests = Self { settings: digest(ContextHeader::Settings), stats: digest(ContextHeader::Stats) };
-        (digests != Self::default()).then(|| Box::new(digests))
+        Self { settings: digest(ContextHeader::Settings), stats: digest(ContextHeader::Stats) }
     }
 }
 
@@ -70,60 +66,18 @@ impl Digests {
 pub(super) struct Statement<'a> {
     pub(super) authn: Authn,
     pub(super) identity: Option<&'a Context>,
-    pub(super) digests: Option<&'a Digests>,
+    pub(super) digests: Digests,
 }
 
-/// Where a token is looked up. Not all that it is made of: [`CachedToken::serves`] compares that.
-#[derive(Clone, PartialEq, Eq, Hash)]
-enum CacheKey {
-    Nobody(&'static str),
-    Somebody(SessionId, Option<PlatformId>, Option<Box<Digests>>),
-}
-
-struct CachedToken {
-    token: HeaderValue,
-    key: usize,
-    made: Timestamp,
-    reuse_until: Timestamp,
-    made_of: Option<Identity>,
-}
-
-/// Everything that the claims of a token with identity are made of. Contexts from a cache are the same allocations,
-/// which `Arc` sees before it compares what is in them.
-#[derive(PartialEq, Eq)]
-struct Identity {
-    session: Arc<Session>,
-    user: Arc<User>,
-    platform: Option<Arc<Platform>>,
-}
-
-impl CachedToken {
-    /// Whether this is the token for `identity` under `key` at `now`. Invariant: everything that a claim is made of
-    /// is compared here, so two different contexts never share a token.
-    fn serves(&self, identity: Option<&Context>, key: usize, now: Timestamp) -> bool {
-        let same = match (&self.made_of, identity) {
-            (None, None) => true,
-            (Some(made_of), Some(context)) => {
-                made_of.session == context.session
-                    && made_of.user == context.user
-                    && made_of.platform == context.platform
-            }
-            _ => false,
-        };
-        // A clock that was set back must not be given tokens from its future (THREATS G10).
-        same && self.key == key && self.made <= now && now < self.reuse_until
-    }
+/// A token, and until when it may be given to further requests.
+pub(super) struct Token {
+    pub(super) value: HeaderValue,
+    pub(super) reuse_until: Timestamp,
 }
 
 impl TokenMaker {
-    /// Tokens for `upstream`; `None` when the keyring is empty. Keeps at most `cached` tokens.
-    pub(super) fn new(
-        keyring: &Keyring,
-        issuer: &str,
-        upstream: &str,
-        lifetime: Duration,
-        cached: usize,
-    ) -> Option<Self> {
+    /// Tokens for `upstream`; `None` when the keyring is empty.
+    pub(super) fn new(keyring: &Keyring, issuer: &str, upstream: &str, lifetime: Duration) -> Option<Self> {
         let keys: Vec<_> = keyring
             .keys
             .iter()
@@ -138,68 +92,32 @@ impl TokenMaker {
             audience: upstream.to_owned(),
             lifetime,
             keys,
-            cache: Cache::new(cached),
             random: SystemRandom::new(),
         })
     }
 
-    /// A token that says what is known, fresh or from the cache.
-    pub(super) fn token(
-        &self,
-        keyring: &Keyring,
-        statement: Statement<'_>,
-        now: Timestamp,
-    ) -> Result<HeaderValue, Reason> {
-        let Statement { authn, identity, digests } = statement;
-        let key = self
-            .keys
-            .iter()
-            .position(|key| key.active_from.is_none_or(|from| from <= now))
-            .ok_or(Reason::CannotSign)?;
-        let place = match identity {
-            None => CacheKey::Nobody(authn.as_str()),
-            Some(context) => {
-                let platform = context.platform.as_ref().map(|platform| platform.id.clone());
-                CacheKey::Somebody(context.session.id, platform, digests.cloned().map(Box::new))
-            }
-        };
-        if let Some(cached) = self.cache.get(&place)
-            && cached.serves(identity, key, now)
-        {
-            return Ok(cached.token.clone());
-        }
-        let made = self.make(keyring, key, statement, now)?;
-        let token = made.token.clone();
-        self.cache.insert(place, Arc::new(made));
-        Ok(token)
+    /// The key that signs at `now`.
+    pub(super) fn key_at(&self, now: Timestamp) -> Result<usize, Reason> {
+        let active = |key: &TokenKey| key.active_from.is_none_or(|from| from <= now);
+        self.keys.iter().position(active).ok_or(Reason::CannotSign)
     }
 
-    fn make(
+    /// A new token that says what is known.
+    pub(super) fn make(
         &self,
         keyring: &Keyring,
         key: usize,
         statement: Statement<'_>,
         now: Timestamp,
-    ) -> Result<CachedToken, Reason> {
+    ) -> Result<Token, Reason> {
         let mut token_id = [0; 16];
         self.random.fill(&mut token_id).map_err(|_| Reason::CannotSign)?;
         let token_id = URL_SAFE_NO_PAD.encode(token_id);
-        let identity = statement.identity;
         let token = self.token_with_id(keyring, key, statement, now, &token_id)?;
-        let mut token = HeaderValue::try_from(token).map_err(|_| Reason::CannotSign)?;
-        token.set_sensitive(true);
-        let life = self.end(identity, now).since(now);
-        Ok(CachedToken {
-            token,
-            key,
-            made: now,
-            reuse_until: now.plus(life / 2),
-            made_of: identity.map(|context| Identity {
-                session: context.session.clone(),
-                user: context.user.clone(),
-                platform: context.platform.clone(),
-            }),
-        })
+        let mut value = HeaderValue::try_from(token).map_err(|_| Reason::CannotSign)?;
+        value.set_sensitive(true);
+        let life = self.end(statement.identity, now).since(now);
+        Ok(Token { value, reuse_until: now.plus(life / 2) })
     }
 
     fn end(&self, identity: Option<&Context>, now: Timestamp) -> Timestamp {
@@ -337,7 +255,7 @@ struct PlatformClaim<'a> {
 }
 
 impl<'a> IdentityClaims<'a> {
-    fn of(context: &'a Context, digests: Option<&Digests>) -> Self {
+    fn of(context: &'a Context, digests: Digests) -> Self {
         let session = &context.session;
         let platform = context.platform.as_ref().map(|platform| PlatformClaim {
             id: platform.id.as_str(),
@@ -345,9 +263,6 @@ impl<'a> IdentityClaims<'a> {
             name: &platform.name,
             url: &platform.url,
         });
-        let digest = |which: fn(&Digests) -> Option<[u8; 32]>| {
-            digests.and_then(which).map(|digest| URL_SAFE_NO_PAD.encode(digest))
-        };
         Self {
             subject: context.user.id.as_str(),
             session: session.id,
@@ -355,10 +270,10 @@ impl<'a> IdentityClaims<'a> {
             roles: context.user.roles.iter().map(String::as_str).filter(|role| !role.is_empty()).collect(),
             auth_time: session.authenticated.as_secs(),
             actor: session.actor.as_ref().map(|actor| ActorClaim { sub: actor.as_str() }),
-            transaction: (platform.is_some() || digests.is_some()).then(|| TransactionContext {
+            transaction: (platform.is_some() || digests != Digests::default()).then(|| TransactionContext {
                 platform,
-                settings_sha256: digest(|digests| digests.settings),
-                stats_sha256: digest(|digests| digests.stats),
+                settings_sha256: digests.settings.map(|digest| URL_SAFE_NO_PAD.encode(digest)),
+                stats_sha256: digests.stats.map(|digest| URL_SAFE_NO_PAD.encode(digest)),
             }),
         }
     }

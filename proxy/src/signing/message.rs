@@ -1,14 +1,13 @@
 //! RFC 9421 HTTP Message Signatures over method, authority, path, query and every context header. Signing is the
 //! last change to a request: what is signed here is what the application receives, byte for byte (THREATS G4).
+//! The lines that a context always has come first, so that they are hashed once and not for every request.
 
-use std::io::Write;
 use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use hmac::{Hmac, KeyInit, Mac};
 use http::{HeaderName, HeaderValue};
-use sha2::Sha256;
+use ring::hmac;
 
 use super::keyring::{Keyring, Material, Purpose, derive};
 use super::{MessageAlgorithm, Outgoing};
@@ -35,10 +34,35 @@ struct MessageKey {
 }
 
 enum MessageMaterial {
-    /// Keyed once, cloned for each message.
-    Hmac(Box<Hmac<Sha256>>),
+    Hmac(hmac::Key),
     /// Position in the keyring.
     Ed25519(usize),
+}
+
+/// A signature whose first lines are written: those of the headers that a context always has.
+pub(super) struct Begun {
+    key: usize,
+    /// Their names as the covered list has them.
+    covered: Box<[u8]>,
+    lines: Lines,
+}
+
+enum Lines {
+    /// Fed already.
+    Hmac(Box<hmac::Context>),
+    Ed25519(Box<[u8]>),
+}
+
+/// What one request adds to a signature.
+pub(super) struct Message<'a> {
+    /// The request as it will be sent.
+    pub(super) outgoing: &'a Outgoing<'a>,
+    /// Context headers that only this request has.
+    pub(super) headers: &'a [(HeaderName, HeaderValue)],
+    /// Its id, the nonce of the signature.
+    pub(super) request_id: &'a str,
+    /// When it is signed.
+    pub(super) now: Timestamp,
 }
 
 impl MessageSigner {
@@ -58,44 +82,107 @@ impl MessageSigner {
         if keys.is_empty() { None } else { Some(Self { keys, lifetime }) }
     }
 
-    /// `Signature-Input` and `Signature` for a request that carries exactly these context headers.
+    /// The key that signs at `now`.
+    pub(super) fn key_at(&self, now: Timestamp) -> Result<usize, Reason> {
+        let active = |key: &MessageKey| key.active_from.is_none_or(|from| from <= now);
+        self.keys.iter().position(active).ok_or(Reason::CannotSign)
+    }
+
+    /// Begins signatures of requests that all carry `headers`.
+    pub(super) fn begin(&self, key: usize, headers: &[(HeaderName, HeaderValue)]) -> Begun {
+        let (mut lines, mut covered) = (Vec::with_capacity(1536), Vec::with_capacity(512));
+        for (name, value) in headers {
+            line(&mut lines, name.as_str(), &[value.as_bytes()]);
+            cover(&mut covered, name.as_str());
+        }
+        for derived in ["@method", "@authority", "@path", "@query"] {
+            cover(&mut covered, derived);
+        }
+        let lines = match &self.keys[key].material {
+            MessageMaterial::Hmac(secret) => {
+                let mut state = hmac::Context::with_key(secret);
+                state.update(&lines);
+                Lines::Hmac(Box::new(state))
+            }
+            MessageMaterial::Ed25519(_) => Lines::Ed25519(lines.into()),
+        };
+        Begun { key, covered: covered.into(), lines }
+    }
+
+    /// `Signature-Input` and `Signature` for a request that carries exactly the headers begun with and its own.
     pub(super) fn sign(
         &self,
+        begun: &Begun,
         keyring: &Keyring,
-        outgoing: &Outgoing<'_>,
-        context_headers: &[(HeaderName, HeaderValue)],
-        request_id: &str,
-        now: Timestamp,
+        message: &Message<'_>,
     ) -> Result<[(HeaderName, HeaderValue); 2], Reason> {
-        let key = self
-            .keys
-            .iter()
-            .find(|key| key.active_from.is_none_or(|from| from <= now))
-            .ok_or(Reason::CannotSign)?;
-        let parameters = Parameters {
-            created: now.as_secs(),
-            expires: now.plus(self.lifetime).as_secs(),
-            nonce: request_id,
-            constant: &key.constant_parameters,
-        };
-        let (base, parameters_start) = signature_base(outgoing, context_headers, &parameters)?;
-        let signature = key.material.sign(keyring, &base)?;
-        let header = |bytes: Vec<u8>| HeaderValue::try_from(bytes).map_err(|_| Reason::CannotSign);
-        let mut input = Vec::with_capacity(LABEL.len() + 1 + base.len() - parameters_start);
-        input.extend_from_slice(LABEL.as_bytes());
-        input.push(b'=');
-        input.extend_from_slice(&base[parameters_start..]);
+        let key = self.keys.get(begun.key).ok_or(Reason::CannotSign)?;
+        let mut rest =
+            Vec::with_capacity(begun.covered.len() + message.size() + key.constant_parameters.len());
+        target_lines(&mut rest, message.outgoing)?;
+        for (name, value) in message.headers {
+            line(&mut rest, name.as_str(), &[value.as_bytes()]);
+        }
+        rest.extend_from_slice(b"\"@signature-params\": ");
+        let parameters = rest.len();
+        self.append_parameters(&mut rest, begun, message, &key.constant_parameters);
+        let signature = key.material.sign(keyring, &begun.lines, &rest)?;
+        let input = [LABEL.as_bytes(), b"=", &rest[parameters..]].concat();
         Ok([(SIGNATURE_INPUT, header(input)?), (SIGNATURE, header(signature)?)])
+    }
+
+    fn append_parameters(&self, rest: &mut Vec<u8>, begun: &Begun, message: &Message<'_>, constant: &str) {
+        rest.push(b'(');
+        // Without the blank in front of the first name.
+        rest.extend_from_slice(begun.covered.get(1..).unwrap_or_default());
+        for (name, _) in message.headers {
+            cover(rest, name.as_str());
+        }
+        rest.extend_from_slice(b");created=");
+        append_number(rest, message.now.as_secs());
+        rest.extend_from_slice(b";expires=");
+        append_number(rest, message.now.plus(self.lifetime).as_secs());
+        rest.extend_from_slice(b";nonce=\"");
+        for &byte in encode(message.request_id.as_bytes()).iter() {
+            // The two characters that a structured string escapes (RFC 9651, section 3.3.3).
+            if matches!(byte, b'"' | b'\\') {
+                rest.push(b'\\');
+            }
+            rest.push(byte);
+        }
+        rest.push(b'"');
+        rest.extend_from_slice(constant.as_bytes());
+    }
+}
+
+impl Begun {
+    /// Bytes that it holds besides itself.
+    pub(super) fn weight(&self) -> usize {
+        let lines = match &self.lines {
+            Lines::Hmac(_) => size_of::<hmac::Context>(),
+            Lines::Ed25519(lines) => lines.len(),
+        };
+        self.covered.len() + lines
+    }
+}
+
+impl Message<'_> {
+    /// More than the bytes that its part of the base takes, parameters that are always the same not counted.
+    fn size(&self) -> usize {
+        let Outgoing { method, authority, path, query } = self.outgoing;
+        let target = method.len() + authority.len() + path.len() + query.map_or(0, str::len);
+        let headers: usize =
+            self.headers.iter().map(|(name, value)| 2 * name.as_str().len() + value.len() + 10).sum();
+        target + headers + 3 * self.request_id.len() + 160
     }
 }
 
 fn hmac_key(key: &crate::keys::Key, upstream: &str) -> MessageKey {
     let derived = derive(&key.secret, Purpose::MessageSignature, upstream);
-    let state = Hmac::new_from_slice(derived.expose()).expect("HMAC takes keys of every length");
     MessageKey {
         active_from: None,
         constant_parameters: constant_parameters("hmac-sha256", &key.id),
-        material: MessageMaterial::Hmac(Box::new(state)),
+        material: MessageMaterial::Hmac(hmac::Key::new(hmac::HMAC_SHA256, derived.expose())),
     }
 }
 
@@ -116,109 +203,88 @@ fn constant_parameters(algorithm: &str, key_id: &str) -> String {
 
 impl MessageMaterial {
     /// The value of the `Signature` field.
-    fn sign(&self, keyring: &Keyring, base: &[u8]) -> Result<Vec<u8>, Reason> {
-        let mut value = Vec::with_capacity(LABEL.len() + 3 + 88);
-        value.extend_from_slice(LABEL.as_bytes());
-        value.extend_from_slice(b"=:");
-        match self {
-            Self::Hmac(state) => {
-                let mut state = Hmac::clone(state);
-                state.update(base);
-                append_base64(&mut value, &state.finalize().into_bytes())?;
+    fn sign(&self, keyring: &Keyring, begun: &Lines, rest: &[u8]) -> Result<Vec<u8>, Reason> {
+        match (self, begun) {
+            (Self::Hmac(_), Lines::Hmac(state)) => {
+                let mut state = hmac::Context::clone(state);
+                state.update(rest);
+                signature_value(state.sign().as_ref())
             }
-            Self::Ed25519(position) => {
-                let Some(Material::Ed25519(pair)) = keyring.keys.get(*position).map(|key| &key.material)
-                else {
-                    return Err(Reason::CannotSign);
-                };
-                append_base64(&mut value, pair.sign(base).as_ref())?;
+            (Self::Ed25519(position), Lines::Ed25519(lines)) => {
+                match keyring.keys.get(*position).map(|key| &key.material) {
+                    Some(Material::Ed25519(pair)) => {
+                        signature_value(pair.sign(&[lines, rest].concat()).as_ref())
+                    }
+                    _ => Err(Reason::CannotSign),
+                }
             }
+            // Begun with another key.
+            _ => Err(Reason::CannotSign),
         }
-        value.push(b':');
-        Ok(value)
     }
 }
 
-fn append_base64(value: &mut Vec<u8>, signature: &[u8]) -> Result<(), Reason> {
-    let start = value.len();
-    value.resize(start + 88, 0);
-    let written = STANDARD.encode_slice(signature, &mut value[start..]).map_err(|_| Reason::CannotSign)?;
-    value.truncate(start + written);
-    Ok(())
+fn signature_value(signature: &[u8]) -> Result<Vec<u8>, Reason> {
+    let start = LABEL.len() + 2;
+    // As base64 writes it: four characters for every three bytes, the last group filled up.
+    let mut value = vec![b':'; start + signature.len().div_ceil(3) * 4 + 1];
+    value[..LABEL.len()].copy_from_slice(LABEL.as_bytes());
+    value[LABEL.len()] = b'=';
+    let end = value.len() - 1;
+    STANDARD.encode_slice(signature, &mut value[start..end]).map_err(|_| Reason::CannotSign)?;
+    Ok(value)
 }
 
-struct Parameters<'a> {
-    created: u64,
-    expires: u64,
-    nonce: &'a str,
-    constant: &'a str,
-}
-
-/// The signature base (RFC 9421, section 2.5) in one buffer, and where in it the signature parameters begin.
-fn signature_base(
-    outgoing: &Outgoing<'_>,
-    context_headers: &[(HeaderName, HeaderValue)],
-    parameters: &Parameters<'_>,
-) -> Result<(Vec<u8>, usize), Reason> {
+/// The lines of what is signed besides headers (RFC 9421, section 2.5).
+fn target_lines(base: &mut Vec<u8>, outgoing: &Outgoing<'_>) -> Result<(), Reason> {
     let target = [outgoing.method, outgoing.authority, outgoing.path, outgoing.query.unwrap_or_default()];
     // A line break here would let a client write lines of the base itself (THREATS G12).
     if target.iter().any(|text| !text.bytes().all(|byte| matches!(byte, b'!'..=b'~'))) {
         return Err(Reason::CannotSign);
     }
-    let headers: usize =
-        context_headers.iter().map(|(name, value)| 2 * name.as_str().len() + value.len() + 10).sum();
-    let target: usize = target.iter().map(|text| text.len()).sum();
-    let mut base =
-        Vec::with_capacity(headers + target + parameters.nonce.len() + parameters.constant.len() + 256);
-
-    let mut line = |name: &str, parts: &[&[u8]]| {
-        base.push(b'"');
-        base.extend_from_slice(name.as_bytes());
-        base.extend_from_slice(b"\": ");
-        for part in parts {
-            base.extend_from_slice(part);
-        }
-        base.push(b'\n');
-    };
-    line("@method", &[outgoing.method.as_bytes()]);
+    line(base, "@method", &[outgoing.method.as_bytes()]);
     if outgoing.authority.bytes().any(|byte| byte.is_ascii_uppercase()) {
-        line("@authority", &[outgoing.authority.to_ascii_lowercase().as_bytes()]);
+        line(base, "@authority", &[outgoing.authority.to_ascii_lowercase().as_bytes()]);
     } else {
-        line("@authority", &[outgoing.authority.as_bytes()]);
+        line(base, "@authority", &[outgoing.authority.as_bytes()]);
     }
-    line("@path", &[if outgoing.path.is_empty() { b"/" } else { outgoing.path.as_bytes() }]);
+    line(base, "@path", &[if outgoing.path.is_empty() { b"/" } else { outgoing.path.as_bytes() }]);
     // An absent query is a question mark alone (RFC 9421, section 2.2.7).
-    line("@query", &[b"?", outgoing.query.unwrap_or_default().as_bytes()]);
-    for (name, value) in context_headers {
-        line(name.as_str(), &[value.as_bytes()]);
-    }
-
-    base.extend_from_slice(b"\"@signature-params\": ");
-    let parameters_start = base.len();
-    append_parameters(&mut base, context_headers, parameters).map_err(|_| Reason::CannotSign)?;
-    Ok((base, parameters_start))
+    line(base, "@query", &[b"?", outgoing.query.unwrap_or_default().as_bytes()]);
+    Ok(())
 }
 
-fn append_parameters(
-    base: &mut Vec<u8>,
-    context_headers: &[(HeaderName, HeaderValue)],
-    parameters: &Parameters<'_>,
-) -> std::io::Result<()> {
-    base.extend_from_slice(br#"("@method" "@authority" "@path" "@query""#);
-    for (name, _) in context_headers {
-        base.extend_from_slice(b" \"");
-        base.extend_from_slice(name.as_str().as_bytes());
-        base.push(b'"');
-    }
-    write!(base, ");created={};expires={};nonce=\"", parameters.created, parameters.expires)?;
-    for &byte in encode(parameters.nonce.as_bytes()).iter() {
-        // The two characters that a structured string escapes (RFC 9651, section 3.3.3).
-        if matches!(byte, b'"' | b'\\') {
-            base.push(b'\\');
-        }
-        base.push(byte);
-    }
+fn line(base: &mut Vec<u8>, name: &str, parts: &[&[u8]]) {
     base.push(b'"');
-    base.extend_from_slice(parameters.constant.as_bytes());
-    Ok(())
+    base.extend_from_slice(name.as_bytes());
+    base.extend_from_slice(b"\": ");
+    for part in parts {
+        base.extend_from_slice(part);
+    }
+    base.push(b'\n');
+}
+
+fn cover(covered: &mut Vec<u8>, name: &str) {
+    covered.extend_from_slice(b" \"");
+    covered.extend_from_slice(name.as_bytes());
+    covered.push(b'"');
+}
+
+fn append_number(text: &mut Vec<u8>, number: u64) {
+    let mut digits = [0; 20];
+    let (mut at, mut rest) = (digits.len(), number);
+    loop {
+        at -= 1;
+        digits[at] = b'0' + u8::try_from(rest % 10).expect("a digit fits");
+        rest /= 10;
+        if rest == 0 {
+            break;
+        }
+    }
+    text.extend_from_slice(&digits[at..]);
+}
+
+/// Takes a value over as it lies.
+fn header(value: Vec<u8>) -> Result<HeaderValue, Reason> {
+    HeaderValue::from_maybe_shared(bytes::Bytes::from(value)).map_err(|_| Reason::CannotSign)
 }

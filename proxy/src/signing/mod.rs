@@ -5,16 +5,27 @@ pub mod jwks;
 mod jwt;
 pub mod keyring;
 mod message;
+mod prepared;
 
+use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use http::header::HOST;
+use http::{HeaderMap, HeaderName, HeaderValue};
+use parking_lot::Mutex;
+
 use crate::clock::Timestamp;
+use crate::context::Authn;
 use crate::headers::names::{ContextHeader, Names};
-use crate::headers::render::{ContextHeaders, RenderInput, within_budget};
+use crate::headers::render::{self, ContextHeaders, RenderInput};
 use crate::reason::Reason;
+use jwt::{Digests, Statement};
 use keyring::{KeyError, Keyring};
+use message::Message;
+pub use prepared::Shelf;
+use prepared::{Place, Positions, Prepared};
 
 /// Algorithms of message signatures (RFC 9421, section 3.3).
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -47,8 +58,10 @@ pub struct SignerSettings {
     pub message_lifetime: Duration,
     /// How long a token is valid ([`JWT_LIFETIME`]).
     pub jwt_lifetime: Duration,
-    /// How many tokens are kept for reuse ([`JWT_CACHE`]).
-    pub jwt_cache: usize,
+    /// Where prepared contexts are kept for reuse.
+    pub shelf: Arc<Shelf>,
+    /// Tells this upstream from the others on the same shelf.
+    pub number: u64,
     /// Largest sum of names and values of context headers and signatures, in bytes.
     pub budget: usize,
 }
@@ -57,8 +70,10 @@ pub struct SignerSettings {
 pub const MESSAGE_LIFETIME: Duration = Duration::from_secs(30);
 /// Default life of a token (DESIGN section 8).
 pub const JWT_LIFETIME: Duration = Duration::from_mins(1);
-/// Default number of tokens kept per upstream; a token and what it was made of take about 1.5 KiB.
-pub const JWT_CACHE: usize = 16_384;
+/// Default size of the shelf of prepared contexts: some 110,000 of them. What does not fit is signed anew.
+pub const SHELF_BYTES: u64 = 256 * 1024 * 1024;
+/// The longest that a context without a token stays prepared.
+const LONGEST: Duration = Duration::from_mins(5);
 
 /// A request as the upstream will receive it, after every rewriting.
 #[derive(Clone, Copy, Debug)]
@@ -82,6 +97,10 @@ pub struct Signer {
     message: Option<message::MessageSigner>,
     tokens: Option<jwt::TokenMaker>,
     budget: usize,
+    shelf: Arc<Shelf>,
+    number: u64,
+    /// Maps of names by which names there are; as many as there are kinds of contexts.
+    sheets: Mutex<HashMap<Vec<HeaderName>, Arc<HeaderMap>>>,
 }
 
 impl fmt::Debug for Signer {
@@ -112,10 +131,9 @@ impl Signer {
                 }))?)
             }
         };
-        let (lifetime, cached) = (settings.jwt_lifetime, settings.jwt_cache);
         let tokens = if settings.jwt {
-            let keys = &settings.token_keys;
-            let maker = jwt::TokenMaker::new(keys, &settings.issuer, upstream, lifetime, cached);
+            let (keys, lifetime) = (&settings.token_keys, settings.jwt_lifetime);
+            let maker = jwt::TokenMaker::new(keys, &settings.issuer, upstream, lifetime);
             Some(maker.ok_or(missing("a token"))?)
         } else {
             None
@@ -127,39 +145,107 @@ impl Signer {
             message,
             tokens,
             budget: settings.budget,
+            shelf: Arc::clone(&settings.shelf),
+            number: settings.number,
+            sheets: Mutex::default(),
         })
     }
 
-    /// Adds the token and the message signature to the rendered context headers. `outgoing` is the request as it
-    /// will be sent; nothing that is covered may change afterwards. Can be repeated for each attempt, from freshly
-    /// rendered headers.
+    /// All headers of ours for one request: `Host`, context, token and message signature, with room for others. `outgoing` is
+    /// the request as it will be sent; nothing that is covered may change afterwards. Can be repeated for each attempt.
     ///
     /// # Errors
-    /// `CannotSign` when no key may sign, the session has ended or the request cannot be written down;
-    /// `ContextTooLarge` over the byte budget. The request must not be forwarded then.
+    /// `CannotSign` when no key may sign, the session has ended, a session is claimed and no context given, or the
+    /// request cannot be written down; `ContextTooLarge` over the byte budget. The request must not be forwarded then.
     pub fn sign(
         &self,
         outgoing: &Outgoing<'_>,
-        context_headers: &mut ContextHeaders,
         input: &RenderInput<'_>,
         now: Timestamp,
-    ) -> Result<(), Reason> {
-        let identity = input.identity();
+    ) -> Result<HeaderMap, Reason> {
+        let own = render::of_request(&self.names, input)?;
+        let digests = Digests::of(&own, &self.names);
+        let statement = Statement { authn: input.authn, identity: input.identity(), digests };
+        let prepared = self.prepared(statement, now)?;
+        self.complete(&prepared, outgoing, own, input.request_id, now)
+    }
+
+    /// What is the same for every request with this context, kept or made now.
+    fn prepared(&self, statement: Statement<'_>, now: Timestamp) -> Result<Arc<Prepared>, Reason> {
+        let Statement { authn, identity, digests } = statement;
         if identity.is_some_and(|context| context.session.expires <= now) {
             return Err(Reason::CannotSign);
         }
-        if let Some(tokens) = &self.tokens {
-            let digests = jwt::Digests::of(context_headers, &self.names);
-            let statement = jwt::Statement { authn: input.authn, identity, digests: digests.as_deref() };
-            let token = tokens.token(&self.token_keys, statement, now)?;
-            context_headers.push((self.names.of(ContextHeader::Jwt).clone(), token));
+        if authn == Authn::Session && identity.is_none() {
+            return Err(Reason::CannotSign);
         }
-        if let Some(message) = &self.message {
-            let signature =
-                message.sign(&self.message_keys, outgoing, context_headers, input.request_id, now)?;
-            context_headers.extend(signature);
+        let keys = Positions {
+            message: self.message.as_ref().map(|signer| signer.key_at(now)).transpose()?,
+            token: self.tokens.as_ref().map(|tokens| tokens.key_at(now)).transpose()?,
+        };
+        let place = Place::new(self.number, &statement);
+        if let Some(prepared) = self.shelf.find(place, (identity, digests), keys, now) {
+            return Ok(prepared);
         }
-        within_budget(context_headers, self.budget)
+        let token = match (&self.tokens, keys.token) {
+            (Some(tokens), Some(key)) => Some(tokens.make(&self.token_keys, key, statement, now)?),
+            _ => None,
+        };
+        let prepared = Arc::new(self.prepare(statement, keys, token, now)?);
+        self.shelf.keep(place, Arc::clone(&prepared));
+        Ok(prepared)
+    }
+
+    fn prepare(
+        &self,
+        Statement { authn, identity, digests }: Statement<'_>,
+        keys: Positions,
+        token: Option<jwt::Token>,
+        now: Timestamp,
+    ) -> Result<Prepared, Reason> {
+        let mut headers = render::of_context(&self.names, authn, identity)?;
+        let mut until = now.plus(LONGEST);
+        if let Some(token) = token {
+            headers.push((self.names.of(ContextHeader::Jwt).clone(), token.value));
+            until = token.reuse_until;
+        }
+        let begun = match (&self.message, keys.message) {
+            (Some(signer), Some(key)) => Some(signer.begin(key, &headers)),
+            _ => None,
+        };
+        let names = self.sheet(&headers);
+        Prepared::new(&headers, names, begun, (identity, digests), keys, (now, until))
+    }
+
+    fn sheet(&self, headers: &ContextHeaders) -> Arc<HeaderMap> {
+        let names = headers.iter().map(|(name, _)| name.clone()).collect();
+        let mut sheets = self.sheets.lock();
+        Arc::clone(sheets.entry(names).or_insert_with(|| Arc::new(prepared::names_of(headers))))
+    }
+
+    /// Adds what only this request has, and its signature.
+    fn complete(
+        &self,
+        prepared: &Prepared,
+        outgoing: &Outgoing<'_>,
+        own: ContextHeaders,
+        request_id: &str,
+        now: Timestamp,
+    ) -> Result<HeaderMap, Reason> {
+        let message = Message { outgoing, headers: &own, request_id, now };
+        let signature = match (&self.message, &prepared.begun) {
+            (Some(signer), Some(begun)) => Some(signer.sign(begun, &self.message_keys, &message)?),
+            _ => None,
+        };
+        let mut headers = prepared.headers();
+        let host = HeaderValue::from_str(outgoing.authority).map_err(|_| Reason::CannotSign)?;
+        headers.insert(HOST, host);
+        let mut size = prepared.size;
+        for (name, value) in own.into_iter().chain(signature.into_iter().flatten()) {
+            size += name.as_str().len() + value.len();
+            headers.insert(name, value);
+        }
+        if size > self.budget { Err(Reason::ContextTooLarge) } else { Ok(headers) }
     }
 }
 

@@ -9,8 +9,6 @@ use proptest::prelude::*;
 use super::keyring::{Purpose, derive_text, generate};
 use super::*;
 use crate::context::{Authn, Context, Layer, Platform, Session, SessionId, User};
-use crate::headers::Settings;
-use crate::headers::render::render;
 use crate::keys::{JwtAlgorithm, Key, SigningKey};
 use crate::secret::Secret;
 
@@ -20,7 +18,6 @@ const ROOT: &str = "an HMAC root key of 32 bytes or more";
 struct Bench {
     signer: Signer,
     verifier: client::Verifier,
-    names: Names,
 }
 
 impl Bench {
@@ -50,7 +47,7 @@ impl Bench {
         }
         let verifier = client::Verifier::new(keys, "captions").from_issuer("countersign");
         let signer = Signer::new(&settings(keyring, message)).unwrap();
-        Self { signer, verifier, names: Names::new("x-context-").unwrap() }
+        Self { signer, verifier }
     }
 
     fn signed(
@@ -59,14 +56,10 @@ impl Bench {
         outgoing: &Outgoing<'_>,
         now: Timestamp,
     ) -> Result<HeaderMap, Reason> {
-        let settings = Settings { prefix: "x-context-".into(), budget: 8192 };
-        let mut headers = render(&self.names, &settings, input)?;
-        self.signer.sign(outgoing, &mut headers, input, now)?;
-        let mut map = HeaderMap::new();
-        for (name, value) in headers {
-            assert!(map.insert(name, value).is_none(), "no name is sent twice");
-        }
-        Ok(map)
+        let mut headers = self.signer.sign(outgoing, input, now)?;
+        assert_eq!(headers.len(), headers.keys_len(), "no name is sent twice");
+        assert_eq!(headers.remove("host").unwrap(), outgoing.authority);
+        Ok(headers)
     }
 
     fn verify(
@@ -92,7 +85,8 @@ fn settings(keyring: Arc<Keyring>, message: MessageAlgorithm) -> SignerSettings 
         jwt: true,
         message_lifetime: MESSAGE_LIFETIME,
         jwt_lifetime: JWT_LIFETIME,
-        jwt_cache: 100,
+        shelf: Arc::new(Shelf::new(1 << 20)),
+        number: 1,
         budget: 8192,
     }
 }
@@ -231,14 +225,14 @@ fn the_signature_base_is_exactly_the_one_of_the_standard() {
     let outgoing = Outgoing { method: "POST", authority: "App.Example", path: "", query: None };
     let headers = bench.signed(&input(None, "r1"), &outgoing, NOW).unwrap();
     let parameters = concat!(
-        r#"("@method" "@authority" "@path" "@query" "x-context-authn" "x-context-request-id" "x-context-jwt")"#,
+        r#"("x-context-authn" "x-context-jwt" "@method" "@authority" "@path" "@query" "x-context-request-id")"#,
         r#";created=1800000000;expires=1800000030;nonce="r1";alg="hmac-sha256";keyid="h1";tag="countersign""#
     );
     assert_eq!(headers["signature-input"], format!("countersign={parameters}"));
     let jwt = headers["x-context-jwt"].to_str().unwrap();
     let base = format!(
-        "\"@method\": POST\n\"@authority\": app.example\n\"@path\": /\n\"@query\": ?\n\"x-context-authn\": none\n\
-         \"x-context-request-id\": r1\n\"x-context-jwt\": {jwt}\n\"@signature-params\": {parameters}"
+        "\"x-context-authn\": none\n\"x-context-jwt\": {jwt}\n\"@method\": POST\n\"@authority\": app.example\n\
+         \"@path\": /\n\"@query\": ?\n\"x-context-request-id\": r1\n\"@signature-params\": {parameters}"
     );
     let key = keyring::derive(&Secret::from(ROOT), Purpose::MessageSignature, "captions");
     let tag = ring::hmac::sign(&ring::hmac::Key::new(ring::hmac::HMAC_SHA256, key.expose()), base.as_bytes());
@@ -280,6 +274,29 @@ fn a_token_is_reused_for_half_of_its_life_and_then_made_anew() {
 }
 
 #[test]
+fn what_is_prepared_is_kept_within_its_bound_and_dropped_after_its_time() {
+    let keyring = Bench::new(MessageAlgorithm::HmacSha256, JwtAlgorithm::EdDsa).signer.token_keys;
+    let hmac = Keyring::new(&[Key { id: "h1".into(), secret: Secret::from(ROOT) }], &[]).unwrap();
+    let shelf = Arc::new(Shelf::new(256 * 1024));
+    let settings = SignerSettings {
+        shelf: Arc::clone(&shelf),
+        message_keys: Arc::new(hmac),
+        ..settings(keyring, MessageAlgorithm::HmacSha256)
+    };
+    let signer = Signer::new(&settings).unwrap();
+    for session in 0..=255 {
+        let context = Facts { session, ..Facts::sample() }.context();
+        signer.sign(&OUTGOING, &input(Some(&context), "r"), NOW).unwrap();
+        assert!(shelf.bytes() <= 256 * 1024);
+    }
+    assert!(shelf.bytes() > 64 * 1024);
+    shelf.sweep(NOW.plus(JWT_LIFETIME / 2).minus(Duration::from_millis(1)));
+    assert!(shelf.bytes() > 0);
+    shelf.sweep(NOW.plus(JWT_LIFETIME / 2));
+    assert_eq!(shelf.bytes(), 0);
+}
+
+#[test]
 fn a_token_is_never_served_to_a_clock_that_was_set_back() {
     let bench = Bench::new(MessageAlgorithm::HmacSha256, JwtAlgorithm::EdDsa);
     let context = Facts::sample().context();
@@ -304,7 +321,6 @@ fn a_new_key_takes_over_at_its_moment_and_the_published_set_knows_it_before() {
     let bench = Bench {
         signer: Signer::new(&settings(keyring.clone(), MessageAlgorithm::Ed25519)).unwrap(),
         verifier: client::Verifier::new(keys, "captions"),
-        names: Names::new("x-context-").unwrap(),
     };
     let context = Facts::sample().context();
     for (now, expected) in [(NOW, 1), (later, 0)] {
@@ -377,12 +393,13 @@ fn a_token_of_one_context_under_the_signature_of_another_is_a_contradiction() {
     let (ours, theirs) = (Facts::sample(), Facts { user: "43".into(), ..Facts::sample() });
     let (ours, theirs) = (ours.context(), theirs.context());
     let token = bench.signed(&input(Some(&theirs), "r"), &OUTGOING, NOW).unwrap()["x-context-jwt"].clone();
-    let settings = Settings { prefix: "x-context-".into(), budget: 8192 };
-    let mut headers = render(&bench.names, &settings, &input(Some(&ours), "r")).unwrap();
-    headers.push((HeaderName::from_static("x-context-jwt"), token));
-    let message = bench.signer.message.as_ref().unwrap();
-    headers.extend(message.sign(&bench.signer.message_keys, &OUTGOING, &headers, "r", NOW).unwrap());
-    let headers = HeaderMap::from_iter(headers);
+    let token = jwt::Token { value: token, reuse_until: NOW };
+    let (input, keys) = (input(Some(&ours), "r"), Positions { message: Some(0), token: Some(0) });
+    let own = render::of_request(&bench.signer.names, &input).unwrap();
+    let statement =
+        Statement { authn: input.authn, identity: input.identity(), digests: Digests::default() };
+    let prepared = bench.signer.prepare(statement, keys, Some(token), NOW).unwrap();
+    let headers = bench.signer.complete(&prepared, &OUTGOING, own, input.request_id, NOW).unwrap();
     assert_eq!(bench.verify(&OUTGOING, &headers, NOW).unwrap_err(), "contradiction");
 }
 
@@ -419,6 +436,7 @@ proptest! {
             let request = client::Request { method, authority, path, query, headers: &headers };
             let said = verifier.verify(&request, system_time(NOW)).unwrap();
             let platform = said.platform.map(|platform| [platform.id, platform.kind, platform.name, platform.url]);
+            prop_assert_eq!(&headers["x-context-user-name"], facts.name.as_str());
             let told = (said.user_id.unwrap(), said.roles, platform, said.auth_time.unwrap(), said.actor_id);
             prop_assert_eq!(told, facts.told());
             seen.push((facts, headers["x-context-jwt"].clone()));

@@ -15,8 +15,6 @@ use serde_json::Value;
 use super::keyring::{Purpose, derive_text, generate};
 use super::*;
 use crate::context::{Authn, Context, Layer, Platform, Session, User};
-use crate::headers::Settings;
-use crate::headers::render::render;
 use crate::keys::{JwtAlgorithm, Key, SigningKey};
 use crate::secret::Secret;
 
@@ -120,7 +118,8 @@ fn produce(keys: &KeyFile, vector: &Accepted, given: Option<&str>) -> Vec<(Strin
         jwt: true,
         message_lifetime: MESSAGE_LIFETIME,
         jwt_lifetime: JWT_LIFETIME,
-        jwt_cache: 10,
+        shelf: Arc::new(Shelf::new(1 << 20)),
+        number: 1,
         budget: 8192,
     })
     .unwrap();
@@ -152,28 +151,27 @@ fn produce(keys: &KeyFile, vector: &Accepted, given: Option<&str>) -> Vec<(Strin
         query: request.query.as_deref(),
     };
     let now = Timestamp::from_secs(vector.now);
-    let settings = Settings { prefix: PREFIX.into(), budget: 8192 };
-    let mut headers = render(&names, &settings, &input).unwrap();
-    if let Some(given) = given {
+    let mut headers = if let Some(given) = given {
         let claims: Value = serde_json::from_slice(&decode(given.split('.').nth(1).unwrap())).unwrap();
         let token_id = claims["jti"].as_str().unwrap();
         let tokens = signer.tokens.as_ref().unwrap();
-        let digests = jwt::Digests::of(&headers, &names);
-        let statement =
-            jwt::Statement { authn: input.authn, identity: input.identity(), digests: digests.as_deref() };
+        let own = render::of_request(&names, &input).unwrap();
+        let digests = Digests::of(&own, &names);
+        let statement = Statement { authn: input.authn, identity: input.identity(), digests };
         let again = tokens.token_with_id(&keyring, 0, statement, now, token_id).unwrap();
         if vector.token == "ES256" {
             assert_eq!(again.rsplit_once('.').unwrap().0, given.rsplit_once('.').unwrap().0);
         } else {
             assert_eq!(again, given);
         }
-        let name = names.of(ContextHeader::Jwt).clone();
-        headers.push((name, HeaderValue::from_str(given).unwrap()));
-        let message = signer.message.as_ref().unwrap();
-        headers.extend(message.sign(&keyring, &outgoing, &headers, input.request_id, now).unwrap());
+        let token = jwt::Token { value: HeaderValue::from_str(given).unwrap(), reuse_until: now };
+        let keys = Positions { message: Some(0), token: Some(0) };
+        let prepared = signer.prepare(statement, keys, Some(token), now).unwrap();
+        signer.complete(&prepared, &outgoing, own, input.request_id, now).unwrap()
     } else {
-        signer.sign(&outgoing, &mut headers, &input, now).unwrap();
-    }
+        signer.sign(&outgoing, &input, now).unwrap()
+    };
+    headers.remove("host");
     headers.iter().map(|(name, value)| (name.to_string(), value.to_str().unwrap().to_owned())).collect()
 }
 

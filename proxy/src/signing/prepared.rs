@@ -1,0 +1,237 @@
+//! What is the same for every request with one context to one upstream, made once: header values, the token, and the
+//! beginning of the signature. Kept in a cache bounded in bytes; used only for exactly the context and the keys that it
+//! was made of, and never longer than its token may be reused.
+
+use std::fmt;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::header::HOST;
+use http::{HeaderMap, HeaderName, HeaderValue};
+use quick_cache::Weighter;
+use quick_cache::sync::Cache;
+
+use super::jwt::{Digests, Statement};
+use super::message::Begun;
+use crate::clock::Timestamp;
+use crate::context::{Context, Platform, Session, SessionId, User};
+use crate::headers::render::{self, ContextHeaders};
+use crate::reason::Reason;
+
+/// Room in a header map for what is added to the headers of one context: those of the request and the client's own.
+const ROOM: usize = 32;
+/// What a context usually takes here (measured: 2.2 KiB with a token).
+const USUAL_BYTES: usize = 2048;
+/// What the cache adds to an entry, and the allocator to its four allocations.
+const BOOKKEEPING: usize = 83 + 4 * 16;
+
+/// Prepared contexts of all upstreams under one configuration; dropped with it.
+pub struct Shelf {
+    cache: Cache<Place, Arc<Prepared>, Bytewise>,
+}
+
+/// Where a prepared context is looked up. Not all that it is made of: [`Prepared::serves`] compares that.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub(super) struct Place {
+    upstream: u64,
+    authn: &'static str,
+    session: Option<SessionId>,
+    platform: u64,
+    digests: u64,
+}
+
+/// The headers of one context for one upstream.
+pub(super) struct Prepared {
+    made_of: Option<Identity>,
+    digests: Digests,
+    keys: Positions,
+    made: Timestamp,
+    serves_until: Timestamp,
+    /// Names without values, shared by all contexts that send the same ones.
+    names: Arc<HeaderMap>,
+    /// The values, in the order of the names; slices of one allocation.
+    values: Box<[HeaderValue]>,
+    /// Names and values, for the budget.
+    pub(super) size: usize,
+    /// The beginning of the message signature, if one is sent.
+    pub(super) begun: Option<Begun>,
+}
+
+/// Which keys of the keyrings signed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Positions {
+    pub(super) message: Option<usize>,
+    pub(super) token: Option<usize>,
+}
+
+/// Everything that headers and claims are made of. Contexts from a cache are the same allocations, which `Arc` sees
+/// before it compares what is in them.
+#[derive(PartialEq, Eq)]
+struct Identity {
+    session: Arc<Session>,
+    user: Arc<User>,
+    platform: Option<Arc<Platform>>,
+}
+
+impl Shelf {
+    /// Room for prepared contexts of `bytes` together.
+    #[must_use]
+    pub fn new(bytes: u64) -> Self {
+        let usual = usize::try_from(bytes).unwrap_or(usize::MAX) / USUAL_BYTES;
+        Self { cache: Cache::with_weighter(usual.max(16), bytes, Bytewise) }
+    }
+
+    /// Drops what may not be used any more; once in a while, to give the memory back.
+    pub fn sweep(&self, now: Timestamp) {
+        self.cache.retain(|_, prepared| now < prepared.serves_until);
+    }
+
+    /// How many bytes are kept.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        self.cache.weight()
+    }
+
+    pub(super) fn find(
+        &self,
+        place: Place,
+        identity: (Option<&Context>, Digests),
+        keys: Positions,
+        now: Timestamp,
+    ) -> Option<Arc<Prepared>> {
+        self.cache.get(&place).filter(|prepared| prepared.serves(identity, keys, now))
+    }
+
+    pub(super) fn keep(&self, place: Place, prepared: Arc<Prepared>) {
+        self.cache.insert(place, prepared);
+    }
+}
+
+impl fmt::Debug for Shelf {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Shelf").field("bytes", &self.bytes()).finish_non_exhaustive()
+    }
+}
+
+impl Place {
+    pub(super) fn new(upstream: u64, statement: &Statement<'_>) -> Self {
+        let Statement { authn, identity, digests } = statement;
+        let platform = identity.and_then(|context| context.platform.as_ref());
+        Self {
+            upstream,
+            authn: authn.as_str(),
+            session: identity.map(|context| context.session.id),
+            platform: platform.map_or(0, |platform| mixed(platform.id.as_str().as_bytes())),
+            digests: [digests.settings, digests.stats]
+                .into_iter()
+                .flatten()
+                .fold(0, |so_far, digest| mixed(&digest) ^ so_far.rotate_left(1)),
+        }
+    }
+}
+
+/// Tells the platforms of one session apart (FNV-1a); two that meet are made anew in turn.
+fn mixed(id: &[u8]) -> u64 {
+    id.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+        (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3)
+    })
+}
+
+impl Prepared {
+    /// Packs `headers` for requests from `now` until `serves_until`.
+    pub(super) fn new(
+        headers: &ContextHeaders,
+        names: Arc<HeaderMap>,
+        begun: Option<Begun>,
+        (identity, digests): (Option<&Context>, Digests),
+        keys: Positions,
+        life: (Timestamp, Timestamp),
+    ) -> Result<Self, Reason> {
+        Ok(Self {
+            made_of: identity.map(|context| Identity {
+                session: Arc::clone(&context.session),
+                user: Arc::clone(&context.user),
+                platform: context.platform.clone(),
+            }),
+            digests,
+            keys,
+            made: life.0,
+            serves_until: life.1,
+            names,
+            values: packed(headers)?,
+            size: render::size(headers.iter().map(|(name, value)| (name, value))),
+            begun,
+        })
+    }
+
+    /// Whether this is for `identity` under `keys` at `now`. Invariant: everything that a header or a claim is made of
+    /// is compared here, so two different contexts never share one.
+    fn serves(
+        &self,
+        (identity, digests): (Option<&Context>, Digests),
+        keys: Positions,
+        now: Timestamp,
+    ) -> bool {
+        let same = match (&self.made_of, identity) {
+            (None, None) => true,
+            (Some(made_of), Some(context)) => {
+                made_of.session == context.session
+                    && made_of.user == context.user
+                    && made_of.platform == context.platform
+            }
+            _ => false,
+        };
+        // A clock that was set back must not be given tokens from its future (THREATS G10).
+        same && self.digests == digests && self.keys == keys && self.made <= now && now < self.serves_until
+    }
+
+    /// An empty `Host` and the headers, with room for more. The names' map is copied and filled by position: nothing is hashed.
+    pub(super) fn headers(&self) -> HeaderMap {
+        let mut headers = HeaderMap::clone(&self.names);
+        for (place, value) in headers.values_mut().skip(1).zip(&*self.values) {
+            place.clone_from(value);
+        }
+        headers
+    }
+
+    fn weight(&self) -> usize {
+        let begun = self.begun.as_ref().map_or(0, Begun::weight);
+        size_of::<Self>() + self.values.len() * size_of::<HeaderValue>() + self.size + begun + BOOKKEEPING
+    }
+}
+
+/// A map of `Host`, which comes first (RFC 9112, section 3.2), and these names in this order, with room for more.
+pub(super) fn names_of(headers: &[(HeaderName, HeaderValue)]) -> HeaderMap {
+    let mut names = HeaderMap::with_capacity(headers.len() + ROOM);
+    names.append(HOST, HeaderValue::from_static(""));
+    for (name, _) in headers {
+        names.append(name, HeaderValue::from_static(""));
+    }
+    names
+}
+
+/// The values as slices of one allocation.
+fn packed(headers: &ContextHeaders) -> Result<Box<[HeaderValue]>, Reason> {
+    let text: Bytes =
+        headers.iter().flat_map(|(_, value)| value.as_bytes()).copied().collect::<Vec<_>>().into();
+    let mut start = 0;
+    let pack = |(_, value): &(HeaderName, HeaderValue)| {
+        let end = start + value.len();
+        let mut packed =
+            HeaderValue::from_maybe_shared(text.slice(start..end)).map_err(|_| Reason::CannotSign)?;
+        packed.set_sensitive(value.is_sensitive());
+        start = end;
+        Ok(packed)
+    };
+    headers.iter().map(pack).collect()
+}
+
+/// Weighs a prepared context with everything it holds.
+#[derive(Clone)]
+struct Bytewise;
+
+impl Weighter<Place, Arc<Prepared>> for Bytewise {
+    fn weight(&self, _: &Place, prepared: &Arc<Prepared>) -> u64 {
+        prepared.weight() as u64
+    }
+}
