@@ -14,6 +14,7 @@ mod framing;
 mod identity;
 mod interop;
 mod outages;
+mod own;
 mod paths;
 mod platform_per_request;
 mod protocols;

@@ -32,6 +32,8 @@ pub struct Snapshot {
     pub directory: directory::Settings,
     /// How sessions look and how long they last.
     pub session: session::Settings,
+    /// How anti-forgery tokens are made and judged.
+    pub csrf: session::csrf::Settings,
     /// How a request's claim to a session is read.
     pub profile: Profile,
     /// Which route a request takes.

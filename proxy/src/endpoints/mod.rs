@@ -4,35 +4,17 @@
 pub mod health;
 pub mod jwks;
 pub mod operators;
+pub mod own;
 pub mod problem;
 pub mod refusal;
 pub mod return_to;
 
 use bytes::Bytes;
 use http::header::{CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, X_CONTENT_TYPE_OPTIONS};
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode};
-
-use crate::reason::Reason;
-use crate::signing::jwks::Jwks;
+use http::{HeaderName, HeaderValue, Response, StatusCode};
 
 /// Marks an answer as the proxy's own and says which; the gateway removes it from what applications answer.
 pub const ANSWER: HeaderName = HeaderName::from_static("countersign-answer");
-
-/// Answers a request below the reserved path. `path` is what follows it, without a leading slash.
-///
-/// # Errors
-/// `NoRoute` for what is not there; nothing below the reserved path is ever forwarded (THREATS R12).
-pub fn public(
-    path: &str,
-    method: &Method,
-    headers: &HeaderMap,
-    jwks: Option<&Jwks>,
-) -> Result<Response<Bytes>, Reason> {
-    match (path, jwks) {
-        ("jwks.json", Some(keys)) => Ok(jwks::answer(keys, method, headers)),
-        _ => Err(Reason::NoRoute),
-    }
-}
 
 /// An answer of ours that no cache keeps and no browser guesses about.
 fn own_answer(

@@ -8,7 +8,7 @@ use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use http::header::{ALLOW, CONTENT_SECURITY_POLICY, REFERRER_POLICY, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderValue, Response, StatusCode};
-use serde_json::json;
+use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 
 use super::own_answer;
@@ -22,16 +22,51 @@ const USUAL_METHODS: HeaderValue = HeaderValue::from_static("GET, HEAD, POST, PU
 /// RFC 9110, section 15.5.2 asks for a challenge. Browsers ignore a scheme they do not know, so no dialog opens.
 const CHALLENGE: HeaderValue = HeaderValue::from_static("Cookie realm=\"session\"");
 
+/// A reason with particulars: members of the problem document beside those that every one has (RFC 9457, section 3.2).
+#[derive(Clone, PartialEq, Debug)]
+pub struct Fault {
+    /// The cause.
+    pub reason: Reason,
+    /// Further members, of our own making: never what a client sent (THREATS E8).
+    pub particulars: Map<String, Value>,
+}
+
+impl Fault {
+    /// A fault with one more member.
+    #[must_use]
+    pub fn with(mut self, name: &str, value: impl Into<Value>) -> Self {
+        self.particulars.insert(name.to_owned(), value.into());
+        self
+    }
+}
+
+impl From<Reason> for Fault {
+    fn from(reason: Reason) -> Self {
+        Self { reason, particulars: Map::new() }
+    }
+}
+
 /// `application/problem+json` with `type`, `title`, `status`, `code` and `request_id`.
 #[must_use]
 pub fn problem(reason: Reason, request_id: &str) -> Response<Bytes> {
-    let body = json!({
+    problem_of(reason.into(), request_id)
+}
+
+/// The same with the particulars of a fault.
+#[must_use]
+pub fn problem_of(fault: Fault, request_id: &str) -> Response<Bytes> {
+    let reason = fault.reason;
+    let mut body = json!({
         "type": format!("urn:countersign:problem:{reason}"),
         "title": reason.title(),
         "status": reason.status(),
         "code": reason.code(),
         "request_id": request_id,
     });
+    for (name, value) in fault.particulars {
+        // What every problem says is never overwritten.
+        body.as_object_mut().map(|members| members.entry(name).or_insert(value));
+    }
     let body = Bytes::from(body.to_string());
     let mut response = own_answer(status(reason), reason.code(), "application/problem+json", body);
     add_status_fields(&mut response, reason);

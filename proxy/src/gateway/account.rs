@@ -15,7 +15,7 @@ pub(super) fn finish(session: &Session, state: &mut RequestState, metrics: &Metr
     if state.outcome == Outcome::Pending && session.response_written().is_some() {
         state.outcome = Outcome::Forwarded;
     }
-    let route = state.route.as_ref().map_or(NO_ROUTE, |route| route.name.as_str());
+    let route = route_label(state);
     let outcome = state.outcome.as_str();
     let duration = state.started.elapsed();
     metrics.requests.with_label_values(&[route, outcome]).inc();
@@ -30,6 +30,12 @@ pub(super) fn finish(session: &Session, state: &mut RequestState, metrics: &Metr
     }
 }
 
+/// The name of the route, or of the endpoint of our own: both are closed sets.
+fn route_label(state: &RequestState) -> &str {
+    let own = state.own.as_ref().map_or(NO_ROUTE, |own| own.name);
+    state.route.as_ref().map_or(own, |route| route.name.as_str())
+}
+
 fn facts<'a>(
     session: &'a Session,
     state: &'a RequestState,
@@ -37,7 +43,9 @@ fn facts<'a>(
 ) -> RequestFacts<'a> {
     let request = session.req_header();
     let admitted = state.admitted.as_ref();
+    let own = state.own.as_ref();
     let context = admitted.and_then(|admitted| admitted.context.as_deref());
+    let context = context.or_else(|| own.and_then(|own| own.context.as_deref()));
     let accepted = state.accepted.as_ref();
     RequestFacts {
         at: state.at,
@@ -50,7 +58,7 @@ fn facts<'a>(
         method: request.method.as_str(),
         host: accepted.map_or_else(|| claimed_host(request), |accepted| accepted.authority.as_str()),
         path: accepted.map_or_else(|| claimed_path(request), |accepted| accepted.target.path()),
-        route: state.route.as_ref().map(|route| route.name.as_str()),
+        route: Some(route_label(state)).filter(|label| *label != NO_ROUTE),
         upstream: admitted
             .filter(|_| state.attempts > 0)
             .map(|admitted| admitted.upstream.settings.name.as_str()),

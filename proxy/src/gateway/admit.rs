@@ -16,6 +16,7 @@ use crate::headers::forwarded::{self, ClientOrigin, Hop};
 use crate::policy::accept::{self, Accepted, Head};
 use crate::policy::decide::{self, Decision};
 use crate::policy::origin::{self, Upgrade};
+use crate::policy::own::{self, Call, Missing};
 use crate::policy::platform_source::Named;
 use crate::policy::route::Found;
 use crate::policy::{Requirement, Route};
@@ -54,8 +55,8 @@ pub(super) fn client_origin(session: &Session, rules: &Rules, accepted: &Accepte
 pub(super) enum Destination {
     /// To an application.
     Route(Arc<Route>),
-    /// To an endpoint of our own: the path below the reserved one.
-    Reserved(String),
+    /// Below the reserved path: to an endpoint of our own, or to nothing.
+    Own(Result<Call, Missing>),
 }
 
 /// Step 2: host, path and method choose a route. A preflight asks for the method it announces, where the route lets it.
@@ -67,7 +68,7 @@ pub(super) fn route(
     let find = |method| rules.snapshot.routes.find(accepted.authority.host(), accepted.target.path(), method);
     match find(&request.method) {
         Found::Route(route) => Ok(Destination::Route(Arc::clone(route))),
-        Found::Reserved(rest) => Ok(Destination::Reserved(rest.to_owned())),
+        Found::Reserved(rest) => Ok(Destination::Own(own::find(rest, &request.method))),
         Found::MethodNotAllowed => match origin::preflight(request).as_ref().map(find) {
             Some(Found::Route(route)) if origin::preflight_passes(&request.headers, route) => {
                 Ok(Destination::Route(Arc::clone(route)))
@@ -272,6 +273,11 @@ pub(super) async fn before_forwarding(session: &mut Session, websocket: bool) ->
         session.set_read_timeout(None);
         session.set_write_timeout(None);
     }
+    let_body_come(session).await
+}
+
+/// Tells a client that waits for it to send its body.
+pub(super) async fn let_body_come(session: &mut Session) -> pingora::Result<()> {
     if awaits_continue(session.req_header()) {
         session.write_continue_response().await?;
     }

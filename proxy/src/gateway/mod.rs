@@ -8,6 +8,7 @@ mod directive;
 mod fault;
 mod incoming;
 mod outgoing;
+mod own;
 mod peer;
 mod request_id;
 pub mod rules;
@@ -21,7 +22,6 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use async_trait::async_trait;
 use bytes::Bytes;
-use http::Response;
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::modules::http::HttpModules;
 use pingora::proxy::{FailToProxy, ProxyHttp, Session};
@@ -30,6 +30,7 @@ use pingora::{Error, ErrorType, Result};
 use tokio::sync::OnceCell;
 
 use self::admit::Destination;
+use self::own::Own;
 use self::request_id::RequestIds;
 use self::rules::Rules;
 use self::state::Outcome;
@@ -38,9 +39,9 @@ pub use self::wire::{WIRE, Wire};
 use crate::cache::activity::Activity;
 use crate::clock::Clock;
 use crate::context::Resolution;
-use crate::endpoints;
 use crate::lifecycle::Lifecycle;
 use crate::policy::Requirement;
+use crate::policy::own::{Call, Missing};
 use crate::reason::Reason;
 use crate::resolve::Resolver;
 use crate::telemetry::{LogSink, Metrics};
@@ -80,12 +81,18 @@ impl Gateway {
         Ok(Self { rules, core, metrics, clock, log, request_ids: RequestIds::new()? })
     }
 
-    /// Steps 1 to 5. `Ok(None)`: the request may be forwarded. `Ok(Some)`: an endpoint of our own has answered it.
+    /// What serves our own endpoints.
+    fn own(&self) -> Result<Own<'_>> {
+        let core = self.core.get().ok_or_else(|| Error::new(ErrorType::InternalError))?;
+        Ok(Own { core, metrics: &self.metrics })
+    }
+
+    /// Steps 1 to 5 for what is forwarded, 1 and 2 for what is ours.
     async fn admit(
         &self,
         session: &Session,
         state: &mut RequestState,
-    ) -> std::result::Result<Option<Response<Bytes>>, Reason> {
+    ) -> std::result::Result<Admission, Reason> {
         let rules = Arc::clone(&state.rules);
         let request = session.req_header();
 
@@ -99,10 +106,7 @@ impl Gateway {
         // 2. Route
         let route = match admit::route(&rules, accepted, request)? {
             Destination::Route(route) => route,
-            Destination::Reserved(path) => {
-                return endpoints::public(&path, &request.method, &request.headers, rules.public_jwks())
-                    .map(Some);
-            }
+            Destination::Own(found) => return Ok(Admission::Own(found)),
         };
         let route = Arc::clone(state.route.insert(route));
         let websocket = admit::websocket(request, &route, origin, accepted)?;
@@ -133,8 +137,16 @@ impl Gateway {
             core.activity.note(&context.session.id, state.at);
         }
         state.admitted = Some(admit::admitted(&rules, &route, authn, claim, resolution, extras, websocket)?);
-        Ok(None)
+        Ok(Admission::Forward)
     }
+}
+
+/// What becomes of a request that was not refused.
+enum Admission {
+    /// It may be forwarded.
+    Forward,
+    /// It is for an endpoint of our own.
+    Own(std::result::Result<Call, Missing>),
 }
 
 #[async_trait]
@@ -158,22 +170,18 @@ impl ProxyHttp for Gateway {
     }
 
     async fn request_filter(&self, session: &mut Session, state: &mut RequestState) -> Result<bool> {
-        let answer = match self.admit(session, state).await {
-            Ok(None) => {
+        match self.admit(session, state).await {
+            Ok(Admission::Forward) => {
                 admit::before_forwarding(session, state.is_websocket()).await?;
                 return Ok(false);
             }
-            Ok(Some(answer)) => {
-                state.outcome = Outcome::Answered;
-                answer
-            }
+            Ok(Admission::Own(found)) => self.own()?.serve(session, state, found).await?,
             Err(reason) => {
                 state.refuse(reason);
                 admit::close_when_out_of_step(session, reason);
-                answer::refused(session, state, reason)
+                answer::write(session, answer::refused(session, state, reason)).await?;
             }
-        };
-        answer::write(session, answer).await?;
+        }
         Ok(true)
     }
 

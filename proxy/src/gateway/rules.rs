@@ -10,6 +10,7 @@ use pingora::protocols::tls::CaType;
 use super::servers::Servers;
 use super::tls;
 use crate::config::Snapshot;
+use crate::endpoints::own;
 use crate::headers::names::Names;
 use crate::sealing::Sealer;
 use crate::signing::jwks::Jwks;
@@ -34,6 +35,8 @@ pub struct Rules {
     pub jwks: Arc<Jwks>,
     /// What was prepared of contexts, with these keys.
     pub shelf: Arc<Shelf>,
+    /// What our own endpoints may know.
+    pub(super) own: Arc<own::Settings>,
 }
 
 /// An upstream, made ready.
@@ -82,7 +85,8 @@ impl Rules {
         let sealer = Sealer::new(snapshot.keys.sealing.clone(), &snapshot.keys.fernet)
             .map_err(|error| RulesError::Key(error.to_string()))?;
         let jwks = Arc::new(Jwks::new(&[&keys.tokens, &keys.messages], JWKS_MAX_AGE));
-        Ok(Self { snapshot, names, upstreams, sealer, jwks, shelf })
+        let own = own::Settings { csrf: snapshot.csrf.clone(), session: snapshot.session.clone() };
+        Ok(Self { snapshot, names, upstreams, sealer, jwks, shelf, own: Arc::new(own) })
     }
 
     /// The public keys, where they are served to everybody.

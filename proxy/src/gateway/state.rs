@@ -36,6 +36,8 @@ pub struct RequestState {
     pub(super) route: Option<Arc<Route>>,
     /// What it was let through with.
     pub(super) admitted: Option<Admitted>,
+    /// Which endpoint of ours it asked, if it asked one.
+    pub(super) own: Option<OwnFacts>,
     /// What it came to.
     pub(super) outcome: Outcome,
     /// Why it was not simply let through.
@@ -81,6 +83,14 @@ pub(super) struct Extras {
     pub(super) stats: Option<serde_json::Value>,
 }
 
+/// A request to an endpoint of our own, for the log.
+pub(super) struct OwnFacts {
+    /// The endpoint's name.
+    pub(super) name: &'static str,
+    /// Who asked, if that was found out.
+    pub(super) context: Option<Arc<Context>>,
+}
+
 /// What a request came to.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Outcome {
@@ -121,6 +131,7 @@ impl RequestState {
             origin: None,
             route: None,
             admitted: None,
+            own: None,
             outcome: Outcome::Pending,
             reason: None,
             failed_servers: SmallVec::new(),

@@ -26,7 +26,15 @@ pub use start::Start;
 const ATTEMPTS: usize = 4;
 /// Longest chain of rotations whose graces overlap that is followed.
 const LONGEST_CHAIN: usize = 8;
-const SESSION_OVER: LifecycleError = LifecycleError::Impossible("the session has ended");
+/// The session that was to be changed is over.
+pub const SESSION_OVER: LifecycleError = LifecycleError::Impossible("the session has ended");
+/// One error for what is unknown and what is somebody else's, so that nobody learns of other people's platforms.
+pub const NO_SUCH_PLATFORM: LifecycleError =
+    LifecycleError::Impossible("the platform is unknown or somebody else's");
+/// The platform is the user's own, but cannot be used.
+pub const PLATFORM_INACTIVE: LifecycleError = LifecycleError::Impossible("the platform is not active");
+/// The session is at another version than the change was meant for.
+pub const STALE: LifecycleError = LifecycleError::Impossible("the session has changed meanwhile");
 
 /// Changes sessions; one per process.
 pub struct Lifecycle {
@@ -108,11 +116,9 @@ impl Lifecycle {
     /// A platform that the user may choose.
     async fn own_platform(&self, user: &UserId, id: &PlatformId) -> Result<Platform, LifecycleError> {
         let platforms = self.directory.platforms(std::slice::from_ref(id)).await?;
-        platforms
-            .into_iter()
-            .find(|platform| platform.id == *id && platform.user == *user && platform.active)
-            // One text for all three causes, so that nobody learns of other people's platforms.
-            .ok_or(LifecycleError::Impossible("the platform is unknown, inactive or somebody else's"))
+        let own = platforms.into_iter().find(|platform| platform.id == *id && platform.user == *user);
+        let own = own.ok_or(NO_SUCH_PLATFORM)?;
+        if own.active { Ok(own) } else { Err(PLATFORM_INACTIVE) }
     }
 
     /// The session as it stands now; if it was rotated, the one that took its place.

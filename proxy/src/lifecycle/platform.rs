@@ -1,7 +1,7 @@
 //! A session gets another platform.
 
-use super::{ATTEMPTS, Lifecycle, LifecycleError, Origin, SESSION_OVER};
-use crate::context::{PlatformId, Session};
+use super::{ATTEMPTS, Lifecycle, LifecycleError, Origin, SESSION_OVER, STALE};
+use crate::context::{Platform, PlatformId, Session};
 use crate::directory::Change;
 
 impl Lifecycle {
@@ -17,16 +17,45 @@ impl Lifecycle {
         platform: Option<&PlatformId>,
         origin: &Origin,
     ) -> Result<Session, LifecycleError> {
-        let now = self.clock.now();
         if let Some(id) = platform {
             self.own_platform(&session.user, id).await?;
         }
+        self.change_platform(session, platform, None, origin).await
+    }
+
+    /// The same for a person in front of a page, who is told what was chosen. Two that switch at once come one after
+    /// the other; the later one stays. With `version`, the session must still be at it: whoever saw an older one is
+    /// told so instead.
+    ///
+    /// # Errors
+    /// As [`Self::set_platform`]; `STALE` when the session is at another version.
+    pub async fn switch_platform(
+        &self,
+        session: &Session,
+        platform: &PlatformId,
+        version: Option<u64>,
+        origin: &Origin,
+    ) -> Result<(Session, Platform), LifecycleError> {
+        let chosen = self.own_platform(&session.user, platform).await?;
+        let stands = self.change_platform(session, Some(platform), version, origin).await?;
+        Ok((stands, chosen))
+    }
+
+    async fn change_platform(
+        &self,
+        session: &Session,
+        platform: Option<&PlatformId>,
+        version: Option<u64>,
+        origin: &Origin,
+    ) -> Result<Session, LifecycleError> {
+        let now = self.clock.now();
         let mut current = session.clone();
         for _ in 0..ATTEMPTS {
             if current.successor.is_some() {
                 current = self.newest(&current.id, now).await?;
             }
-            match self.directory.set_platform(&current.id, current.version, platform, now).await? {
+            let seen = version.unwrap_or(current.version);
+            match self.directory.set_platform(&current.id, seen, platform, now).await? {
                 Change::Done(stands) => {
                     self.tell_session(&stands, now).await;
                     self.metrics.platform_switches.inc();
@@ -34,6 +63,7 @@ impl Lifecycle {
                     return Ok(stands);
                 }
                 Change::Gone => return Err(SESSION_OVER),
+                Change::Conflict if version.is_some() => return Err(STALE),
                 Change::Conflict => current = self.newest(&current.id, now).await?,
             }
         }

@@ -10,6 +10,9 @@ use super::host::Authority;
 use super::{Cors, Requirement, Route};
 use crate::reason::Reason;
 
+/// Where a request comes from, as the browser itself says; no script can set it (Fetch Metadata, section 2.3).
+const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
+
 /// What becomes of a request's `Upgrade`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Upgrade {
@@ -67,6 +70,32 @@ fn may_open_websocket(headers: &HeaderMap, route: &Route, scheme: &str, authorit
     only(headers, &ORIGIN).is_some_and(|origin| {
         is_same(origin, scheme, authority) || route.websocket_origins.iter().any(|allowed| allowed == origin)
     })
+}
+
+/// Whether an unsafe request is shown to come from a page of this very site: Fetch Metadata says so, or where there is
+/// none (old browsers, programs), `Origin`. `also` are further origins that are let in.
+///
+/// # Errors
+/// `ForeignOrigin` when it comes from elsewhere (a sibling subdomain included), `OriginUnproven` when nothing tells.
+pub fn judge_unsafe(
+    headers: &HeaderMap,
+    scheme: &str,
+    authority: &Authority,
+    also: &[String],
+) -> Result<(), Reason> {
+    let origin = only(headers, &ORIGIN);
+    if origin.is_some_and(|origin| also.iter().any(|allowed| allowed == origin)) {
+        return Ok(());
+    }
+    if headers.contains_key(&SEC_FETCH_SITE) {
+        let same = only(headers, &SEC_FETCH_SITE) == Some("same-origin");
+        return if same { Ok(()) } else { Err(Reason::ForeignOrigin) };
+    }
+    match origin {
+        Some(origin) if is_same(origin, scheme, authority) => Ok(()),
+        None if !headers.contains_key(ORIGIN) => Err(Reason::OriginUnproven),
+        _ => Err(Reason::ForeignOrigin),
+    }
 }
 
 /// Whether `origin`, as a browser sends it, is the origin of `scheme` and `authority`.
@@ -166,6 +195,32 @@ mod tests {
             judge("GET", &[("upgrade", "websocket"), ("origin", "null")], &open),
             Ok(Upgrade::WebSocket)
         );
+    }
+
+    #[test]
+    fn an_unsafe_request_shows_that_it_comes_from_here() {
+        let authority = Authority::parse(b"example.org").unwrap();
+        let foreign = Err(Reason::ForeignOrigin);
+        for (fields, expected) in [
+            (&[("sec-fetch-site", "same-origin")][..], Ok(())),
+            (&[("sec-fetch-site", "same-origin"), ("origin", "https://other.example")], Ok(())),
+            (&[("origin", "https://example.org")], Ok(())),
+            (&[("sec-fetch-site", "cross-site"), ("origin", "https://partner.example")], Ok(())),
+            (&[("sec-fetch-site", "same-site"), ("origin", "https://example.org")], foreign),
+            (&[("sec-fetch-site", "cross-site")], foreign),
+            (&[("sec-fetch-site", "none")], foreign),
+            (&[("sec-fetch-site", "same-origin"), ("sec-fetch-site", "same-origin")], foreign),
+            (&[("origin", "https://other.example")], foreign),
+            (&[("origin", "http://example.org")], foreign),
+            (&[("origin", "null")], foreign),
+            (&[("origin", "https://example.org"), ("origin", "https://example.org")], foreign),
+            (&[], Err(Reason::OriginUnproven)),
+            (&[("referer", "https://example.org/")], Err(Reason::OriginUnproven)),
+        ] {
+            let headers = parts("POST", fields).headers;
+            let also = ["https://partner.example".to_owned()];
+            assert_eq!(judge_unsafe(&headers, "https", &authority, &also), expected, "{fields:?}");
+        }
     }
 
     #[test]

@@ -80,6 +80,8 @@ pub struct Metrics {
     pub platform_switches: IntCounter,
     /// Session directives by result (`carried_out`, `ignored`, `refused`, `undetermined`).
     pub directives: IntCounterVec,
+    /// Unsafe requests refused because they may be forged, by place (`own`, `route`) and reason.
+    pub csrf_rejections: IntCounterVec,
     /// Time to render and sign the context of one request.
     pub signing_seconds: Histogram,
     /// Upstream errors by upstream and kind.
@@ -176,6 +178,12 @@ impl Metrics {
                 IntCounter::with_opts(opts("platform_switches_total", "Platform switches")),
             ),
             directives: counters(r, "directives_total", "Session directives by result", &["result"]),
+            csrf_rejections: counters(
+                r,
+                "csrf_rejections_total",
+                "Unsafe requests refused because they may be forged, by place and reason",
+                &["place", "reason"],
+            ),
             signing_seconds: register(
                 r,
                 Histogram::with_opts(

@@ -1,12 +1,14 @@
 //! Mirror of the configuration file. The comments on its fields are the documentation that operators read: they end
 //! up in config/schema.json and config/reference.md. Nothing here judges; that is `shape` and `validate`.
 
+pub(crate) mod own;
 pub(crate) mod traffic;
 pub(crate) mod values;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use own::Csrf;
 use traffic::{Listen, Route, Upstream};
 use values::{Address, Moment, SecretSource, SecretText, Size, Span, SpanOrZero, Switch};
 
@@ -37,6 +39,8 @@ pub(crate) struct File {
     pub(crate) directory: Directory,
     /// How sessions look and how long they last.
     pub(crate) session: Session,
+    /// Anti-forgery tokens.
+    pub(crate) csrf: Csrf,
     /// Key material. Each list has the newest key first; the first one is used, all of them are accepted.
     pub(crate) keys: Keys,
     /// The applications behind the proxy.

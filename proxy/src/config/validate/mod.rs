@@ -3,6 +3,7 @@
 //! there was none.
 
 mod keys;
+mod own;
 mod platform_from;
 mod routes;
 mod stores;
@@ -57,6 +58,7 @@ pub(super) fn snapshot(
         directory,
         profile: Profile::Native { cookie: session.cookie.clone(), keys: keys.token.clone() },
         session,
+        csrf: judge.csrf(&file.csrf, &keys.csrf),
         routes,
         upstreams,
         limits: judge.limits(&file.limits),

@@ -1,0 +1,51 @@
+//! Bodies that our endpoints read: bounded before they come here, a JSON object or a precise problem. What was sent is
+//! never echoed, only where the fault lies and what was expected.
+
+use serde_json::error::Category;
+use serde_json::{Map, Value, json};
+
+use crate::endpoints::problem::Fault;
+use crate::reason::Reason;
+
+/// Reads a body as a JSON object.
+///
+/// # Errors
+/// `MalformedJson` with line and column, `InvalidFields` for JSON that is no object.
+pub fn parse(bytes: &[u8]) -> Result<Map<String, Value>, Fault> {
+    match serde_json::from_slice(bytes) {
+        Ok(Value::Object(object)) => Ok(object),
+        Ok(_) => Err(invalid("", "an object is expected")),
+        Err(error) => {
+            let detail = match error.classify() {
+                Category::Eof => "the body ends too early",
+                Category::Io | Category::Syntax | Category::Data => "this is not JSON",
+            };
+            let fault = Fault::from(Reason::MalformedJson).with("detail", detail);
+            Err(fault.with("line", error.line()).with("column", error.column()))
+        }
+    }
+}
+
+/// A text that must be there.
+///
+/// # Errors
+/// `InvalidFields` when it is missing or something else.
+pub(super) fn text<'a>(object: &'a Map<String, Value>, field: &'static str) -> Result<&'a str, Fault> {
+    object.get(field).and_then(Value::as_str).ok_or_else(|| invalid(field, "a text is expected"))
+}
+
+/// A whole number that may be missing.
+///
+/// # Errors
+/// `InvalidFields` when it is something else.
+pub(super) fn whole_number(object: &Map<String, Value>, field: &'static str) -> Result<Option<u64>, Fault> {
+    match object.get(field) {
+        None | Some(Value::Null) => Ok(None),
+        Some(value) => value.as_u64().map(Some).ok_or_else(|| invalid(field, "a whole number is expected")),
+    }
+}
+
+/// One field that is not as it has to be; `field` is a name of ours, or empty for the whole.
+pub(super) fn invalid(field: &str, expected: &str) -> Fault {
+    Fault::from(Reason::InvalidFields).with("errors", json!([{ "field": field, "expected": expected }]))
+}
