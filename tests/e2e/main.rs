@@ -10,6 +10,7 @@ mod browser;
 mod config;
 mod context_extras;
 mod credentials;
+mod events;
 mod framing;
 mod identity;
 mod interop;

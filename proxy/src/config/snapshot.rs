@@ -40,6 +40,8 @@ pub struct Snapshot {
     pub routes: RouteTable,
     /// The applications, in the order of the file. Their names are unique.
     pub upstreams: Vec<Upstream>,
+    /// Event streams of our own.
+    pub events: crate::events::Settings,
     /// Limits on what is accepted at all.
     pub limits: Limits,
     /// How context headers look.

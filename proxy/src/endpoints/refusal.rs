@@ -142,6 +142,9 @@ const fn remedy(reason: Reason) -> Remedy {
         | Reason::StoreTimeout
         | Reason::StoreOverloaded
         | Reason::RoleMissing
+        | Reason::TooManyStreams
+        | Reason::TooManySessions
+        | Reason::TooManySwitches
         | Reason::CannotSign
         | Reason::ContextTooLarge
         | Reason::CredentialUnreadable

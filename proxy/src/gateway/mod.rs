@@ -5,6 +5,7 @@ mod account;
 mod admit;
 mod answer;
 mod directive;
+mod events;
 mod fault;
 mod incoming;
 mod outgoing;
@@ -14,7 +15,9 @@ mod request_id;
 pub mod rules;
 pub mod servers;
 mod state;
+mod streams;
 mod tls;
+mod websocket;
 mod wire;
 
 use std::sync::Arc;
@@ -35,10 +38,11 @@ use self::request_id::RequestIds;
 use self::rules::Rules;
 use self::state::Outcome;
 pub use self::state::RequestState;
-pub use self::wire::{WIRE, Wire};
+pub use self::wire::{LEASH, WIRE, Wire};
 use crate::cache::activity::Activity;
 use crate::clock::Clock;
 use crate::context::Resolution;
+use crate::events::{Hub, Streams};
 use crate::lifecycle::Lifecycle;
 use crate::policy::Requirement;
 use crate::policy::own::{Call, Missing};
@@ -54,6 +58,10 @@ pub struct Core {
     pub lifecycle: Lifecycle,
     /// When sessions were last used.
     pub activity: Arc<Activity>,
+    /// Events on their way to tabs.
+    pub hub: Arc<Hub>,
+    /// Open streams that are tied to sessions.
+    pub streams: Arc<Streams>,
 }
 
 /// The proxy as Pingora sees it.
@@ -84,7 +92,7 @@ impl Gateway {
     /// What serves our own endpoints.
     fn own(&self) -> Result<Own<'_>> {
         let core = self.core.get().ok_or_else(|| Error::new(ErrorType::InternalError))?;
-        Ok(Own { core, metrics: &self.metrics })
+        Ok(Own { core, metrics: &self.metrics, clock: &self.clock })
     }
 
     /// Steps 1 to 5 for what is forwarded, 1 and 2 for what is ours.
@@ -247,6 +255,9 @@ impl ProxyHttp for Gateway {
         state: &mut RequestState,
     ) -> Result<()> {
         incoming::clean(answer, state);
+        if let Some(core) = self.core.get() {
+            streams::tie(answer, state, core, &self.metrics);
+        }
         if !answer.status.is_informational() {
             state.outcome = Outcome::Forwarded;
             incoming::set_cookies(answer, &state.set_cookies);

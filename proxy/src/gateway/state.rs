@@ -9,6 +9,7 @@ use prometheus::IntGauge;
 use smallvec::SmallVec;
 
 use super::rules::{Rules, UpstreamRules};
+use super::streams::Tied;
 use crate::clock::Timestamp;
 use crate::context::{Authn, Context};
 use crate::headers::forwarded::ClientOrigin;
@@ -52,6 +53,8 @@ pub struct RequestState {
     pub(super) set_cookies: SmallVec<[HeaderValue; 1]>,
     /// Request body bytes that passed.
     pub(super) body_bytes: u64,
+    /// Its place among the streams of its session, if the answer is a stream.
+    pub(super) tied: Option<Tied>,
     /// Counts the request as being served until it is dropped, also by a panic.
     _in_flight: InFlight,
 }
@@ -139,6 +142,7 @@ impl RequestState {
             informational: 0,
             set_cookies: SmallVec::new(),
             body_bytes: 0,
+            tied: None,
             _in_flight: InFlight::enter(in_flight),
         }
     }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
+use crate::events::Leash;
 use crate::policy::Limits;
 use crate::policy::wire::{Pass, Watch};
 use crate::reason::Reason;
@@ -13,6 +14,8 @@ use crate::reason::Reason;
 tokio::task_local! {
     /// The HTTP/1 connection that this task serves.
     pub static WIRE: Arc<Wire>;
+    /// By which the HTTP/2 stream that this task serves is ended from elsewhere.
+    pub static LEASH: Arc<Leash>;
 }
 
 /// One HTTP/1 connection, request by request.
@@ -21,19 +24,25 @@ pub struct Wire {
     watch: Mutex<Watch>,
     /// By when the head of the present request must be here; `None` once it is.
     head_due: Mutex<Option<Instant>>,
+    leash: Arc<Leash>,
 }
 
 impl Wire {
     /// A connection before its first request.
     #[must_use]
     pub fn new(limits: Limits) -> Self {
-        Self { watch: Mutex::new(Watch::new(limits)), head_due: Mutex::new(None) }
+        Self { watch: Mutex::new(Watch::new(limits)), head_due: Mutex::new(None), leash: Leash::new() }
     }
 
     /// The next bytes are those of another request, whose head is due by `head_due`.
     pub fn restart(&self, head_due: Instant) {
         self.watch.lock().restart();
         *self.head_due.lock() = Some(head_due);
+    }
+
+    /// Returns when the connection is to be ended, because it carries a stream of a session that has ended.
+    pub async fn ended(&self) {
+        self.leash.pulled().await;
     }
 
     /// Looks at bytes before anybody else reads them.
@@ -51,6 +60,12 @@ impl Wire {
 /// Notes that a head has arrived.
 pub(super) fn head_arrived() {
     let _ = WIRE.try_with(|wire| *wire.head_due.lock() = None);
+}
+
+/// By which the present request can be ended from elsewhere.
+pub(super) fn leash() -> Option<Arc<Leash>> {
+    let of_connection = || WIRE.try_with(|wire| Arc::clone(&wire.leash)).ok();
+    LEASH.try_with(Arc::clone).ok().or_else(of_connection)
 }
 
 /// Why the bytes of the present request are refused, if they are.

@@ -5,7 +5,7 @@ use crate::cache::Invalidate;
 use crate::clock::Timestamp;
 use crate::context::{Session, SessionId, User, UserId};
 use crate::directory::{AuditEntry, SessionRow};
-use crate::store::Entity;
+use crate::store::{Entity, Event};
 
 impl Lifecycle {
     /// Ends a session with its predecessor and successor. When this answers `Ok` the end is durable, and the store was
@@ -29,7 +29,8 @@ impl Lifecycle {
                 return Err(error);
             }
         };
-        let _told = self.tell_ended(&ended, now).await;
+        let events = ended.iter().map(|id| Event::SessionEnded { session: *id }).collect::<Vec<_>>();
+        let _told = futures_util::join!(self.tell_ended(&ended, now), self.announce(&session.user, events));
         self.count("ended");
         self.audit("session_ended", session, origin, now).await;
         Ok(())
@@ -72,7 +73,9 @@ impl Lifecycle {
         ids.dedup();
         self.copies.user(&user.id);
         let _told = self.tell_ended(&ids, now).await;
-        let told = self.store.put_entities(&[Entity::User(user.clone())]).await;
+        let entities = [Entity::User(user.clone())];
+        let told = self.store.put_entities(&entities);
+        let (told, ()) = futures_util::join!(told, self.announce(&user.id, [Event::SessionsEnded]));
         self.note_telling("entities", told);
         self.copies.user(&user.id);
         self.copies.flights().forget_all();

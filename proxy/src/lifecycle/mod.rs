@@ -17,7 +17,7 @@ use crate::directory::{AuditEntry, Directory, DirectoryError, SessionRow};
 use crate::keys::Key;
 use crate::session::Settings;
 use crate::session::token::SessionToken;
-use crate::store::{PutSession, Store, StoreError};
+use crate::store::{Event, PutSession, Store, StoreError};
 use crate::telemetry::Metrics;
 
 pub use start::Start;
@@ -158,6 +158,18 @@ impl Lifecycle {
         self.note_telling("tombstone", told);
         forget();
         told
+    }
+
+    /// Tells the user's tabs, as well as it goes. Polled after the store is told of the change, it travels with that.
+    async fn announce(&self, user: &UserId, events: impl IntoIterator<Item = Event> + Send) {
+        let events: Vec<_> = events.into_iter().map(|event| (user.clone(), event)).collect();
+        let told = if events.is_empty() { Ok(()) } else { self.store.append_events(&events).await };
+        self.note_telling("event", told);
+    }
+
+    /// Tells the user's tabs, on every proxy, that settings for a platform were written.
+    pub async fn announce_settings(&self, user: &UserId, platform: &PlatformId) {
+        self.announce(user, [Event::SettingsChanged { platform: platform.clone() }]).await;
     }
 
     fn note_telling(&self, what: &str, told: Result<(), StoreError>) {

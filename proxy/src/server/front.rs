@@ -14,7 +14,8 @@ use pingora::server::ShutdownWatch;
 use tokio::time::Instant;
 
 use super::guard::Guarded;
-use crate::gateway::{Gateway, WIRE, Wire};
+use crate::events::Leash;
+use crate::gateway::{Gateway, LEASH, WIRE, Wire};
 use crate::policy::Limits;
 
 /// Longest wait for the head of the first request on a connection (THREATS S11).
@@ -69,6 +70,7 @@ async fn within_deadlines(connection: impl Future<Output = Option<Stream>>, wire
         tokio::select! {
             biased;
             end = &mut connection => return end,
+            () = wire.ended() => return None,
             () = &mut timer => {}
         }
         let now = Instant::now();
@@ -95,7 +97,13 @@ impl HttpServerApp for Requests {
     ) -> Option<ReusedHttpStream> {
         if session.is_http2() {
             // The head of an HTTP/2 stream is here already; the connection has time-outs of its own.
-            return self.proxy.process_new_http(session, shutdown).await;
+            let leash = Leash::new();
+            let request = LEASH.scope(Arc::clone(&leash), self.proxy.process_new_http(session, shutdown));
+            return tokio::select! {
+                biased;
+                end = request => end,
+                () = leash.pulled() => None,
+            };
         }
         // The gateway leaves a mark on connections that have served a request.
         let mark = session.take_connection_user_context();

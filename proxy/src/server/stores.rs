@@ -12,6 +12,7 @@ use crate::cache::{Activity, Copies, Invalidate};
 use crate::clock::Clock;
 use crate::config::Snapshot;
 use crate::directory::{self, Directory};
+use crate::events::{Hub, Listener, Streams};
 use crate::gateway::Core;
 use crate::lifecycle::Lifecycle;
 use crate::resolve::Resolver;
@@ -20,6 +21,8 @@ use crate::telemetry::Metrics;
 
 /// How often ended sessions are purged.
 const PURGE_EVERY: Duration = Duration::from_mins(10);
+/// The longest that is waited for what a session with open streams comes to; the budget of a request ends it before.
+const ASK_STREAMS: Duration = Duration::from_secs(1);
 /// How often gauges of the copies are written: as often as anybody scrapes.
 const REPORT_EVERY: Duration = Duration::from_secs(1);
 /// How many rows one purge deletes at most, so that it never holds locks for long.
@@ -83,6 +86,10 @@ impl Opener {
             let follower = resolver.follower(Arc::clone(&copies) as Arc<dyn Invalidate>);
             super::upkeep::spawn("changes", follower.follow(changes));
         }
+        let hub = Hub::new(Arc::clone(&store), snapshot.events);
+        let streams = Streams::new();
+        copies.tell(Listener::new(Arc::clone(&hub), Arc::clone(&streams)));
+        super::upkeep::spawn("events", Arc::clone(&hub).run(Arc::clone(&copies)));
         let lifecycle = Lifecycle::new(
             store,
             directory,
@@ -92,7 +99,14 @@ impl Opener {
             copies,
             Arc::clone(&self.metrics),
         );
-        Ok(Arc::new(Core { resolver, lifecycle, activity }))
+        let core = Arc::new(Core { resolver, lifecycle, activity, hub, streams: Arc::clone(&streams) });
+        let asked = Arc::clone(&core);
+        let ask = move |id| {
+            let core = Arc::clone(&asked);
+            async move { core.resolver.resolve(&id, tokio::time::Instant::now() + ASK_STREAMS).await }
+        };
+        super::upkeep::spawn("streams", streams.run(ask));
+        Ok(core)
     }
 
     fn start_upkeep(&self, activity: &Arc<Activity>, store: &Arc<dyn Store>, directory: &Arc<dyn Directory>) {

@@ -21,7 +21,7 @@ use super::snapshot::{LogLevel, Scheme, Snapshot};
 use crate::cache::copies;
 use crate::secret::Secret;
 use crate::session::profile::Profile;
-use crate::{headers, policy, resolve, session};
+use crate::{events, headers, policy, resolve, session};
 
 /// The largest file that holds a secret or a certificate; real ones have a few KiB.
 const LARGEST_FILE: u64 = 1024 * 1024;
@@ -61,6 +61,13 @@ pub(super) fn snapshot(
         csrf: judge.csrf(&file.csrf, &keys.csrf),
         routes,
         upstreams,
+        events: events::Settings {
+            per_session: file.events.streams_per_session,
+            per_user: file.events.streams_per_user,
+            in_all: file.events.streams,
+            heartbeat: file.events.heartbeat.0,
+            expiry_warning: file.events.expiry_warning.0,
+        },
         limits: judge.limits(&file.limits),
         headers: judge.context(&file.context),
         resolve: resolve::Settings { budget: file.resolve.budget.0 },

@@ -3,6 +3,7 @@
 
 pub mod body;
 pub mod documents;
+pub mod events;
 mod platforms;
 mod sessions;
 mod state;
