@@ -14,6 +14,7 @@ mod events;
 mod framing;
 mod identity;
 mod interop;
+mod limits;
 mod outages;
 mod own;
 mod paths;

@@ -53,6 +53,8 @@ pub struct RequestState {
     pub(super) set_cookies: SmallVec<[HeaderValue; 1]>,
     /// Request body bytes that passed.
     pub(super) body_bytes: u64,
+    /// Seconds after which the client may ask again, where that is known.
+    pub(super) retry_after: Option<u64>,
     /// Its place among the streams of its session, if the answer is a stream.
     pub(super) tied: Option<Tied>,
     /// Counts the request as being served until it is dropped, also by a panic.
@@ -142,6 +144,7 @@ impl RequestState {
             informational: 0,
             set_cookies: SmallVec::new(),
             body_bytes: 0,
+            retry_after: None,
             tied: None,
             _in_flight: InFlight::enter(in_flight),
         }

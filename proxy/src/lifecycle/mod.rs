@@ -3,6 +3,7 @@
 //! logged, not failed: the directory is the truth.
 
 mod end;
+mod limits;
 mod platform;
 mod rotate;
 mod start;
@@ -76,6 +77,15 @@ pub enum LifecycleError {
     /// The directory could not say or confirm; it may be tried again.
     #[error("the directory could not confirm the change")]
     Undetermined,
+    /// The user has as many sessions as are allowed, and none of them may end for another.
+    #[error("the user has too many sessions already")]
+    TooManySessions,
+    /// The user has switched platforms as often as is allowed within an hour.
+    #[error("the user has switched platforms too often")]
+    TooManySwitches {
+        /// Seconds until it may be tried again.
+        retry_after: u64,
+    },
     /// Others changed the session at the same time, again and again.
     #[error("the session was changed by others at the same time")]
     Conflict,

@@ -20,6 +20,7 @@ impl Lifecycle {
     ) -> Result<Session, LifecycleError> {
         if let Some(id) = platform {
             self.own_platform(&session.user, id).await?;
+            self.count_switch(&session.user).await?;
         }
         self.change_platform(session, platform, None, origin).await
     }

@@ -72,7 +72,8 @@ impl Proxy {
     }
 
     async fn start(&self, user: &str) -> Arc<crate::context::Session> {
-        let start = Start { user: user.parse().unwrap(), platform: None, actor: None, replaces: None };
+        let start =
+            Start { user: user.parse().unwrap(), platform: None, actor: None, acted: false, replaces: None };
         Arc::new(self.lifecycle.start(&start, &origin()).await.unwrap().session)
     }
 

@@ -239,6 +239,18 @@ pub(crate) struct Session {
     pub(crate) touch_interval: Span,
     /// How long a session stays valid after it was replaced on demand, so that requests under way get through.
     pub(crate) rotation_grace: SpanOrZero,
+    /// Sessions that one user may have at once. Default: without limit.
+    #[schemars(range(min = 1))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) sessions_per_user: Option<usize>,
+    /// What happens when a user begins one more session than that.
+    pub(crate) when_exceeded: WhenExceeded,
+    /// How often a user may choose another platform within an hour. Default: without limit.
+    #[schemars(range(min = 1))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) platform_switches_per_hour: Option<u64>,
+    /// Roles whose bearers may act for other users (`create` with an `actor`). Default: nobody may.
+    pub(crate) impersonation_roles: Vec<String>,
 }
 
 impl Default for Session {
@@ -250,6 +262,10 @@ impl Default for Session {
             absolute_timeout: Span::from_secs(12 * 3600),
             touch_interval: Span::from_secs(60),
             rotation_grace: SpanOrZero(std::time::Duration::from_secs(10)),
+            sessions_per_user: None,
+            when_exceeded: WhenExceeded::EndOldest,
+            platform_switches_per_hour: None,
+            impersonation_roles: Vec::new(),
         }
     }
 }
@@ -511,4 +527,14 @@ impl Default for Events {
             expiry_warning: Span::from_secs(300),
         }
     }
+}
+
+/// What happens when a user begins more sessions than are allowed.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum WhenExceeded {
+    /// The oldest session ends.
+    EndOldest,
+    /// The new session does not begin: 409.
+    Refuse,
 }

@@ -215,6 +215,15 @@ impl Judge<'_> {
             absolute_timeout: absolute,
             touch_interval: touch,
             rotation_grace: raw.rotation_grace.0,
+            allowances: session::Allowances {
+                sessions_per_user: raw.sessions_per_user,
+                when_exceeded: match raw.when_exceeded {
+                    raw::WhenExceeded::EndOldest => session::WhenExceeded::EndOldest,
+                    raw::WhenExceeded::Refuse => session::WhenExceeded::Refuse,
+                },
+                switches_per_hour: raw.platform_switches_per_hour,
+                impersonation_roles: raw.impersonation_roles.clone(),
+            },
         }
     }
 

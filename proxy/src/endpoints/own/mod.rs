@@ -138,6 +138,10 @@ fn change_failed(error: LifecycleError) -> Fault {
     match error {
         LifecycleError::Impossible(_) => Reason::SessionEnded.into(),
         LifecycleError::Undetermined => Reason::ChangeUndetermined.into(),
+        LifecycleError::TooManySessions => Reason::TooManySessions.into(),
+        LifecycleError::TooManySwitches { retry_after } => {
+            Fault::from(Reason::TooManySwitches).with("retry_after", retry_after)
+        }
         LifecycleError::Conflict => Reason::ChangedMeanwhile.into(),
     }
 }
