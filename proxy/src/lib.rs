@@ -25,6 +25,7 @@ pub mod store;
 
 // Layer 3: what a session comes to
 pub mod cache;
+pub mod events;
 pub mod lifecycle;
 pub mod resolve;
 

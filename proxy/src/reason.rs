@@ -148,6 +148,13 @@ reasons! {
     /// The stores could not confirm a change; it was not made, or nobody can say whether it was.
     ChangeUndetermined = "change_undetermined", 503, "This cannot be changed at the moment";
 
+    /// As many event streams are open as one session, one user or all together may have.
+    TooManyStreams = "too_many_streams", 429, "Too many event streams are open";
+    /// The user has as many sessions as are allowed at once, and no further one may begin.
+    TooManySessions = "too_many_sessions", 409, "You are logged in too many times already";
+    /// The user has switched platforms as often as is allowed within an hour.
+    TooManySwitches = "too_many_switches", 429, "You have switched platforms too often";
+
     // 7. Sign
     /// The context could not be signed, so the request was not forwarded.
     CannotSign = "cannot_sign", 503, "The request cannot be forwarded at the moment";

@@ -2,8 +2,8 @@
 //! nobody and holds no lock while it looks. The rules are in PROTOCOL.md; the numbers in comments are its rules.
 
 use std::fmt;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use quick_cache::Weighter;
@@ -17,7 +17,7 @@ use super::{Activity, Invalidate, Resolutions};
 use crate::clock::Timestamp;
 use crate::context::{Context, Layer, Platform, PlatformId, Resolution, Session, SessionId, User, UserId};
 use crate::reason::Reason;
-use crate::store::{Change, EntityKey, Follower, Lease, Store};
+use crate::store::{Change, EntityKey, Epoch, Follower, Lease, Store};
 use crate::telemetry::Metrics;
 use crate::telemetry::metrics::{Counter, LookupResult};
 
@@ -89,6 +89,8 @@ pub struct Copies {
 struct Struck {
     marks: Marks,
     flights: Resolutions,
+    /// Who else hears of changes, after the cells are marked.
+    listener: OnceLock<Arc<dyn Follower>>,
     session: Counter,
     entity: Counter,
     everything: Counter,
@@ -124,6 +126,7 @@ impl Copies {
             marks: Marks::new(),
             // Half: a flight joins another one, and both together must not be older than the bound (rule 9).
             flights: Resolutions::joinable_for(settings.max_staleness / 2),
+            listener: OnceLock::new(),
             session: invalidations("session"),
             entity: invalidations("entity"),
             everything: invalidations("everything"),
@@ -154,6 +157,25 @@ impl Copies {
     #[must_use]
     pub const fn settings(&self) -> &Settings {
         &self.settings
+    }
+
+    /// Tells `listener` of every change too, whether this process or another one made it, once no copy from before is
+    /// served any more. Only the first listener is heard of.
+    pub fn tell(&self, listener: Arc<dyn Follower>) {
+        // Set once, by whoever puts the process together.
+        let _ = self.marks.listener.set(listener);
+    }
+
+    /// Whether the store tells of changes at this moment, and how far that is to be believed.
+    #[must_use]
+    pub fn is_followed(&self) -> bool {
+        self.lease.epoch().is_open() && self.lease.view().is_fresh(Instant::now())
+    }
+
+    /// The unbroken stretch of following that this moment belongs to: between two of them changes may have been missed.
+    #[must_use]
+    pub fn epoch(&self) -> Epoch {
+        self.lease.epoch()
     }
 
     /// The flights that a change here must not be overtaken by.
@@ -324,11 +346,20 @@ impl Invalidate for Copies {
     }
 }
 
+impl Struck {
+    fn tell(&self, change: impl FnOnce() -> Change) {
+        if let Some(listener) = self.listener.get() {
+            listener.changed(&change());
+        }
+    }
+}
+
 impl Invalidate for Struck {
     fn user(&self, id: &UserId) {
         self.entity.inc();
         self.marks.strike(Name::User(id));
         self.marks.strike(Name::UserPlatforms(id));
+        self.tell(|| Change::Entity(EntityKey::User(id.clone())));
     }
 
     fn platform(&self, id: &PlatformId) {
@@ -345,12 +376,14 @@ impl Invalidate for Struck {
         self.session.inc();
         self.marks.strike(Name::Session(id));
         self.flights.forget(id);
+        self.tell(|| Change::Session(*id));
     }
 
     fn everything(&self) {
         self.everything.inc();
         self.marks.strike_all();
         self.flights.forget_all();
+        self.tell(|| Change::Everything);
     }
 }
 
@@ -359,9 +392,14 @@ impl Follower for Struck {
         match change {
             Change::Session(id) => self.session(id),
             Change::Everything => self.everything(),
+            // No copy is made of them.
+            Change::Events(_) => self.tell(|| change.clone()),
             Change::Entity(key) => {
                 self.entity.inc();
                 self.marks.strike(Name::of(key));
+                if matches!(key, EntityKey::User(_)) {
+                    self.tell(|| change.clone());
+                }
             }
         }
     }

@@ -15,8 +15,8 @@ use crate::directory::{
     Pair, Place, SessionPage, SessionRow,
 };
 use crate::store::{
-    Doubts, Entity, EntityAnswer, EntityKey, Follower, Lease, Lookup, Progress, PutSession, SessionAnswer,
-    Store, StoreError, StoredSession, UnconfirmedEnd,
+    Allowance, Backlog, Doubts, Entity, EntityAnswer, EntityKey, Event, EventId, Follower, Lease, Lookup,
+    Progress, PutSession, SessionAnswer, Store, StoreError, StoredSession, UnconfirmedEnd, Uses,
 };
 
 /// What befalls a call.
@@ -216,6 +216,21 @@ impl Store for Faulty<dyn Store> {
     async fn user_sessions(&self, user: &UserId) -> Result<Vec<SessionId>, StoreError> {
         self.pass("user_sessions").await?;
         self.inner.user_sessions(user).await
+    }
+
+    async fn append_events(&self, events: &[(UserId, Event)]) -> Result<(), StoreError> {
+        self.pass("append_events").await?;
+        self.inner.append_events(events).await
+    }
+
+    async fn events(&self, wanted: &[(UserId, Option<EventId>)]) -> Result<Vec<Backlog>, StoreError> {
+        self.pass("events").await?;
+        self.inner.events(wanted).await
+    }
+
+    async fn count_use(&self, user: &UserId, what: Allowance, window: Duration) -> Result<Uses, StoreError> {
+        self.pass("count_use").await?;
+        self.inner.count_use(user, what, window).await
     }
 
     fn follow(&self, follower: Arc<dyn Follower>, max_staleness: Duration) -> Arc<Lease> {

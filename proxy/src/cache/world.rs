@@ -59,6 +59,10 @@ impl World {
             absolute_timeout: 720 * MINUTE,
             touch_interval: MINUTE,
             rotation_grace: Duration::from_secs(10),
+            allowances: crate::session::Allowances {
+                impersonation_roles: vec!["reviewer".to_owned()],
+                ..crate::session::Allowances::default()
+            },
         };
         Self {
             store: Faulty::around(store),

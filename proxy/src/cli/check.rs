@@ -6,7 +6,7 @@ use std::path::Path;
 
 use crate::config::Snapshot;
 use crate::directory;
-use crate::policy::{Requirement, Route};
+use crate::policy::{PlatformSource, Requirement, Route};
 use crate::server::connect;
 use crate::signing::MessageAlgorithm;
 use crate::store;
@@ -187,6 +187,19 @@ fn demands(route: &Route) -> String {
     };
     if route.session_authority {
         words.push("session authority".to_owned());
+    }
+    if let Some(source) = &route.platform_from {
+        words.push(match source {
+            PlatformSource::Header(name) => format!("platform from the header {name}"),
+            PlatformSource::PathSegment(index) => format!("platform from segment {index} of the path"),
+            PlatformSource::HostLabel(index) => format!("platform from label {index} of the host"),
+        });
+    }
+    if route.extras.settings {
+        words.push("receives the settings".to_owned());
+    }
+    if route.extras.stats {
+        words.push("receives the stats".to_owned());
     }
     if route.platform_authorization {
         words.push("receives the platform's credential".to_owned());

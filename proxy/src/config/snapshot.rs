@@ -48,6 +48,8 @@ pub struct Snapshot {
     pub aliases: Aliases,
     /// The applications, in the order of the file. Their names are unique.
     pub upstreams: Vec<Upstream>,
+    /// Event streams of our own.
+    pub events: crate::events::Settings,
     /// Limits on what is accepted at all.
     pub limits: Limits,
     /// Limits on connections.

@@ -34,6 +34,14 @@ pub struct Context {
     pub layer: Layer,
 }
 
+impl Context {
+    /// The same context without a platform; `refused` says whether one was named that cannot be used.
+    #[must_use]
+    pub fn without_platform(&self, refused: bool) -> Self {
+        Self { platform: None, platform_refused: refused, ..self.clone() }
+    }
+}
+
 /// A client's certificate that led to an authority of the listener.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct ClientCertificate {

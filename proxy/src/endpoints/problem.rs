@@ -63,6 +63,7 @@ pub fn problem_of(fault: Fault, request_id: &str) -> Response<Bytes> {
         "code": reason.code(),
         "request_id": request_id,
     });
+    let retry_after = fault.particulars.get("retry_after").and_then(Value::as_u64);
     for (name, value) in fault.particulars {
         // What every problem says is never overwritten.
         body.as_object_mut().map(|members| members.entry(name).or_insert(value));
@@ -70,6 +71,9 @@ pub fn problem_of(fault: Fault, request_id: &str) -> Response<Bytes> {
     let body = Bytes::from(body.to_string());
     let mut response = own_answer(status(reason), reason.code(), "application/problem+json", body);
     add_status_fields(&mut response, reason);
+    if let Some(seconds) = retry_after {
+        response.headers_mut().insert(RETRY_AFTER, seconds.into());
+    }
     response
 }
 

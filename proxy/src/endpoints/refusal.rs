@@ -76,6 +76,8 @@ fn location(reason: Reason, input: &RefusalInput<'_>) -> Option<String> {
     let (route, target) = (input.route?, input.target?);
     let page = match remedy(reason) {
         Remedy::Login => route.login.as_deref()?,
+        // Another choice in the session would change nothing where the request names the platform.
+        Remedy::ChoosePlatform if route.platform_from.is_some() => return None,
         Remedy::ChoosePlatform => route.choose_platform.as_deref()?,
         Remedy::None => return None,
     };
@@ -142,6 +144,9 @@ const fn remedy(reason: Reason) -> Remedy {
         | Reason::StoreTimeout
         | Reason::StoreOverloaded
         | Reason::RoleMissing
+        | Reason::TooManyStreams
+        | Reason::TooManySessions
+        | Reason::TooManySwitches
         | Reason::CannotSign
         | Reason::ContextTooLarge
         | Reason::CredentialUnreadable

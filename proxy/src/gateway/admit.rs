@@ -9,7 +9,7 @@ use pingora::proxy::Session;
 
 use super::Core;
 use super::rules::Rules;
-use super::state::{Admitted, RequestState};
+use super::state::{Admitted, Extras, RequestState};
 use crate::context::{Authn, ClientCertificate, Context, Resolution};
 use crate::endpoints::problem;
 use crate::headers::forwarded::{self, ClientOrigin, Hop};
@@ -17,6 +17,7 @@ use crate::policy::accept::{self, Accepted, Head};
 use crate::policy::decide::{self, Decision};
 use crate::policy::origin::{self, Upgrade};
 use crate::policy::own::{self, Call, Missing};
+use crate::policy::platform_source::Named;
 use crate::policy::route::Found;
 use crate::policy::{Requirement, Route};
 use crate::reason::Reason;
@@ -139,6 +140,29 @@ pub(super) async fn resolve(core: &Core, rules: &Rules, claim: &Claim, started: 
     }
 }
 
+/// Step 4, continued: the platform that the request names, on a route that takes it from there. The session's own choice
+/// is nothing here, whatever the request says.
+pub(super) async fn platform(
+    core: &Core,
+    rules: &Rules,
+    route: &Route,
+    accepted: &Accepted,
+    headers: &HeaderMap,
+    resolution: Resolution,
+) -> Resolution {
+    let (Some(source), Resolution::Known(context)) = (&route.platform_from, &resolution) else {
+        return resolution;
+    };
+    match source.named(route, accepted.authority.host(), accepted.target.path(), headers) {
+        Named::Nothing => Resolution::Known(Arc::new(context.without_platform(false))),
+        Named::Nonsense => Resolution::Known(Arc::new(context.without_platform(true))),
+        Named::Platform(id) => {
+            let deadline = tokio::time::Instant::now() + rules.snapshot.resolve.budget;
+            core.resolver.with_platform(context, &id, deadline).await
+        }
+    }
+}
+
 /// Step 5: let through, or not, and as what.
 pub(super) fn decide(
     requirement: &Requirement,
@@ -160,11 +184,7 @@ pub(super) fn requirement<'a>(route: &'a Route, request: &http::request::Parts) 
 }
 
 /// Step 5, continued: the platform's credential, opened for a route that asks for it.
-pub(super) fn credential(
-    rules: &Rules,
-    route: &Route,
-    context: Option<&Context>,
-) -> Result<Option<Secret>, Reason> {
+fn credential(rules: &Rules, route: &Route, context: Option<&Context>) -> Result<Option<Secret>, Reason> {
     if !route.platform_authorization {
         return Ok(None);
     }
@@ -176,6 +196,33 @@ pub(super) fn credential(
     })
 }
 
+/// Step 5, continued: what only some routes ask for. Whoever is let through without a platform has none of it.
+///
+/// # Errors
+/// The reason why it could not be found out: an application that was promised the settings is not left to guess.
+pub(super) async fn extras(
+    core: &Core,
+    rules: &Rules,
+    route: &Route,
+    context: Option<&Context>,
+) -> Result<Extras, Reason> {
+    let credential = credential(rules, route, context)?;
+    let Some((context, platform)) = context.and_then(|context| Some((context, context.platform.as_ref()?)))
+    else {
+        return Ok(Extras { credential, ..Extras::default() });
+    };
+    let deadline = tokio::time::Instant::now() + rules.snapshot.resolve.budget;
+    let (user, platform) = (&context.user.id, &platform.id);
+    let settings = async {
+        if route.extras.settings { core.resolver.settings(user, platform, deadline).await } else { Ok(None) }
+    };
+    let stats = async {
+        if route.extras.stats { core.resolver.stats(user, platform, deadline).await } else { Ok(None) }
+    };
+    let (settings, stats) = tokio::try_join!(settings, stats)?;
+    Ok(Extras { credential, settings, stats })
+}
+
 /// Puts the answers of steps 1 to 5 together.
 pub(super) fn admitted(
     rules: &Rules,
@@ -183,7 +230,7 @@ pub(super) fn admitted(
     authn: Authn,
     claim: Claim,
     resolution: Option<Resolution>,
-    credential: Option<Secret>,
+    extras: Extras,
     websocket: bool,
 ) -> Result<Admitted, Reason> {
     let context = match resolution {
@@ -192,7 +239,7 @@ pub(super) fn admitted(
     };
     // Routes name upstreams that exist: config refuses others.
     let upstream = rules.upstreams.get(&route.upstream).ok_or(Reason::Internal)?;
-    Ok(Admitted { upstream: Arc::clone(upstream), authn, claim, context, credential, websocket })
+    Ok(Admitted { upstream: Arc::clone(upstream), authn, claim, context, extras, websocket })
 }
 
 /// How long a client may be silent within a request, and how long it may take to read what it is sent.

@@ -18,7 +18,7 @@ pub(super) fn refused(session: &Session, state: &RequestState, reason: Reason) -
         }
         _ => None,
     };
-    refusal::answer(
+    let mut answer = refusal::answer(
         reason,
         &RefusalInput {
             method: &request.method,
@@ -28,7 +28,11 @@ pub(super) fn refused(session: &Session, state: &RequestState, reason: Reason) -
             allowed: allowed.as_deref(),
             request_id: &state.request_id,
         },
-    )
+    );
+    if let Some(seconds) = state.retry_after {
+        answer.headers_mut().insert(header::RETRY_AFTER, seconds.into());
+    }
+    answer
 }
 
 /// Writes an answer whole. The length is always given, so that nobody waits for the end of the connection.

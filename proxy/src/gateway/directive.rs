@@ -44,7 +44,11 @@ pub(super) async fn obey(
     };
     let result = match &outcome {
         Ok(_) => "carried_out",
-        Err(LifecycleError::Impossible(_)) => "refused",
+        Err(
+            LifecycleError::Impossible(_)
+            | LifecycleError::TooManySessions
+            | LifecycleError::TooManySwitches { .. },
+        ) => "refused",
         Err(_) => "undetermined",
     };
     metrics.directives.with_label_values(&[result]).inc();
@@ -57,6 +61,11 @@ pub(super) async fn obey(
             tracing::error!(request_id = state.request_id, %error, "session directive not carried out");
             Err(match error {
                 LifecycleError::Impossible(_) => Reason::DirectiveRefused,
+                LifecycleError::TooManySessions => Reason::TooManySessions,
+                LifecycleError::TooManySwitches { retry_after } => {
+                    state.retry_after = Some(retry_after);
+                    Reason::TooManySwitches
+                }
                 _ => Reason::DirectiveUndetermined,
             })
         }
@@ -118,9 +127,14 @@ impl Order {
                 Err(LifecycleError::Impossible("sessions of our own are not read here"))
             }
             Directive::Create { user, platform, actor } => {
-                let replaces = self.current().await?.map(|context| context.session.id);
-                let start =
-                    Start { user: user.clone(), platform: platform.clone(), actor: actor.clone(), replaces };
+                let current = self.current().await?;
+                let start = Start {
+                    user: user.clone(),
+                    platform: platform.clone(),
+                    actor: actor.clone(),
+                    acted: current.as_ref().is_some_and(|context| context.session.actor.is_some()),
+                    replaces: current.map(|context| context.session.id),
+                };
                 let started = lifecycle.start(&start, &self.by).await?;
                 Ok(Some(cookie::set(settings, &started.token)))
             }

@@ -5,6 +5,7 @@ mod account;
 mod admit;
 mod answer;
 mod directive;
+mod events;
 mod fault;
 mod incoming;
 mod meters;
@@ -15,7 +16,9 @@ pub(crate) mod request_id;
 pub mod rules;
 pub mod servers;
 mod state;
+mod streams;
 mod tls;
+mod websocket;
 mod wire;
 
 use std::sync::Arc;
@@ -36,10 +39,11 @@ use self::request_id::RequestIds;
 use self::rules::Rules;
 use self::state::Outcome;
 pub use self::state::RequestState;
-pub use self::wire::{WIRE, Wire};
+pub use self::wire::{LEASH, WIRE, Wire};
 use crate::cache::activity::Activity;
 use crate::clock::Clock;
 use crate::context::Resolution;
+use crate::events::{Hub, Streams};
 use crate::lifecycle::Lifecycle;
 use crate::policy::Requirement;
 use crate::policy::own::{Call, Missing};
@@ -55,6 +59,10 @@ pub struct Core {
     pub lifecycle: Lifecycle,
     /// When sessions were last used.
     pub activity: Arc<Activity>,
+    /// Events on their way to tabs.
+    pub hub: Arc<Hub>,
+    /// Open streams that are tied to sessions.
+    pub streams: Arc<Streams>,
 }
 
 /// The proxy as Pingora sees it.
@@ -85,7 +93,7 @@ impl Gateway {
     /// What serves our own endpoints.
     fn own(&self) -> Result<Own<'_>> {
         let core = self.core.get().ok_or_else(|| Error::new(ErrorType::InternalError))?;
-        Ok(Own { core, metrics: &self.metrics })
+        Ok(Own { core, metrics: &self.metrics, clock: &self.clock })
     }
 
     /// Steps 1 to 5 for what is forwarded, 1 and 2 for what is ours.
@@ -120,9 +128,11 @@ impl Gateway {
         // 4. Resolve
         let core = self.core.get().ok_or(Reason::Internal)?;
         let requirement = admit::requirement(&route, request);
-        let resolution = match requirement {
-            Requirement::Nothing => None,
-            _ => Some(admit::resolve(core, &rules, &claim, state.started).await),
+        let resolution = if *requirement == Requirement::Nothing {
+            None
+        } else {
+            let found = admit::resolve(core, &rules, &claim, state.started).await;
+            Some(admit::platform(core, &rules, &route, accepted, &request.headers, found).await)
         };
 
         // 5. Decide
@@ -134,12 +144,11 @@ impl Gateway {
         own::not_forged(request, &route, context, state).inspect_err(|reason| {
             self.metrics.csrf_rejections.with_label_values(&["route", reason.code()]).inc();
         })?;
-        let credential = admit::credential(&rules, &route, context)?;
+        let extras = admit::extras(core, &rules, &route, context).await?;
         if let Some(context) = context {
             core.activity.note(&context.session.id, state.at);
         }
-        state.admitted =
-            Some(admit::admitted(&rules, &route, authn, claim, resolution, credential, websocket)?);
+        state.admitted = Some(admit::admitted(&rules, &route, authn, claim, resolution, extras, websocket)?);
         Ok(Admission::Forward)
     }
 }
@@ -251,6 +260,9 @@ impl ProxyHttp for Gateway {
         state: &mut RequestState,
     ) -> Result<()> {
         incoming::clean(answer, state);
+        if let Some(core) = self.core.get() {
+            streams::tie(answer, state, core, &self.metrics);
+        }
         if !answer.status.is_informational() {
             state.outcome = Outcome::Forwarded;
             incoming::set_cookies(answer, &state.set_cookies);

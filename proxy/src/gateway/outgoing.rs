@@ -10,6 +10,7 @@ use pingora::{Error, ErrorType};
 use super::state::{Admitted, RequestState};
 use crate::clock::Timestamp;
 use crate::headers::forwarded::{self, Scheme};
+use crate::headers::names::alike;
 use crate::headers::render::RenderInput;
 use crate::headers::scrub;
 use crate::policy::accept::Accepted;
@@ -72,9 +73,9 @@ fn signed(
         authn: admitted.authn,
         context: admitted.context.as_deref(),
         request_id: &state.request_id,
-        platform_authorization: admitted.credential.as_ref(),
-        settings: None,
-        stats: None,
+        platform_authorization: admitted.extras.credential.as_ref(),
+        settings: admitted.extras.settings.as_ref(),
+        stats: admitted.extras.stats.as_ref(),
         client_certificate: state.client_certificate.as_ref(),
     };
     admitted.upstream.signer.sign(&outgoing, &input, now)
@@ -117,12 +118,14 @@ fn pass_on(from: HeaderMap, received: &HeaderMap, to: &mut HeaderMap, state: &Re
     if let Some(cookies) = from.get(header::COOKIE).and_then(|_| rest_of_cookies(&from, state)) {
         to.append(header::COOKIE, cookies);
     }
+    let selector = state.route.as_ref().and_then(|route| route.platform_from.as_ref()?.header());
     let (mut last, mut scrubbed) = (None::<HeaderName>, 0);
     for (name, value) in from {
         if let Some(name) = name {
             let ours = names.reserved(name.as_str());
             scrubbed += u64::from(ours);
-            let stays = ours || is_rebuilt(&name) || nominated.contains(&name);
+            let selects = selector.is_some_and(|selector| alike(&name, selector));
+            let stays = ours || selects || is_rebuilt(&name) || nominated.contains(&name);
             last = (!stays).then_some(name);
         }
         // A further value of the same name comes without it.

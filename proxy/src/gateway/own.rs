@@ -12,7 +12,8 @@ use serde_json::{Map, Value};
 use tokio::time::Instant;
 
 use super::state::{Outcome, OwnFacts, RequestState};
-use super::{Core, admit, answer};
+use super::{Core, admit, answer, events};
+use crate::clock::Clock;
 use crate::context::{Context, Resolution};
 use crate::endpoints::jwks;
 use crate::endpoints::own::{self, Request, Services, body, openapi};
@@ -36,6 +37,7 @@ const BODY_DEADLINE: Duration = Duration::from_secs(10);
 pub(super) struct Own<'a> {
     pub(super) core: &'a Arc<Core>,
     pub(super) metrics: &'a Metrics,
+    pub(super) clock: &'a Arc<dyn Clock>,
 }
 
 impl Own<'_> {
@@ -47,6 +49,14 @@ impl Own<'_> {
         found: Result<Call, Missing>,
     ) -> pingora::Result<()> {
         let outcome = match found {
+            Ok(call)
+                if call.line.endpoint == Endpoint::Events && session.req_header().method == Method::GET =>
+            {
+                match events::open(self, session, state, call).await {
+                    Ok(stream) => return stream.run(session, state).await,
+                    Err(fault) => Err((fault, None)),
+                }
+            }
             Ok(call) => self.answer(session, state, call).await,
             Err(missing) => Err((missing.reason().into(), Some(missing))),
         };
@@ -92,7 +102,7 @@ impl Own<'_> {
     }
 
     /// Origin, session, anti-forgery token, body: in this order, each before the next costs anything.
-    async fn judge(
+    pub(super) async fn judge(
         &self,
         session: &mut Session,
         state: &mut RequestState,

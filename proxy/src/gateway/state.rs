@@ -9,6 +9,7 @@ use prometheus::IntGauge;
 use smallvec::SmallVec;
 
 use super::rules::{Rules, UpstreamRules};
+use super::streams::Tied;
 use crate::clock::Timestamp;
 use crate::context::{Authn, ClientCertificate, Context};
 use crate::headers::forwarded::ClientOrigin;
@@ -54,6 +55,10 @@ pub struct RequestState {
     pub(super) set_cookies: SmallVec<[HeaderValue; 1]>,
     /// Request body bytes that passed.
     pub(super) body_bytes: u64,
+    /// Seconds after which the client may ask again, where that is known.
+    pub(super) retry_after: Option<u64>,
+    /// Its place among the streams of its session, if the answer is a stream.
+    pub(super) tied: Option<Tied>,
     /// Counts the request as being served until it is dropped, also by a panic.
     _in_flight: InFlight,
 }
@@ -68,10 +73,21 @@ pub(super) struct Admitted {
     pub(super) claim: Claim,
     /// Who it is, if that was asked and known.
     pub(super) context: Option<Arc<Context>>,
-    /// The opened platform credential, where the route asks for it.
-    pub(super) credential: Option<Secret>,
+    /// What else the route asks for.
+    pub(super) extras: Extras,
     /// Whether it asks to become a WebSocket, and may.
     pub(super) websocket: bool,
+}
+
+/// What only some routes ask for.
+#[derive(Debug, Default)]
+pub(super) struct Extras {
+    /// The opened platform credential.
+    pub(super) credential: Option<Secret>,
+    /// The user's settings for the platform.
+    pub(super) settings: Option<serde_json::Value>,
+    /// Figures about the user's platform.
+    pub(super) stats: Option<serde_json::Value>,
 }
 
 /// A request to an endpoint of our own, for the log.
@@ -136,6 +152,8 @@ impl RequestState {
             informational: 0,
             set_cookies: SmallVec::new(),
             body_bytes: 0,
+            retry_after: None,
+            tied: None,
             _in_flight: InFlight::enter(in_flight),
         }
     }

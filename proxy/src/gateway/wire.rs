@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
+use crate::events::Leash;
 use crate::policy::Limits;
 use crate::policy::wire::{Pass, Watch};
 use crate::reason::Reason;
@@ -14,6 +15,8 @@ use crate::reason::Reason;
 tokio::task_local! {
     /// The HTTP/1 connection that this task serves.
     pub static WIRE: Arc<Wire>;
+    /// By which the HTTP/2 stream that this task serves is ended from elsewhere.
+    pub static LEASH: Arc<Leash>;
 }
 
 /// One HTTP/1 connection, request by request.
@@ -24,19 +27,30 @@ pub struct Wire {
     head_due: Mutex<Option<Instant>>,
     /// Whether the process is on its way out.
     draining: Arc<AtomicBool>,
+    leash: Arc<Leash>,
 }
 
 impl Wire {
     /// A connection before its first request.
     #[must_use]
     pub fn new(limits: Limits, draining: Arc<AtomicBool>) -> Self {
-        Self { watch: Mutex::new(Watch::new(limits)), head_due: Mutex::new(None), draining }
+        Self {
+            watch: Mutex::new(Watch::new(limits)),
+            head_due: Mutex::new(None),
+            draining,
+            leash: Leash::new(),
+        }
     }
 
     /// The next bytes are those of another request, whose head is due by `head_due`.
     pub fn restart(&self, head_due: Instant) {
         self.watch.lock().restart();
         *self.head_due.lock() = Some(head_due);
+    }
+
+    /// Returns when the connection is to be ended, because it carries a stream of a session that has ended.
+    pub async fn ended(&self) {
+        self.leash.pulled().await;
     }
 
     /// Looks at bytes before anybody else reads them.
@@ -60,6 +74,12 @@ pub(super) fn head_arrived() {
 /// is told so does not send another one into a connection that closes.
 pub(super) fn is_last() -> bool {
     WIRE.try_with(|wire| wire.draining.load(Ordering::Relaxed)).unwrap_or(false)
+}
+
+/// By which the present request can be ended from elsewhere.
+pub(super) fn leash() -> Option<Arc<Leash>> {
+    let of_connection = || WIRE.try_with(|wire| Arc::clone(&wire.leash)).ok();
+    LEASH.try_with(Arc::clone).ok().or_else(of_connection)
 }
 
 /// Why the bytes of the present request are refused, if they are.

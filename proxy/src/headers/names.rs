@@ -173,6 +173,13 @@ const OVERRIDES: [&[u8]; 12] = [
     b"x-http-path-override",
 ];
 
+/// Whether frameworks that fold `-`, `_` and `.` together would take one name for the other.
+#[must_use]
+pub fn alike(one: &HeaderName, other: &HeaderName) -> bool {
+    let (one, other) = (one.as_str().as_bytes(), other.as_str().as_bytes());
+    one.len() == other.len() && one.iter().zip(other).all(|(&a, &b)| canonical(a) == canonical(b))
+}
+
 /// Lower case, and one separator for every byte that is neither letter nor digit.
 const fn canonical(byte: u8) -> u8 {
     if byte.is_ascii_alphanumeric() { byte.to_ascii_lowercase() } else { b'-' }
@@ -207,6 +214,20 @@ mod tests {
         for &header in ContextHeader::ALL {
             assert_eq!(names.of(header).as_str(), format!("x-context-{}", header.suffix()));
             assert!(names.reserved(names.of(header).as_str()));
+        }
+    }
+
+    #[test]
+    fn the_header_that_names_the_platform_is_known_in_every_spelling() {
+        let name = |text: &str| HeaderName::try_from(text).unwrap();
+        for (text, expected) in [
+            ("X-Platform", true),
+            ("x_platform", true),
+            ("x.platform", true),
+            ("x-platform-2", false),
+            ("platform", false),
+        ] {
+            assert_eq!(alike(&name(text), &name("x-platform")), expected, "{text}");
         }
     }
 

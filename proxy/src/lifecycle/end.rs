@@ -5,7 +5,7 @@ use crate::cache::Invalidate;
 use crate::clock::Timestamp;
 use crate::context::{Session, SessionId, User, UserId};
 use crate::directory::{AuditEntry, SessionRow};
-use crate::store::{Entity, EntityKey};
+use crate::store::{Entity, EntityKey, Event};
 
 impl Lifecycle {
     /// Ends a session with its predecessor and successor. From then on no proxy that reaches the store serves it; whether
@@ -29,11 +29,14 @@ impl Lifecycle {
                     let _told = self.tell_ended(&known, now).await;
                     return Err(error);
                 }
+                let events = known.iter().map(|id| Event::SessionEnded { session: *id }).collect::<Vec<_>>();
+                self.announce(&session.user, events).await;
                 self.count("ended");
                 return Ok(Ended::Accepted);
             }
         };
-        let _told = self.tell_ended(&ended, now).await;
+        let events = ended.iter().map(|id| Event::SessionEnded { session: *id }).collect::<Vec<_>>();
+        let _told = futures_util::join!(self.tell_ended(&ended, now), self.announce(&session.user, events));
         self.count("ended");
         self.audit("session_ended", session, origin, now).await;
         Ok(Ended::Durable)
@@ -91,7 +94,9 @@ impl Lifecycle {
         ids.dedup();
         self.copies.user(&user.id);
         let _told = self.tell_ended(&ids, now).await;
-        let told = self.store.put_entities(&[Entity::User(user.clone())]).await;
+        let entities = [Entity::User(user.clone())];
+        let told = self.store.put_entities(&entities);
+        let (told, ()) = futures_util::join!(told, self.announce(&user.id, [Event::SessionsEnded]));
         self.note_telling("entities", told);
         if told.is_err() {
             // Kept and tried again, as a filling of the cache is not; a failure is known already.

@@ -4,8 +4,8 @@
 use super::{Ended, Lifecycle, LifecycleError, Origin};
 use crate::cache::Invalidate;
 use crate::context::{PlatformId, Session};
-use crate::store::StoreError;
 use crate::store::foreign::kept_beside;
+use crate::store::{Event, StoreError};
 
 impl Lifecycle {
     /// Writes the tombstone. The store is the only place that knows the session, so that it is also the only one that
@@ -26,6 +26,7 @@ impl Lifecycle {
         self.note_telling("tombstone", told);
         self.copies.session(&session.id);
         told.map_err(unconfirmed)?;
+        self.announce(&session.user, [Event::SessionEnded { session: session.id }]).await;
         self.count("ended");
         self.audit("session_ended", session, origin, now).await;
         Ok(Ended::Durable)

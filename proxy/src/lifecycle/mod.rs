@@ -4,6 +4,7 @@
 
 mod end;
 mod foreign;
+mod limits;
 pub mod operators;
 mod outbox;
 mod platform;
@@ -25,7 +26,7 @@ use crate::directory::{AuditEntry, Directory, DirectoryError, SessionRow};
 use crate::keys::Key;
 use crate::session::Settings;
 use crate::session::token::SessionToken;
-use crate::store::{PutSession, Store, StoreError, UnconfirmedEnd};
+use crate::store::{Event, PutSession, Store, StoreError, UnconfirmedEnd};
 use crate::telemetry::Metrics;
 
 pub use start::Start;
@@ -97,6 +98,15 @@ pub enum LifecycleError {
     /// The directory could not say or confirm; it may be tried again.
     #[error("the directory could not confirm the change")]
     Undetermined,
+    /// The user has as many sessions as are allowed, and none of them may end for another.
+    #[error("the user has too many sessions already")]
+    TooManySessions,
+    /// The user has switched platforms as often as is allowed within an hour.
+    #[error("the user has switched platforms too often")]
+    TooManySwitches {
+        /// Seconds until it may be tried again.
+        retry_after: u64,
+    },
     /// Others changed the session at the same time, again and again.
     #[error("the session was changed by others at the same time")]
     Conflict,
@@ -185,6 +195,18 @@ impl Lifecycle {
         self.note_telling("tombstone", told);
         forget();
         told
+    }
+
+    /// Tells the user's tabs, as well as it goes. Polled after the store is told of the change, it travels with that.
+    async fn announce(&self, user: &UserId, events: impl IntoIterator<Item = Event> + Send) {
+        let events: Vec<_> = events.into_iter().map(|event| (user.clone(), event)).collect();
+        let told = if events.is_empty() { Ok(()) } else { self.store.append_events(&events).await };
+        self.note_telling("event", told);
+    }
+
+    /// Tells the user's tabs, on every proxy, that settings for a platform were written.
+    pub async fn announce_settings(&self, user: &UserId, platform: &PlatformId) {
+        self.announce(user, [Event::SettingsChanged { platform: platform.clone() }]).await;
     }
 
     fn note_telling(&self, what: &str, told: Result<(), StoreError>) {

@@ -3,6 +3,7 @@
 use super::{ATTEMPTS, Lifecycle, LifecycleError, Origin, SESSION_OVER, STALE};
 use crate::context::{Platform, PlatformId, Session};
 use crate::directory::Change;
+use crate::store::Event;
 
 impl Lifecycle {
     /// Chooses a platform for the session, or clears the choice. If the session was rotated meanwhile, the one that
@@ -19,6 +20,7 @@ impl Lifecycle {
     ) -> Result<Session, LifecycleError> {
         if let Some(id) = platform {
             self.own_platform(&session.user, id).await?;
+            self.count_switch(&session.user).await?;
         }
         self.change_platform(session, platform, None, origin).await
     }
@@ -60,7 +62,10 @@ impl Lifecycle {
             let seen = version.unwrap_or(current.version);
             match self.directory.set_platform(&current.id, seen, platform, now).await? {
                 Change::Done(stands) => {
-                    self.tell_session(&stands, now).await;
+                    // Joined in this order, so that no tab hears of the switch before the store has it.
+                    let told = self.tell_session(&stands, now);
+                    let announced = self.announce(&stands.user, [Event::platform_switched(&stands)]);
+                    futures_util::join!(told, announced);
                     self.metrics.platform_switches.inc();
                     self.audit("platform_switched", &stands, origin, now).await;
                     return Ok(stands);

@@ -171,6 +171,7 @@ impl Lifecycle {
             match written.map_err(LifecycleError::from)? {
                 Change::Done(()) => {
                     self.tell_settings(user, platform).await;
+                    self.announce_settings(user, platform).await;
                     let about = Session { platform: Some(platform.clone()), ..session.clone() };
                     self.audit("settings_changed", &about, origin, self.clock.now()).await;
                     return Ok(after);

@@ -14,6 +14,8 @@ pub struct Start {
     pub platform: Option<PlatformId>,
     /// Who acts for the user, when somebody does.
     pub actor: Option<UserId>,
+    /// Whether somebody acts for the user in the session that the request came with: then nobody further may.
+    pub acted: bool,
     /// The browser's old session, which ends with this. A session that was resolved, never a mere claim.
     pub replaces: Option<SessionId>,
 }
@@ -47,12 +49,16 @@ impl Lifecycle {
             version: 1,
         };
         self.directory.create_session(&session, start.replaces.as_ref(), now).await?;
+        self.make_room(&session, now).await?;
         if let Some(replaced) = &start.replaces {
             self.end_replaced(replaced, now).await;
         }
         self.tell_session(&session, now).await;
         self.count("started");
-        self.audit("session_started", &session, origin, now).await;
+        let event = if session.actor.is_some() { "impersonation_started" } else { "session_started" };
+        let by = session.actor.as_ref().map(|actor| format!("{} for user:{actor}", origin.by));
+        let origin = Origin { by: by.unwrap_or_else(|| origin.by.clone()), ..origin.clone() };
+        self.audit(event, &session, &origin, now).await;
         Ok(Started { token, session })
     }
 
@@ -61,9 +67,7 @@ impl Lifecycle {
         wanted.extend(start.actor.clone());
         let people = self.directory.users(&wanted).await?;
         let active = |id: &UserId| people.iter().find(|user| user.id == *id && user.active);
-        if start.actor.as_ref().is_some_and(|actor| active(actor).is_none()) {
-            return Err(LifecycleError::Impossible("the actor is unknown or inactive"));
-        }
+        self.check_actor(start, &people)?;
         active(&start.user).cloned().ok_or(LifecycleError::Impossible("the user is unknown or inactive"))
     }
 

@@ -80,7 +80,7 @@ impl Scene {
 }
 
 fn start(user: &str) -> Start {
-    Start { user: user.parse().unwrap(), platform: None, actor: None, replaces: None }
+    Start { user: user.parse().unwrap(), platform: None, actor: None, acted: false, replaces: None }
 }
 
 fn origin() -> Origin {

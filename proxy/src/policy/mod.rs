@@ -5,6 +5,7 @@ pub mod decide;
 pub mod host;
 pub mod origin;
 pub mod own;
+pub mod platform_source;
 pub mod proxy_header;
 pub mod route;
 pub mod target;
@@ -13,6 +14,8 @@ pub mod wire;
 use std::time::Duration;
 
 use http::Method;
+
+pub use platform_source::PlatformSource;
 
 /// What a route asks of the context.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -69,6 +72,10 @@ pub struct Route {
     pub login: Option<String>,
     /// Path a browser is sent to when it has to choose a platform.
     pub choose_platform: Option<String>,
+    /// Where the platform is taken from instead of from the session.
+    pub platform_from: Option<PlatformSource>,
+    /// What is sent along about the user's platform.
+    pub extras: ContextExtras,
     /// Whether the opened platform credential is sent along.
     pub platform_authorization: bool,
     /// Whether WebSocket upgrades may pass.
@@ -81,6 +88,42 @@ pub struct Route {
     pub body_limit: Option<u64>,
     /// How long the upstream may be silent before its answer and between two parts of it.
     pub read_timeout: Option<Duration>,
+}
+
+/// Parts of the context that a route asks for, because not every application needs them.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct ContextExtras {
+    /// The user's settings for the platform.
+    pub settings: bool,
+    /// Figures about the user's platform.
+    pub stats: bool,
+}
+
+#[cfg(test)]
+impl Route {
+    /// A route for everything that asks for nothing, to be changed by tests.
+    pub(crate) fn example() -> Self {
+        Self {
+            name: "example".to_owned(),
+            host: None,
+            path: "/".to_owned(),
+            methods: Vec::new(),
+            upstream: "app".to_owned(),
+            requirement: Requirement::Nothing,
+            session_authority: false,
+            csrf: false,
+            login: None,
+            choose_platform: None,
+            platform_from: None,
+            extras: ContextExtras::default(),
+            platform_authorization: false,
+            websocket: false,
+            websocket_origins: Vec::new(),
+            cors: None,
+            body_limit: None,
+            read_timeout: None,
+        }
+    }
 }
 
 /// Limits on what is accepted at all.

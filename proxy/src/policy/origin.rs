@@ -36,6 +36,39 @@ pub fn judge_upgrade(
     scheme: &str,
     authority: &Authority,
 ) -> Result<Upgrade, Reason> {
+    let upgrade = shape_of_upgrade(parts);
+    if !matches!(upgrade, Ok(Upgrade::None | Upgrade::Dropped)) && !route.websocket {
+        return Err(Reason::UpgradeRefused);
+    }
+    if upgrade? != Upgrade::WebSocket {
+        return upgrade;
+    }
+    let anonymous = route.requirement == Requirement::Nothing;
+    if anonymous || may_open_websocket(&parts.headers, route, scheme, authority) {
+        Ok(Upgrade::WebSocket)
+    } else {
+        Err(Reason::ForeignOrigin)
+    }
+}
+
+/// Whether a request to an endpoint of our own is to become a WebSocket: only from a page of the same origin.
+///
+/// # Errors
+/// As [`judge_upgrade`].
+pub fn judge_own_upgrade(
+    parts: &http::request::Parts,
+    scheme: &str,
+    authority: &Authority,
+) -> Result<bool, Reason> {
+    if shape_of_upgrade(parts)? != Upgrade::WebSocket {
+        return Ok(false);
+    }
+    let own = only(&parts.headers, &ORIGIN).is_some_and(|origin| is_same(origin, scheme, authority));
+    if own { Ok(true) } else { Err(Reason::ForeignOrigin) }
+}
+
+/// What upgrade a request asks for, if it asks as it must.
+fn shape_of_upgrade(parts: &http::request::Parts) -> Result<Upgrade, Reason> {
     let asked = || parts.headers.get_all(UPGRADE).iter();
     if parts.version != Version::HTTP_11 || asked().next().is_none() {
         return Ok(Upgrade::None);
@@ -50,15 +83,10 @@ pub fn judge_upgrade(
     let has_body = parts.headers.contains_key(TRANSFER_ENCODING)
         || parts.headers.get(CONTENT_LENGTH).is_some_and(|length| length.as_bytes() != b"0");
     let nominated = parts.headers.get_all(CONNECTION).iter().any(|value| names(value, b"upgrade"));
-    if !route.websocket || !alone || !nominated || parts.method != Method::GET || has_body {
+    if !alone || !nominated || parts.method != Method::GET || has_body {
         return Err(Reason::UpgradeRefused);
     }
-    let anonymous = route.requirement == Requirement::Nothing;
-    if anonymous || may_open_websocket(&parts.headers, route, scheme, authority) {
-        Ok(Upgrade::WebSocket)
-    } else {
-        Err(Reason::ForeignOrigin)
-    }
+    Ok(Upgrade::WebSocket)
 }
 
 /// Whether a list of tokens holds this one.
@@ -143,21 +171,11 @@ mod tests {
     fn route(websocket: bool, requirement: Requirement) -> Route {
         Route {
             name: "chat".into(),
-            path: "/".into(),
-            upstream: "app".into(),
             requirement,
             websocket,
             websocket_origins: vec!["https://partner.example".into()],
             cors: Some(Cors { origins: vec!["https://app.example".into()], preflight: true }),
-            host: None,
-            methods: Vec::new(),
-            session_authority: false,
-            csrf: false,
-            login: None,
-            choose_platform: None,
-            platform_authorization: false,
-            body_limit: None,
-            read_timeout: None,
+            ..Route::example()
         }
     }
 

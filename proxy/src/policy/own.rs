@@ -43,6 +43,8 @@ pub enum Endpoint {
     Logout,
     /// Ends all sessions of the user.
     LogoutEverywhere,
+    /// What happens, as it happens.
+    Events,
     /// The public keys.
     PublicKeys,
     /// This interface, described.
@@ -396,6 +398,15 @@ static LINES: LazyLock<Vec<Line>> = LazyLock::new(|| {
             Session,
             "",
             "Ends every session of the user, this one included",
+        ),
+        line(
+            E::Events,
+            "events",
+            &get,
+            "events",
+            Session,
+            "",
+            "What happens to the session and the user's settings, as server-sent events or as a WebSocket; not a use of the session",
         ),
         line(
             E::PublicKeys,

@@ -93,7 +93,8 @@ impl Proxy {
     }
 
     async fn start(&self, user: &str) -> Arc<crate::context::Session> {
-        let start = Start { user: user.parse().unwrap(), platform: None, actor: None, replaces: None };
+        let start =
+            Start { user: user.parse().unwrap(), platform: None, actor: None, acted: false, replaces: None };
         Arc::new(self.lifecycle.start(&start, &origin()).await.unwrap().session)
     }
 
@@ -143,7 +144,7 @@ async fn what_one_proxy_ends_or_switches_the_other_sees() {
     here.leased(&session.id).await;
     there.leased(&session.id).await;
 
-    let chosen: crate::context::PlatformId = "a2".parse().unwrap();
+    let chosen: PlatformId = "a2".parse().unwrap();
     let session = there.lifecycle.set_platform(&session, Some(&chosen), &origin()).await.unwrap();
     let platform = |resolution| match resolution {
         Resolution::Known(context) => context.platform.as_ref().map(|platform| platform.id.clone()),

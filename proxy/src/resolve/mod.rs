@@ -29,7 +29,7 @@ use crate::cache::proof::{Proof, Reading};
 use crate::cache::values::Value;
 use crate::cache::{Activity, Invalidate, SingleFlight};
 use crate::clock::Clock;
-use crate::context::{Context, Layer, Resolution, SessionId};
+use crate::context::{Context, Layer, PlatformId, Resolution, SessionId};
 use crate::directory::Directory;
 use crate::reason::Reason;
 use crate::session::{Settings as SessionSettings, lifetime};
@@ -157,6 +157,42 @@ impl Resolver {
         };
         self.outcomes[outcome(&resolution)].inc();
         resolution
+    }
+
+    /// The same context with another platform in place of the session's own choice: the one that the request names.
+    /// Ownership and activity are checked; a platform that is gone, inactive or somebody else's is refused
+    /// ([`Context::platform_refused`]), and nothing takes its place. Rests on the same copies and invalidations as the
+    /// session's own platform. Cancellation safe.
+    pub async fn with_platform(
+        &self,
+        context: &Arc<Context>,
+        id: &PlatformId,
+        deadline: Instant,
+    ) -> Resolution {
+        if context.platform.as_ref().is_some_and(|platform| platform.id == *id) {
+            return Resolution::Known(Arc::clone(context));
+        }
+        let pair = PairKey { user: context.user.id.clone(), platform: Some(id.clone()) };
+        let deadline = deadline.min(Instant::now() + self.layers.settings.budget);
+        let entities = self.layers.entities_of(EntityKey { pair, ask_store: true });
+        let Entities { pair, layer } = match timeout_at(deadline, entities).await {
+            Ok(Ok(entities)) => entities,
+            Ok(Err(Stop::Unknown(reason))) => return Resolution::Unknown(reason),
+            Ok(Err(Stop::Undetermined(reason))) => return Resolution::Undetermined(reason),
+            Err(_) => return Resolution::Undetermined(Reason::StoreTimeout),
+        };
+        // The user was perhaps read anew, and may have logged out everywhere meanwhile.
+        if let Err(reason) = lifetime::check_user(&context.session, &pair.user) {
+            return Resolution::Unknown(reason);
+        }
+        Resolution::Known(Arc::new(Context {
+            session: Arc::clone(&context.session),
+            user: Arc::clone(&pair.user),
+            platform: pair.platform.clone(),
+            platform_refused: pair.platform_refused,
+            last_seen: context.last_seen,
+            layer: context.layer.max(layer),
+        }))
     }
 
     /// What the copies of this process say. Waits for nobody.

@@ -18,8 +18,9 @@ use pingora::server::ShutdownWatch;
 use tokio::time::Instant;
 
 use super::guard::Guarded;
+use crate::events::Leash;
 use crate::gateway::rules::Rules;
-use crate::gateway::{Gateway, WIRE, Wire};
+use crate::gateway::{Gateway, LEASH, WIRE, Wire};
 
 /// Longest wait for the head of the first request on a connection (THREATS S11).
 const FIRST_HEAD: Duration = Duration::from_secs(15);
@@ -77,11 +78,16 @@ async fn within_deadlines(connection: impl Future<Output = Option<Stream>>, wire
     tokio::pin!(connection);
     let timer = tokio::time::sleep(FIRST_HEAD);
     tokio::pin!(timer);
+    let cut = wire.ended();
+    tokio::pin!(cut);
     let mut waits_for = None::<Waker>;
     loop {
         let end = poll_fn(|task| {
             if let Poll::Ready(end) = connection.as_mut().poll(task) {
                 return Poll::Ready(Some(end));
+            }
+            if cut.as_mut().poll(task).is_ready() {
+                return Poll::Ready(Some(None));
             }
             // The timer knows already whom to wake: it is asked again only when it has something to say.
             if !timer.is_elapsed() && waits_for.as_ref().is_some_and(|waker| waker.will_wake(task.waker())) {
@@ -119,7 +125,13 @@ impl HttpServerApp for Requests {
     ) -> Option<ReusedHttpStream> {
         if session.is_http2() {
             // The head of an HTTP/2 stream is here already; the connection has time-outs of its own.
-            return self.proxy.process_new_http(session, shutdown).await;
+            let leash = Leash::new();
+            let request = LEASH.scope(Arc::clone(&leash), self.proxy.process_new_http(session, shutdown));
+            return tokio::select! {
+                biased;
+                end = request => end,
+                () = leash.pulled() => None,
+            };
         }
         // The gateway leaves a mark on connections that have served a request.
         let mark = session.take_connection_user_context();

@@ -12,6 +12,7 @@ use crate::cache::{Activity, Copies, Invalidate};
 use crate::clock::Clock;
 use crate::config::Snapshot;
 use crate::directory::{self, Directory, DirectoryError};
+use crate::events::{Hub, Listener, Streams};
 use crate::gateway::Core;
 use crate::lifecycle::Lifecycle;
 use crate::resolve::Resolver;
@@ -20,6 +21,8 @@ use crate::telemetry::Metrics;
 
 /// How often ended sessions are purged.
 const PURGE_EVERY: Duration = Duration::from_mins(10);
+/// The longest that is waited for what a session with open streams comes to; the budget of a request ends it before.
+const ASK_STREAMS: Duration = Duration::from_secs(1);
 /// How often gauges of the copies are written: as often as anybody scrapes.
 const REPORT_EVERY: Duration = Duration::from_secs(1);
 /// How often ends are looked for that are not durable yet: one command to the store.
@@ -91,6 +94,10 @@ impl Opener {
             let follower = resolver.follower(kept());
             super::upkeep::spawn("changes", follower.follow(changes));
         }
+        let hub = Hub::new(Arc::clone(&store), snapshot.events);
+        let streams = Streams::new();
+        copies.tell(Listener::new(Arc::clone(&hub), Arc::clone(&streams)));
+        super::upkeep::spawn("events", Arc::clone(&hub).run(Arc::clone(&copies)));
         let lifecycle = Lifecycle::new(
             store,
             directory,
@@ -100,7 +107,13 @@ impl Opener {
             copies,
             Arc::clone(&self.metrics),
         );
-        let core = Arc::new(Core { resolver, lifecycle, activity });
+        let core = Arc::new(Core { resolver, lifecycle, activity, hub, streams: Arc::clone(&streams) });
+        let asked = Arc::clone(&core);
+        let ask = move |id| {
+            let core = Arc::clone(&asked);
+            async move { core.resolver.resolve(&id, tokio::time::Instant::now() + ASK_STREAMS).await }
+        };
+        super::upkeep::spawn("streams", streams.run(ask));
         super::upkeep::spawn("outbox", confirm_accepted(Arc::clone(&core)));
         let warm_sessions = snapshot.cache.warm_sessions;
         if warm_sessions > 0 {

@@ -81,6 +81,7 @@ mod tests {
             absolute_timeout: 720 * MINUTE,
             touch_interval: MINUTE,
             rotation_grace: Duration::from_secs(10),
+            allowances: crate::session::Allowances::default(),
         }
     }
 

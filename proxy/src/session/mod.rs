@@ -24,4 +24,29 @@ pub struct Settings {
     pub touch_interval: Duration,
     /// How long the predecessor stays valid after a rotation on demand (10 s).
     pub rotation_grace: Duration,
+    /// What one user may have and do.
+    pub allowances: Allowances,
+}
+
+/// What one user may have and do.
+#[derive(Clone, Debug, Default)]
+pub struct Allowances {
+    /// Sessions at once; `None` is without limit.
+    pub sessions_per_user: Option<usize>,
+    /// What happens when one more begins.
+    pub when_exceeded: WhenExceeded,
+    /// Switches of the platform within an hour; `None` is without limit.
+    pub switches_per_hour: Option<u64>,
+    /// Roles whose bearers may act for others; empty: nobody may.
+    pub impersonation_roles: Vec<String>,
+}
+
+/// What happens when a user begins more sessions than are allowed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum WhenExceeded {
+    /// The oldest ends.
+    #[default]
+    EndOldest,
+    /// The new one does not begin.
+    Refuse,
 }

@@ -1,20 +1,21 @@
 //! The context as a short-lived token: claims as in the OAuth Transaction Tokens draft, signed once per session,
 //! platform, audience and key, and reused for at most half of its life (`prepared` keeps it). It never outlives the
-//! session.
+//! session. Settings and figures are not in it; where they are sent, their digests are.
 
 use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use hmac::{Hmac, KeyInit, Mac};
-use http::HeaderValue;
+use http::{HeaderName, HeaderValue};
 use ring::rand::{SecureRandom, SystemRandom};
 use serde::Serialize;
-use sha2::Sha256;
+use sha2::{Digest, Sha256};
 
 use super::keyring::{Keyring, Material, ParsedKey, Purpose, derive};
 use crate::clock::Timestamp;
 use crate::context::{Authn, Context, SessionId};
+use crate::headers::names::{ContextHeader, Names};
 use crate::keys::JwtAlgorithm;
 use crate::reason::Reason;
 
@@ -39,6 +40,33 @@ enum TokenMaterial {
     Hmac(Box<Hmac<Sha256>>),
     /// Position in the keyring.
     KeyPair(usize),
+}
+
+/// SHA-256 of the context headers that hold what no claim repeats, as they are sent: the token vouches for them without
+/// carrying them.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub(super) struct Digests {
+    pub(super) settings: Option<[u8; 32]>,
+    pub(super) stats: Option<[u8; 32]>,
+}
+
+impl Digests {
+    /// The digests of what is among `headers`: nothing, on most routes.
+    pub(super) fn of(headers: &[(HeaderName, HeaderValue)], names: &Names) -> Self {
+        let digest = |header| {
+            let value = headers.iter().find(|(name, _)| name == names.of(header)).map(|(_, value)| value)?;
+            Some(Sha256::digest(value.as_bytes()).into())
+        };
+        Self { settings: digest(ContextHeader::Settings), stats: digest(ContextHeader::Stats) }
+    }
+}
+
+/// What a token is to say.
+#[derive(Clone, Copy)]
+pub(super) struct Statement<'a> {
+    pub(super) authn: Authn,
+    pub(super) identity: Option<&'a Context>,
+    pub(super) digests: Digests,
 }
 
 /// A token, and until when it may be given to further requests.
@@ -79,17 +107,16 @@ impl TokenMaker {
         &self,
         keyring: &Keyring,
         key: usize,
-        authn: Authn,
-        identity: Option<&Context>,
+        statement: Statement<'_>,
         now: Timestamp,
     ) -> Result<Token, Reason> {
         let mut token_id = [0; 16];
         self.random.fill(&mut token_id).map_err(|_| Reason::CannotSign)?;
         let token_id = URL_SAFE_NO_PAD.encode(token_id);
-        let token = self.token_with_id(keyring, key, authn, identity, now, &token_id)?;
+        let token = self.token_with_id(keyring, key, statement, now, &token_id)?;
         let mut value = HeaderValue::try_from(token).map_err(|_| Reason::CannotSign)?;
         value.set_sensitive(true);
-        let life = self.end(identity, now).since(now);
+        let life = self.end(statement.identity, now).since(now);
         Ok(Token { value, reuse_until: now.plus(life / 2) })
     }
 
@@ -103,11 +130,11 @@ impl TokenMaker {
         &self,
         keyring: &Keyring,
         key: usize,
-        authn: Authn,
-        identity: Option<&Context>,
+        statement: Statement<'_>,
         now: Timestamp,
         token_id: &str,
     ) -> Result<String, Reason> {
+        let Statement { authn, identity, digests } = statement;
         let claims = Claims {
             issuer: &self.issuer,
             audience: &self.audience,
@@ -115,7 +142,7 @@ impl TokenMaker {
             expires: self.end(identity, now).as_secs(),
             token_id,
             authn: authn.as_str(),
-            identity: identity.map(IdentityClaims::of),
+            identity: identity.map(|context| IdentityClaims::of(context, digests)),
         };
         let key = &self.keys[key];
         let claims = serde_json::to_vec(&claims).map_err(|_| Reason::CannotSign)?;
@@ -208,7 +235,14 @@ struct ActorClaim<'a> {
 
 #[derive(Serialize)]
 struct TransactionContext<'a> {
-    platform: PlatformClaim<'a>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    platform: Option<PlatformClaim<'a>>,
+    /// base64url(SHA-256) of the value of the header `settings`, as it was received.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    settings_sha256: Option<String>,
+    /// The same of `stats`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    stats_sha256: Option<String>,
 }
 
 #[derive(Serialize)]
@@ -221,7 +255,7 @@ struct PlatformClaim<'a> {
 }
 
 impl<'a> IdentityClaims<'a> {
-    fn of(context: &'a Context) -> Self {
+    fn of(context: &'a Context, digests: Digests) -> Self {
         let session = &context.session;
         let platform = context.platform.as_ref().map(|platform| PlatformClaim {
             id: platform.id.as_str(),
@@ -236,7 +270,11 @@ impl<'a> IdentityClaims<'a> {
             roles: context.user.roles.iter().map(String::as_str).filter(|role| !role.is_empty()).collect(),
             auth_time: session.authenticated.as_secs(),
             actor: session.actor.as_ref().map(|actor| ActorClaim { sub: actor.as_str() }),
-            transaction: platform.map(|platform| TransactionContext { platform }),
+            transaction: (platform.is_some() || digests != Digests::default()).then(|| TransactionContext {
+                platform,
+                settings_sha256: digests.settings.map(|digest| URL_SAFE_NO_PAD.encode(digest)),
+                stats_sha256: digests.stats.map(|digest| URL_SAFE_NO_PAD.encode(digest)),
+            }),
         }
     }
 }

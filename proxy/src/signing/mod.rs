@@ -18,10 +18,11 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use parking_lot::Mutex;
 
 use crate::clock::Timestamp;
-use crate::context::{Authn, Context};
+use crate::context::Authn;
 use crate::headers::names::{ContextHeader, Names};
 use crate::headers::render::{self, ContextHeaders, RenderInput};
 use crate::reason::Reason;
+use jwt::{Digests, Statement};
 use keyring::{KeyError, Keyring};
 use message::Message;
 pub use prepared::Shelf;
@@ -163,42 +164,42 @@ impl Signer {
         input: &RenderInput<'_>,
         now: Timestamp,
     ) -> Result<HeaderMap, Reason> {
-        let prepared = self.prepared(input, now)?;
-        self.complete(&prepared, outgoing, input, now)
+        let own = render::of_request(&self.names, input)?;
+        let digests = Digests::of(&own, &self.names);
+        let statement = Statement { authn: input.authn, identity: input.identity(), digests };
+        let prepared = self.prepared(statement, now)?;
+        self.complete(&prepared, outgoing, own, input.request_id, now)
     }
 
     /// What is the same for every request with this context, kept or made now.
-    fn prepared(&self, input: &RenderInput<'_>, now: Timestamp) -> Result<Arc<Prepared>, Reason> {
-        let identity = input.identity();
+    fn prepared(&self, statement: Statement<'_>, now: Timestamp) -> Result<Arc<Prepared>, Reason> {
+        let Statement { authn, identity, digests } = statement;
         if identity.is_some_and(|context| context.session.expires <= now) {
             return Err(Reason::CannotSign);
         }
-        if input.authn == Authn::Session && identity.is_none() {
+        if authn == Authn::Session && identity.is_none() {
             return Err(Reason::CannotSign);
         }
         let keys = Positions {
             message: self.message.as_ref().map(|signer| signer.key_at(now)).transpose()?,
             token: self.tokens.as_ref().map(|tokens| tokens.key_at(now)).transpose()?,
         };
-        let place = Place::new(self.number, input.authn, identity);
-        if let Some(prepared) = self.shelf.find(place, identity, keys, now) {
+        let place = Place::new(self.number, &statement);
+        if let Some(prepared) = self.shelf.find(place, (identity, digests), keys, now) {
             return Ok(prepared);
         }
         let token = match (&self.tokens, keys.token) {
-            (Some(tokens), Some(key)) => {
-                Some(tokens.make(&self.token_keys, key, input.authn, identity, now)?)
-            }
+            (Some(tokens), Some(key)) => Some(tokens.make(&self.token_keys, key, statement, now)?),
             _ => None,
         };
-        let prepared = Arc::new(self.prepare(input.authn, identity, keys, token, now)?);
+        let prepared = Arc::new(self.prepare(statement, keys, token, now)?);
         self.shelf.keep(place, Arc::clone(&prepared));
         Ok(prepared)
     }
 
     fn prepare(
         &self,
-        authn: Authn,
-        identity: Option<&Context>,
+        Statement { authn, identity, digests }: Statement<'_>,
         keys: Positions,
         token: Option<jwt::Token>,
         now: Timestamp,
@@ -214,7 +215,7 @@ impl Signer {
             _ => None,
         };
         let names = self.sheet(&headers);
-        Prepared::new(&headers, names, begun, identity, keys, (now, until))
+        Prepared::new(&headers, names, begun, (identity, digests), keys, (now, until))
     }
 
     fn sheet(&self, headers: &ContextHeaders) -> Arc<HeaderMap> {
@@ -228,11 +229,11 @@ impl Signer {
         &self,
         prepared: &Prepared,
         outgoing: &Outgoing<'_>,
-        input: &RenderInput<'_>,
+        own: ContextHeaders,
+        request_id: &str,
         now: Timestamp,
     ) -> Result<HeaderMap, Reason> {
-        let own = render::of_request(&self.names, input)?;
-        let message = Message { outgoing, headers: &own, request_id: input.request_id, now };
+        let message = Message { outgoing, headers: &own, request_id, now };
         let signature = match (&self.message, &prepared.begun) {
             (Some(signer), Some(begun)) => Some(signer.sign(begun, &self.message_keys, &message)?),
             _ => None,

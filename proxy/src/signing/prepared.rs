@@ -11,9 +11,10 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use quick_cache::Weighter;
 use quick_cache::sync::Cache;
 
+use super::jwt::{Digests, Statement};
 use super::message::Begun;
 use crate::clock::Timestamp;
-use crate::context::{Authn, Context, Platform, Session, SessionId, User};
+use crate::context::{Context, Platform, Session, SessionId, User};
 use crate::headers::render::{self, ContextHeaders};
 use crate::reason::Reason;
 
@@ -36,11 +37,13 @@ pub(super) struct Place {
     authn: u8,
     session: Option<SessionId>,
     platform: u64,
+    digests: u64,
 }
 
 /// The headers of one context for one upstream.
 pub(super) struct Prepared {
     made_of: Option<Identity>,
+    digests: Digests,
     keys: Positions,
     made: Timestamp,
     serves_until: Timestamp,
@@ -92,7 +95,7 @@ impl Shelf {
     pub(super) fn find(
         &self,
         place: Place,
-        identity: Option<&Context>,
+        identity: (Option<&Context>, Digests),
         keys: Positions,
         now: Timestamp,
     ) -> Option<Arc<Prepared>> {
@@ -111,13 +114,18 @@ impl fmt::Debug for Shelf {
 }
 
 impl Place {
-    pub(super) fn new(upstream: u64, authn: Authn, identity: Option<&Context>) -> Self {
+    pub(super) fn new(upstream: u64, statement: &Statement<'_>) -> Self {
+        let Statement { authn, identity, digests } = statement;
         let platform = identity.and_then(|context| context.platform.as_ref());
         Self {
             upstream,
-            authn: authn as u8,
+            authn: *authn as u8,
             session: identity.map(|context| context.session.id),
             platform: platform.map_or(0, |platform| mixed(platform.id.as_str().as_bytes())),
+            digests: [digests.settings, digests.stats]
+                .into_iter()
+                .flatten()
+                .fold(0, |so_far, digest| mixed(&digest) ^ so_far.rotate_left(1)),
         }
     }
 }
@@ -135,7 +143,7 @@ impl Prepared {
         headers: &ContextHeaders,
         names: Arc<HeaderMap>,
         begun: Option<Begun>,
-        identity: Option<&Context>,
+        (identity, digests): (Option<&Context>, Digests),
         keys: Positions,
         life: (Timestamp, Timestamp),
     ) -> Result<Self, Reason> {
@@ -145,6 +153,7 @@ impl Prepared {
                 user: Arc::clone(&context.user),
                 platform: context.platform.clone(),
             }),
+            digests,
             keys,
             made: life.0,
             serves_until: life.1,
@@ -157,7 +166,12 @@ impl Prepared {
 
     /// Whether this is for `identity` under `keys` at `now`. Invariant: everything that a header or a claim is made of
     /// is compared here, so two different contexts never share one.
-    fn serves(&self, identity: Option<&Context>, keys: Positions, now: Timestamp) -> bool {
+    fn serves(
+        &self,
+        (identity, digests): (Option<&Context>, Digests),
+        keys: Positions,
+        now: Timestamp,
+    ) -> bool {
         let same = match (&self.made_of, identity) {
             (None, None) => true,
             (Some(made_of), Some(context)) => {
@@ -168,7 +182,7 @@ impl Prepared {
             _ => false,
         };
         // A clock that was set back must not be given tokens from its future (THREATS G10).
-        same && self.keys == keys && self.made <= now && now < self.serves_until
+        same && self.digests == digests && self.keys == keys && self.made <= now && now < self.serves_until
     }
 
     /// An empty `Host` and the headers, with room for more. The names' map is copied and filled by position: nothing is hashed.

@@ -403,8 +403,10 @@ fn a_token_of_one_context_under_the_signature_of_another_is_a_contradiction() {
     let token = bench.signed(&input(Some(&theirs), "r"), &OUTGOING, NOW).unwrap()["x-context-jwt"].clone();
     let token = jwt::Token { value: token, reuse_until: NOW };
     let (input, keys) = (input(Some(&ours), "r"), Positions { message: Some(0), token: Some(0) });
-    let prepared = bench.signer.prepare(input.authn, input.identity(), keys, Some(token), NOW).unwrap();
-    let headers = bench.signer.complete(&prepared, &OUTGOING, &input, NOW).unwrap();
+    let own = render::of_request(&bench.signer.names, &input).unwrap();
+    let statement = Statement { authn: input.authn, identity: input.identity(), digests: Digests::default() };
+    let prepared = bench.signer.prepare(statement, keys, Some(token), NOW).unwrap();
+    let headers = bench.signer.complete(&prepared, &OUTGOING, own, input.request_id, NOW).unwrap();
     assert_eq!(bench.verify(&OUTGOING, &headers, NOW).unwrap_err(), "contradiction");
 }
 

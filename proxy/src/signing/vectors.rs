@@ -156,7 +156,10 @@ fn produce(keys: &KeyFile, vector: &Accepted, given: Option<&str>) -> Vec<(Strin
         let claims: Value = serde_json::from_slice(&decode(given.split('.').nth(1).unwrap())).unwrap();
         let token_id = claims["jti"].as_str().unwrap();
         let tokens = signer.tokens.as_ref().unwrap();
-        let again = tokens.token_with_id(&keyring, 0, input.authn, input.identity(), now, token_id).unwrap();
+        let own = render::of_request(&names, &input).unwrap();
+        let digests = Digests::of(&own, &names);
+        let statement = Statement { authn: input.authn, identity: input.identity(), digests };
+        let again = tokens.token_with_id(&keyring, 0, statement, now, token_id).unwrap();
         if vector.token == "ES256" {
             assert_eq!(again.rsplit_once('.').unwrap().0, given.rsplit_once('.').unwrap().0);
         } else {
@@ -164,8 +167,8 @@ fn produce(keys: &KeyFile, vector: &Accepted, given: Option<&str>) -> Vec<(Strin
         }
         let token = jwt::Token { value: HeaderValue::from_str(given).unwrap(), reuse_until: now };
         let keys = Positions { message: Some(0), token: Some(0) };
-        let prepared = signer.prepare(input.authn, input.identity(), keys, Some(token), now).unwrap();
-        signer.complete(&prepared, &outgoing, &input, now).unwrap()
+        let prepared = signer.prepare(statement, keys, Some(token), now).unwrap();
+        signer.complete(&prepared, &outgoing, own, input.request_id, now).unwrap()
     } else {
         signer.sign(&outgoing, &input, now).unwrap()
     };

@@ -8,7 +8,7 @@ use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use super::EntityKey;
-use crate::context::SessionId;
+use crate::context::{SessionId, UserId};
 
 /// Something in the store was written, by whomever; what was read before may be old.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -17,6 +17,8 @@ pub enum Change {
     Session(SessionId),
     /// An entity.
     Entity(EntityKey),
+    /// A user's events.
+    Events(UserId),
     /// Possibly everything: the store was emptied.
     Everything,
 }

@@ -1,6 +1,8 @@
 //! The store in the memory of this process: the same contract without a server. It is a bounded cache in front of
 //! the directory, which is what makes sessions durable.
 
+mod events;
+
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
@@ -12,9 +14,11 @@ use quick_cache::Weighter;
 use quick_cache::sync::{Cache, EntryAction, EntryResult};
 use quick_cache::unsync;
 
+use self::events::Streams;
 use super::{
-    Change, Entity, EntityAnswer, EntityKey, EntityLifetime, FORGOTTEN_FOR, Follower, Lease, Lookup,
-    Progress, PutSession, SessionAnswer, Settings, Store, StoreError, StoredSession, UnconfirmedEnd, record,
+    Allowance, Backlog, Change, Entity, EntityAnswer, EntityKey, EntityLifetime, Event, EventId,
+    FORGOTTEN_FOR, Follower, Lease, Lookup, Progress, PutSession, SessionAnswer, Settings, Store, StoreError,
+    StoredSession, UnconfirmedEnd, Uses, record,
 };
 use crate::clock::{Clock, Timestamp};
 use crate::context::{Platform, PlatformId, Session, SessionId, UserId};
@@ -32,6 +36,8 @@ pub struct EmbeddedStore {
     sessions: Mutex<Sessions>,
     entities: Cache<EntityKey, Cached, Bytes>,
     followers: RwLock<Vec<Arc<dyn Follower>>>,
+    streams: Streams,
+    allowances: Mutex<unsync::Cache<(UserId, Allowance), (u64, Timestamp)>>,
     clock: Arc<dyn Clock>,
     entity_lifetime: EntityLifetime,
     stats_lifetime: Duration,
@@ -85,6 +91,8 @@ impl EmbeddedStore {
             }),
             entities: Cache::with_weighter(usual, ENTITY_BYTES, Bytes),
             followers: RwLock::default(),
+            streams: Streams::new(),
+            allowances: Mutex::new(unsync::Cache::new(SESSIONS)),
             clock,
             entity_lifetime: EntityLifetime::new(settings.entity_lifetime),
             stats_lifetime: settings.stats_lifetime,
@@ -259,6 +267,29 @@ impl Store for EmbeddedStore {
         let sessions = self.sessions.lock();
         let of_user = sessions.of_user.get(user).into_iter().flatten();
         Ok(of_user.filter(|(_, end)| **end > now).map(|(id, _)| *id).collect())
+    }
+
+    async fn append_events(&self, events: &[(UserId, Event)]) -> Result<(), StoreError> {
+        for (user, event) in events {
+            self.streams.append(user, event, self.clock.now());
+            self.tell(&Change::Events(user.clone()));
+        }
+        Ok(())
+    }
+
+    async fn events(&self, wanted: &[(UserId, Option<EventId>)]) -> Result<Vec<Backlog>, StoreError> {
+        let now = self.clock.now();
+        Ok(wanted.iter().map(|(user, after)| self.streams.backlog(user, *after, now)).collect())
+    }
+
+    async fn count_use(&self, user: &UserId, what: Allowance, window: Duration) -> Result<Uses, StoreError> {
+        let (now, key) = (self.clock.now(), (user.clone(), what));
+        let mut allowances = self.allowances.lock();
+        let current = allowances.get(&key).copied().filter(|(_, ends)| *ends > now);
+        let (count, ends) = current.unwrap_or((0, now.plus(window)));
+        let count = count.saturating_add(1);
+        allowances.insert(key, (count, ends));
+        Ok(Uses { count, ends_in: ends.since(now) })
     }
 
     /// Nothing can be lost on the way within one process, so the lease never lapses.

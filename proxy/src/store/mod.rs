@@ -4,6 +4,7 @@
 pub mod coherence;
 pub mod doubt;
 mod embedded;
+pub mod events;
 pub mod foreign;
 mod pending;
 mod record;
@@ -23,6 +24,7 @@ use serde::{Deserialize, Serialize};
 pub use coherence::{Change, Epoch, Follower, Lease};
 pub use doubt::{Doubt, Doubts};
 pub use embedded::EmbeddedStore;
+pub use events::{Backlog, Event, EventId};
 pub use pending::PersistentStore;
 pub use redis::RedisStore;
 
@@ -120,6 +122,22 @@ impl Entity {
 /// For how long after it was forgotten an entity is not cached again: whoever read it just before the change may still
 /// be about to write. Older readings than half of this must not be written at all.
 pub const FORGOTTEN_FOR: Duration = Duration::from_secs(10);
+
+/// What a user may do only so often.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Allowance {
+    /// Switching platforms.
+    PlatformSwitches,
+}
+
+/// What became of an allowance.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Uses {
+    /// Uses in the present window.
+    pub count: u64,
+    /// How long the window lasts from now.
+    pub ends_in: Duration,
+}
 
 /// How a session record may be written.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -272,6 +290,16 @@ pub trait Store: Send + Sync + fmt::Debug {
     ) -> Result<(), StoreError> {
         Err(StoreError::Unavailable)
     }
+
+    /// Appends events to the streams of users, in the order given: one round trip. Whoever follows is told.
+    async fn append_events(&self, events: &[(UserId, Event)]) -> Result<(), StoreError>;
+
+    /// Reads the events of users after a place, or with `None` only where their streams end now: one round trip.
+    async fn events(&self, wanted: &[(UserId, Option<EventId>)]) -> Result<Vec<Backlog>, StoreError>;
+
+    /// Counts one more use of a user's allowance in a window that begins with the first one. Answers how many there are,
+    /// this one included, and when the window ends.
+    async fn count_use(&self, user: &UserId, what: Allowance, window: Duration) -> Result<Uses, StoreError>;
 
     /// Begins to tell `follower` of every write, this process' own included, and answers the lease that says how far
     /// its silence can be believed: never longer than `max_staleness`. For Redis a tokio runtime must be entered.

@@ -15,8 +15,8 @@ use tokio::time::sleep;
 
 use super::foreign::{ForeignAnswer, ForeignKey};
 use super::{
-    Doubts, Entity, EntityAnswer, EntityKey, Follower, Lease, Lookup, Progress, PutSession, SessionAnswer,
-    Store, StoreError, StoredSession, UnconfirmedEnd,
+    Allowance, Backlog, Doubts, Entity, EntityAnswer, EntityKey, Event, EventId, Follower, Lease, Lookup,
+    Progress, PutSession, SessionAnswer, Store, StoreError, StoredSession, UnconfirmedEnd, Uses,
 };
 use crate::breaker::Breaker;
 use crate::clock::{Clock, Timestamp};
@@ -293,6 +293,18 @@ impl Store for PersistentStore {
         let mut answer = self.inner.foreign_session(key).await?;
         answer.ended |= matches!(self.waits(|| Key::Session(key.id)), Some(Write::End(_)));
         Ok(answer)
+    }
+
+    async fn append_events(&self, events: &[(UserId, Event)]) -> Result<(), StoreError> {
+        self.inner.append_events(events).await
+    }
+
+    async fn events(&self, wanted: &[(UserId, Option<EventId>)]) -> Result<Vec<Backlog>, StoreError> {
+        self.inner.events(wanted).await
+    }
+
+    async fn count_use(&self, user: &UserId, what: Allowance, window: Duration) -> Result<Uses, StoreError> {
+        self.inner.count_use(user, what, window).await
     }
 
     async fn note_foreign(&self, id: &SessionId, seen: Timestamp, kept: Duration) -> Result<(), StoreError> {

@@ -124,6 +124,16 @@ fn found<T, U>(record: Option<T>, belongs: impl Fn(&T) -> bool, made: impl Fn(T)
     record.filter(|record| belongs(record)).map_or(Lookup::Unreadable, |record| Lookup::Found(made(record)))
 }
 
+/// A record of ours under its version.
+pub(super) fn encode_versioned(record: &impl Serialize) -> Vec<u8> {
+    encode(&Versioned { v: VERSION, record })
+}
+
+/// Reads a record of ours; `None` when it is none of this version.
+pub(super) fn decode_versioned<T: DeserializeOwned>(bytes: &[u8]) -> Option<T> {
+    parse_versioned(bytes).and_then(|fields| read(fields.into()))
+}
+
 fn encode(record: &impl Serialize) -> Vec<u8> {
     serde_json::to_vec(record).expect("our records have text keys and no failing parts")
 }

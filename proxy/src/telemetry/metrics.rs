@@ -105,7 +105,7 @@ pub struct Metrics {
     /// Batches of activity written, by layer and result (`written`, `failed`).
     pub activity_batches: IntCounterVec,
     /// Changes that are durable in the directory but could not be told to the store, by what was to be written
-    /// (`session`, `tombstone`, `entities`).
+    /// (`session`, `tombstone`, `entities`, `event`).
     pub store_writes_failed: IntCounterVec,
     /// Writes to the store that failed and wait to be tried again.
     pub store_writes_pending: IntGauge,
@@ -138,6 +138,10 @@ pub struct Metrics {
     pub directory_changes: IntCounterVec,
     /// Whether changes of the directory are told: 1, or 0.
     pub directory_listening: IntGauge,
+    /// Event streams of our own that are open, by kind (`sse`, `websocket`).
+    pub event_streams: IntGaugeVec,
+    /// Streams ended because their session was, by kind (`events`, `forwarded`).
+    pub streams_ended: IntCounterVec,
     /// Panics caught.
     pub panics: IntCounter,
     /// Configurations read again, by result (`applied`, `refused`).
@@ -359,6 +363,19 @@ impl Metrics {
                     "directory_listening",
                     "Whether changes of the directory are told: 1, or 0",
                 )),
+            ),
+            event_streams: register(
+                r,
+                IntGaugeVec::new(
+                    opts("event_streams_open", "Event streams of our own that are open, by kind"),
+                    &["kind"],
+                ),
+            ),
+            streams_ended: counters(
+                r,
+                "streams_ended_total",
+                "Streams ended because their session was, by kind",
+                &["kind"],
             ),
             panics: register(r, IntCounter::with_opts(opts("panics_total", "Panics caught"))),
             reloads: counters(r, "reloads_total", "Configurations read again, by result", &["result"]),

@@ -1,6 +1,7 @@
 //! Mirror of the configuration file. The comments on its fields are the documentation that operators read: they end
 //! up in config/schema.json and config/reference.md. Nothing here judges; that is `shape` and `validate`.
 
+pub(crate) mod events;
 pub(crate) mod formats;
 pub(crate) mod own;
 pub(crate) mod process;
@@ -10,6 +11,7 @@ pub(crate) mod values;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+pub(crate) use events::{Events, WhenExceeded};
 use own::{Alias, Csrf, UserSettings};
 pub(crate) use process::{Level, Limits};
 use process::{Log, Reload, Shutdown};
@@ -60,6 +62,8 @@ pub(crate) struct File {
     pub(crate) alias: Vec<Alias>,
     /// What users' settings for a platform may be.
     pub(crate) settings: UserSettings,
+    /// Event streams of the proxy's own.
+    pub(crate) events: Events,
     /// Limits on what is accepted at all.
     pub(crate) limits: Limits,
     /// The context headers that applications receive.
@@ -257,6 +261,18 @@ pub(crate) struct Session {
     pub(crate) touch_interval: Span,
     /// How long a session stays valid after it was replaced on demand, so that requests under way get through.
     pub(crate) rotation_grace: SpanOrZero,
+    /// Sessions that one user may have at once. Default: without limit.
+    #[schemars(range(min = 1))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) sessions_per_user: Option<usize>,
+    /// What happens when a user begins one more session than that.
+    pub(crate) when_exceeded: WhenExceeded,
+    /// How often a user may choose another platform within an hour. Default: without limit.
+    #[schemars(range(min = 1))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) platform_switches_per_hour: Option<u64>,
+    /// Roles whose bearers may act for other users (`create` with an `actor`). Default: nobody may.
+    pub(crate) impersonation_roles: Vec<String>,
 }
 
 impl Default for Session {
@@ -269,6 +285,10 @@ impl Default for Session {
             absolute_timeout: Span::from_secs(12 * 3600),
             touch_interval: Span::from_secs(60),
             rotation_grace: SpanOrZero(std::time::Duration::from_secs(10)),
+            sessions_per_user: None,
+            when_exceeded: WhenExceeded::EndOldest,
+            platform_switches_per_hour: None,
+            impersonation_roles: Vec::new(),
         }
     }
 }

@@ -242,6 +242,14 @@ pub(crate) struct Route {
     /// Path to which a browser is sent to choose a platform. Default: it is answered with 403.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) choose_platform: Option<String>,
+    /// Takes the platform from the request instead of from the session, whose choice is ignored then: two tabs can work
+    /// with two platforms. What is not an active platform of the user is answered with 403. Needs a `require` that asks
+    /// for a platform.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) platform_from: Option<PlatformFrom>,
+    /// What is sent along besides the usual context headers: `settings`, `stats`. Both are JSON and count towards
+    /// `context.budget`.
+    pub(crate) context: Vec<ContextExtra>,
     /// Whether the opened credential of the platform is sent along. Give it to no application that does not need it.
     pub(crate) platform_authorization: bool,
     /// Whether WebSockets may pass: `true` for the request's own origin, `false`, or a table with further origins.
@@ -270,6 +278,8 @@ impl Default for Route {
             csrf: false,
             login: None,
             choose_platform: None,
+            platform_from: None,
+            context: Vec::new(),
             platform_authorization: false,
             websocket: Switch::Plain(true),
             cors: None,
@@ -277,6 +287,33 @@ impl Default for Route {
             read_timeout: None,
         }
     }
+}
+
+/// Where the platform of a request is named; one of the three.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+#[schemars(extend("minProperties" = 1, "maxProperties" = 1))]
+pub(crate) struct PlatformFrom {
+    /// A header, such as `x-platform`. It is removed before the request is forwarded.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) header: Option<String>,
+    /// A segment of the path below the route's own, counted from 0: 1 is `42` in `/p/42/posts`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) path_segment: Option<usize>,
+    /// A label of the host that the `*` of the route's host stands for, counted from 0: 0 is `42` in
+    /// `42.app.example.org`. Hosts are lower case.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) host_label: Option<usize>,
+}
+
+/// A part of the context that is sent only where it is asked for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum ContextExtra {
+    /// The user's settings for the platform.
+    Settings,
+    /// Figures about the user's platform.
+    Stats,
 }
 
 /// What a request must bring.

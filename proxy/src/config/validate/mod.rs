@@ -5,6 +5,7 @@
 mod formats;
 mod keys;
 mod own;
+mod platform_from;
 mod routes;
 mod stores;
 mod traffic;
@@ -22,7 +23,7 @@ use super::snapshot::{Connections, LogLevel, Scheme, Snapshot};
 use crate::cache::copies;
 use crate::headers;
 use crate::secret::Secret;
-use crate::{policy, resolve, session};
+use crate::{events, policy, resolve, session};
 
 /// The largest file that holds a secret or a certificate; real ones have a few KiB.
 const LARGEST_FILE: u64 = 1024 * 1024;
@@ -69,6 +70,13 @@ pub(super) fn snapshot(
         routes,
         aliases,
         upstreams,
+        events: events::Settings {
+            per_session: file.events.streams_per_session,
+            per_user: file.events.streams_per_user,
+            in_all: file.events.streams,
+            heartbeat: file.events.heartbeat.0,
+            expiry_warning: file.events.expiry_warning.0,
+        },
         limits,
         connections: Connections {
             total: file.limits.connections,
@@ -234,6 +242,15 @@ impl Judge<'_> {
             absolute_timeout: absolute,
             touch_interval: touch,
             rotation_grace: raw.rotation_grace.0,
+            allowances: session::Allowances {
+                sessions_per_user: raw.sessions_per_user,
+                when_exceeded: match raw.when_exceeded {
+                    raw::WhenExceeded::EndOldest => session::WhenExceeded::EndOldest,
+                    raw::WhenExceeded::Refuse => session::WhenExceeded::Refuse,
+                },
+                switches_per_hour: raw.platform_switches_per_hour,
+                impersonation_roles: raw.impersonation_roles.clone(),
+            },
         }
     }
 

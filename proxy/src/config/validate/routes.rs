@@ -10,11 +10,11 @@ use super::Judge;
 use crate::config::problem::{Problem, shown};
 use crate::config::raw;
 use crate::config::raw::traffic as written;
-use crate::config::raw::traffic::{Require, RequireWord};
+use crate::config::raw::traffic::{ContextExtra, Require, RequireWord};
 use crate::config::raw::values::{OneOrMany, Switch};
 use crate::policy::route::{Found, Overlap, RouteTable};
 use crate::policy::target::Target;
-use crate::policy::{Cors, Demands, Requirement, Route};
+use crate::policy::{ContextExtras, Cors, Demands, Requirement, Route};
 
 const ORIGIN_EXPECTED: &str =
     "scheme and host, such as \"https://app.example.org\", without path and in lower case";
@@ -42,7 +42,7 @@ impl Judge<'_> {
             let key = format!("route[{index}]");
             self.upstream_of_route(&key, raw, &file.upstream);
             let hosts = self.hosts(&key, raw);
-            let Some(route) = self.route(&key, raw, reserved) else { continue };
+            let Some(route) = self.route(&key, raw, file, reserved) else { continue };
             routes.extend(hosts.into_iter().map(|host| Route { host, ..route.clone() }));
             origins.resize(routes.len(), index);
         }
@@ -92,7 +92,7 @@ impl Judge<'_> {
         self.tell(problem.found(shown(name)).expected(expected).did_you_mean(name, names));
     }
 
-    fn route(&mut self, key: &str, raw: &written::Route, reserved: &str) -> Option<Route> {
+    fn route(&mut self, key: &str, raw: &written::Route, file: &raw::File, reserved: &str) -> Option<Route> {
         for (name, path) in [("login", &raw.login), ("choose_platform", &raw.choose_platform)] {
             if let Some(path) = path.as_deref().filter(|path| !is_canonical_path(path)) {
                 let problem =
@@ -113,7 +113,12 @@ impl Judge<'_> {
         if let Some(cors) = &cors {
             self.origins(&format!("{key}.cors.origins"), &cors.origins);
         }
+        let extras = ContextExtras {
+            settings: raw.context.contains(&ContextExtra::Settings),
+            stats: raw.context.contains(&ContextExtra::Stats),
+        };
         let path = raw.path.clone()?;
+        let platform_from = self.platform_from(key, raw, &requirement, &file.context.prefix);
         if !self.path_is_fit(&format!("{key}.path"), &path, reserved) {
             return None;
         }
@@ -129,6 +134,8 @@ impl Judge<'_> {
             csrf: raw.csrf,
             login: raw.login.clone(),
             choose_platform: raw.choose_platform.clone(),
+            platform_from,
+            extras,
             platform_authorization: raw.platform_authorization,
             websocket,
             websocket_origins,

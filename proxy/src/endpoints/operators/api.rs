@@ -105,7 +105,7 @@ impl Call<'_> {
         }
         self.parameters(&[])?;
         let Body { user, platform, actor } = self.body()?;
-        let start = Start { user, platform, actor, replaces: None };
+        let start = Start { user, platform, actor, acted: false, replaces: None };
         let started = self.lifecycle.start(&start, &self.origin()).await?;
         let created = json!({
             "session": SessionView::of(&started.session),

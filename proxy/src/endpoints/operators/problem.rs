@@ -125,6 +125,12 @@ impl From<LifecycleError> for Problem {
             LifecycleError::Impossible(why) => Fault::Impossible.because(why),
             LifecycleError::Undetermined => Fault::Undetermined.into(),
             LifecycleError::Conflict => Fault::Conflict.into(),
+            LifecycleError::TooManySessions => {
+                Fault::Impossible.because("the user has too many sessions already")
+            }
+            LifecycleError::TooManySwitches { .. } => {
+                Fault::Impossible.because("the user has switched platforms too often")
+            }
         }
     }
 }

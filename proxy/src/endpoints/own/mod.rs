@@ -5,6 +5,7 @@ pub mod body;
 mod context;
 mod dialect;
 pub mod documents;
+pub mod events;
 pub mod openapi;
 mod platforms;
 mod sessions;
@@ -148,20 +149,23 @@ pub async fn answer(services: Services<'_>, request: Request) -> Result<Answer, 
         Endpoint::Stats => settings::stats(services, request).await,
         Endpoint::Sessions => sessions::list(services, request).await,
         Endpoint::SessionEnd => sessions::end_one(services, request).await,
-        // Asked for without anybody; the gateway answers them from what it holds.
-        Endpoint::PublicKeys | Endpoint::Description => Err(Reason::NoRoute.into()),
+        // The gateway answers these from what it holds.
+        Endpoint::PublicKeys | Endpoint::Description | Endpoint::Events => Err(Reason::NoRoute.into()),
     }
 }
 
 /// Why a change was not made, as an answer.
 fn change_failed(error: LifecycleError) -> Fault {
     match error {
-        NO_SUCH_PLATFORM => Reason::PlatformNotFound,
-        NO_SUCH_SESSION => Reason::NoSuchSession,
-        PLATFORM_INACTIVE => Reason::PlatformInactive,
-        STALE | LifecycleError::Conflict => Reason::ChangedMeanwhile,
-        LifecycleError::Impossible(_) => Reason::SessionEnded,
-        LifecycleError::Undetermined => Reason::ChangeUndetermined,
+        NO_SUCH_PLATFORM => Reason::PlatformNotFound.into(),
+        NO_SUCH_SESSION => Reason::NoSuchSession.into(),
+        PLATFORM_INACTIVE => Reason::PlatformInactive.into(),
+        STALE | LifecycleError::Conflict => Reason::ChangedMeanwhile.into(),
+        LifecycleError::Impossible(_) => Reason::SessionEnded.into(),
+        LifecycleError::Undetermined => Reason::ChangeUndetermined.into(),
+        LifecycleError::TooManySessions => Reason::TooManySessions.into(),
+        LifecycleError::TooManySwitches { retry_after } => {
+            Fault::from(Reason::TooManySwitches).with("retry_after", retry_after)
+        }
     }
-    .into()
 }

@@ -143,6 +143,7 @@ fn schema_of(endpoint: Endpoint, schemas: &mut SchemaGenerator) -> Value {
         Endpoint::Stats => of::<doc::Stats>(schemas),
         Endpoint::Sessions => of::<doc::Sessions>(schemas),
         Endpoint::SessionEnd | Endpoint::Logout | Endpoint::LogoutEverywhere => of::<doc::Ended>(schemas),
+        Endpoint::Events => json!({ "type": "string", "description": "Server-sent events, or a WebSocket" }),
         Endpoint::PublicKeys | Endpoint::Description => json!({ "type": "object" }),
     }
 }
@@ -156,7 +157,9 @@ pub fn reasons(line: &Line) -> impl Iterator<Item = Reason> {
     );
     let switches = line.endpoint == Endpoint::PlatformSwitch;
     let changes = line.is_unsafe() && line.endpoint != Endpoint::SessionValidate;
-    let groups: [(bool, &[Reason]); 9] = [
+    let groups: [(bool, &[Reason]); 11] = [
+        (line.endpoint == Endpoint::Events, &[Reason::TooManyStreams, Reason::ForeignOrigin]),
+        (switches, &[Reason::TooManySwitches]),
         (line.audience == Audience::Session, &[Reason::NoCookie, Reason::SessionEnded, Reason::SessionIdle]),
         (session, &[Reason::StoreUnavailable, Reason::StoreTimeout]),
         (

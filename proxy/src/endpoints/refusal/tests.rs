@@ -13,22 +13,11 @@ const NAVIGATION: &[(&str, &str)] =
 
 fn route() -> Route {
     Route {
-        name: "app".into(),
-        host: None,
-        path: "/".into(),
-        methods: Vec::new(),
-        upstream: "app".into(),
         requirement: Requirement::Optional,
-        session_authority: false,
-        csrf: false,
         login: Some("/login".into()),
         choose_platform: Some("/platforms?from=proxy".into()),
-        platform_authorization: false,
-        websocket: false,
-        websocket_origins: Vec::new(),
         cors: Some(Cors { origins: vec!["https://app.example".into()], preflight: false }),
-        body_limit: None,
-        read_timeout: None,
+        ..Route::example()
     }
 }
 

@@ -4,7 +4,7 @@ use http::Method;
 use proptest::prelude::*;
 
 use super::{Found, RouteTable};
-use crate::policy::{Requirement, Route};
+use crate::policy::Route;
 
 /// A route from `[METHODS ][host]/path`, named by that text.
 fn route(text: &str) -> Route {
@@ -15,18 +15,7 @@ fn route(text: &str) -> Route {
         host: (!host.is_empty()).then(|| host.to_owned()),
         path: path.to_owned(),
         methods: methods.split(',').filter(|m| !m.is_empty()).map(|m| m.parse().unwrap()).collect(),
-        upstream: "app".to_owned(),
-        requirement: Requirement::Nothing,
-        session_authority: false,
-        csrf: false,
-        login: None,
-        choose_platform: None,
-        platform_authorization: false,
-        websocket: false,
-        websocket_origins: Vec::new(),
-        cors: None,
-        body_limit: None,
-        read_timeout: None,
+        ..Route::example()
     }
 }
 

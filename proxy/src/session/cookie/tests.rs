@@ -33,6 +33,7 @@ fn settings(secure: bool) -> Settings {
         absolute_timeout: Duration::from_hours(12),
         touch_interval: Duration::from_mins(1),
         rotation_grace: Duration::from_secs(10),
+        allowances: crate::session::Allowances::default(),
     }
 }
 

@@ -1,7 +1,7 @@
 //! The names of our keys in Redis (DESIGN.md section 4).
 
 use crate::context::{PlatformId, SessionId, UserId};
-use crate::store::{Change, EntityKey};
+use crate::store::{Allowance, Change, EntityKey};
 
 /// How many sorted sets share the times of last use, so that no single one becomes a large key.
 const SHARDS: u8 = 64;
@@ -46,6 +46,17 @@ impl Keys {
 
     pub(super) fn user_sessions(&self, id: &UserId) -> String {
         format!("{}user_sessions:{}", self.prefix, part(id.as_str()))
+    }
+
+    pub(super) fn events(&self, id: &UserId) -> String {
+        format!("{}events:{}", self.prefix, part(id.as_str()))
+    }
+
+    pub(super) fn allowance(&self, id: &UserId, what: Allowance) -> String {
+        let what = match what {
+            Allowance::PlatformSwitches => "platform_switches",
+        };
+        format!("{}allowance:{what}:{}", self.prefix, part(id.as_str()))
     }
 
     pub(super) fn activity_shards(&self) -> Vec<String> {
@@ -98,6 +109,7 @@ impl Keys {
         };
         let change = match kind {
             "session" | "foreign" => id.parse().ok().map(Change::Session),
+            "events" => whole(id).map(Change::Events),
             "user" => whole(id).map(|id| Change::Entity(EntityKey::User(id))),
             "user_platforms" => whole(id).map(|id| Change::Entity(EntityKey::UserPlatforms(id))),
             "platform" => whole(id).map(|id| Change::Entity(EntityKey::Platform(id))),
@@ -120,8 +132,8 @@ impl Keys {
 }
 
 /// The kinds of key that are tracked. No prefix of one is another's: the server refuses overlaps.
-const TRACKED: [&str; 7] =
-    ["session", "foreign", "user", "user_platforms", "platform", "user_settings", "platform_stats"];
+const TRACKED: [&str; 8] =
+    ["session", "foreign", "events", "user", "user_platforms", "platform", "user_settings", "platform_stats"];
 
 /// The id that [`part`] made a part of a key of.
 fn whole<T: std::str::FromStr>(part: &str) -> Option<T> {
@@ -169,6 +181,8 @@ mod tests {
                 assert_eq!(keys.change(key.as_bytes()), Some(Change::Entity(entity)));
             }
         }
+        let user: UserId = "a:b".parse().unwrap();
+        assert_eq!(keys.change(keys.events(&user).as_bytes()), Some(Change::Events(user)));
         for others in ["cs:activity:1", "other:session:x", "cs:user_sessions:42", "", "cs:"] {
             assert_eq!(keys.change(others.as_bytes()), None, "{others}");
         }

@@ -2,6 +2,7 @@
 //! with a prefix. Nothing here blocks the start; what cannot be asked in time is an error, never "missing".
 
 mod connection;
+mod events;
 mod foreign;
 mod instance;
 mod keys;
@@ -29,9 +30,9 @@ use self::keys::Keys;
 use self::tracking::{Tracker, Tracking};
 use super::foreign::{ForeignAnswer, ForeignKey};
 use super::{
-    Doubts, Entity, EntityAnswer, EntityKey, EntityLifetime, FORGOTTEN_FOR, Follower, Lease, Lookup,
-    Progress, PutSession, RedisSettings, SessionAnswer, Settings, Store, StoreError, StoredSession,
-    UnconfirmedEnd, UnusableSettings, record,
+    Allowance, Backlog, Doubts, Entity, EntityAnswer, EntityKey, EntityLifetime, Event, EventId,
+    FORGOTTEN_FOR, Follower, Lease, Lookup, Progress, PutSession, RedisSettings, SessionAnswer, Settings,
+    Store, StoreError, StoredSession, UnconfirmedEnd, UnusableSettings, Uses, record,
 };
 use crate::breaker::Breaker;
 use crate::clock::Timestamp;
@@ -341,6 +342,23 @@ impl Store for RedisStore {
         self.write_foreign_platform(id, platform, kept).await
     }
 
+    async fn append_events(&self, events: &[(UserId, Event)]) -> Result<(), StoreError> {
+        self.append(events).await
+    }
+
+    async fn events(&self, wanted: &[(UserId, Option<EventId>)]) -> Result<Vec<Backlog>, StoreError> {
+        self.backlogs(wanted).await
+    }
+
+    async fn count_use(&self, user: &UserId, what: Allowance, window: Duration) -> Result<Uses, StoreError> {
+        let key = self.keys.allowance(user, what);
+        let mut commands = Pipeline::new();
+        commands.cmd("INCR").arg(&key);
+        commands.cmd("PEXPIRE").arg(&key).arg(millis(window)).arg("NX");
+        commands.cmd("PTTL").arg(&key);
+        uses(&self.connection.ask_all(&commands).await?).ok_or(StoreError::Unavailable)
+    }
+
     fn follow(&self, follower: Arc<dyn Follower>, max_staleness: Duration) -> Arc<Lease> {
         let lease = Arc::new(Lease::closed(max_staleness));
         self.instance.follow(Arc::clone(&lease));
@@ -562,6 +580,15 @@ fn bytes_of(value: &Value) -> Option<&[u8]> {
         Value::SimpleString(text) | Value::VerbatimString { text, .. } => Some(text.as_bytes()),
         _ => None,
     }
+}
+
+/// What the answers to INCR and PTTL, the first and the last, say.
+fn uses(values: &[Value]) -> Option<Uses> {
+    let (Some(Value::Int(count)), Some(Value::Int(left))) = (values.first(), values.last()) else {
+        return None;
+    };
+    let ends_in = Duration::from_millis(u64::try_from(*left).unwrap_or(0));
+    Some(Uses { count: u64::try_from(*count).ok()?, ends_in })
 }
 
 fn exactly<const N: usize>(values: Vec<Value>) -> Result<[Value; N], StoreError> {

@@ -1,0 +1,103 @@
+//! What a user may have and do: sessions at once, switches within an hour, acting for somebody else.
+
+use std::time::Duration;
+
+use super::{Lifecycle, LifecycleError, Start};
+use crate::clock::Timestamp;
+use crate::context::{Session, User, UserId};
+use crate::directory::SessionRow;
+use crate::session::WhenExceeded;
+use crate::store::Allowance;
+
+/// The window in which switches are counted; it begins with the first one.
+const HOUR: Duration = Duration::from_hours(1);
+
+impl Lifecycle {
+    /// Makes room for `new`, which the directory holds already: so that of two that begin at the same moment each sees
+    /// the other, and only those are ended or refused that are too many.
+    ///
+    /// # Errors
+    /// `TooManySessions` when nobody's place may be taken; `new` is ended then.
+    pub(super) async fn make_room(&self, new: &Session, now: Timestamp) -> Result<(), LifecycleError> {
+        let allowances = &self.settings.allowances;
+        // Somebody else's work in the user's name takes nobody's place.
+        let Some(most) = allowances.sessions_per_user.filter(|_| new.actor.is_none()) else { return Ok(()) };
+        let rows = self.directory.sessions_of(&new.user, now).await?;
+        let counts = |row: &&SessionRow| {
+            let session = &row.session;
+            let seen = row.last_seen.unwrap_or_default().max(session.created);
+            let in_use = now.since(seen) < self.settings.idle_timeout;
+            session.id != new.id && session.successor.is_none() && session.actor.is_none() && in_use
+        };
+        // Newest first, as the directory lists them.
+        let others: Vec<&Session> = rows.iter().filter(counts).map(|row| &row.session).collect();
+        match allowances.when_exceeded {
+            WhenExceeded::EndOldest => {
+                let too_many = others.into_iter().skip(most.saturating_sub(1)).map(|session| session.id);
+                self.end_crowd(new, too_many.collect(), now).await
+            }
+            WhenExceeded::Refuse => {
+                // All of them, whoever began first: the last one to be written sees all others. Of two at the same
+                // moment both may be refused, but never are there too many.
+                if others.len() < most {
+                    return Ok(());
+                }
+                self.directory.end_sessions(&[new.id], now).await?;
+                Err(LifecycleError::TooManySessions)
+            }
+        }
+    }
+
+    async fn end_crowd(
+        &self,
+        new: &Session,
+        too_many: Vec<crate::context::SessionId>,
+        now: Timestamp,
+    ) -> Result<(), LifecycleError> {
+        for id in too_many {
+            let ended = self.end_family(&id, now).await?;
+            let events = ended.iter().map(|id| crate::store::Event::SessionEnded { session: *id });
+            let announced = self.announce(&new.user, events.collect::<Vec<_>>());
+            // A failure is counted there.
+            let _told = futures_util::join!(self.tell_ended(&ended, now), announced);
+            self.count("ended");
+        }
+        Ok(())
+    }
+
+    /// Counts one more switch of the user. When the store cannot count, nobody is kept from working.
+    ///
+    /// # Errors
+    /// `TooManySwitches` with the seconds until the window ends.
+    pub(super) async fn count_switch(&self, user: &UserId) -> Result<(), LifecycleError> {
+        let Some(most) = self.settings.allowances.switches_per_hour else { return Ok(()) };
+        match self.store.count_use(user, Allowance::PlatformSwitches, HOUR).await {
+            Ok(counted) if counted.count > most => {
+                Err(LifecycleError::TooManySwitches { retry_after: counted.ends_in.as_secs() + 1 })
+            }
+            Ok(_) => Ok(()),
+            Err(error) => {
+                tracing::warn!(%error, "switches of platforms are not counted at the moment");
+                Ok(())
+            }
+        }
+    }
+
+    /// Whether the actor of a session that is to begin may act for somebody else: with a role for it, and never out of a
+    /// session in which somebody acts already.
+    pub(super) fn check_actor(&self, start: &Start, people: &[User]) -> Result<(), LifecycleError> {
+        let Some(actor) = &start.actor else { return Ok(()) };
+        let Some(actor) = people.iter().find(|user| user.id == *actor && user.active) else {
+            return Err(LifecycleError::Impossible("the actor is unknown or inactive"));
+        };
+        if start.acted {
+            return Err(LifecycleError::Impossible("somebody acts in this session already"));
+        }
+        let roles = &self.settings.allowances.impersonation_roles;
+        if actor.roles.iter().any(|role| roles.contains(role)) {
+            Ok(())
+        } else {
+            Err(LifecycleError::Impossible("the actor has no role that may act for others"))
+        }
+    }
+}
