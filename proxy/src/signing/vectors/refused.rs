@@ -89,7 +89,7 @@ impl Forger<'_> {
         for (name, code, from, to) in [
             ("a second label", "malformed_signature", "countersign=", "b=(), countersign="),
             ("another label", "malformed_signature", "countersign=", "sig1="),
-            ("another way to write the same", "malformed_signature", "(\"@method\" ", "( \"@method\"  "),
+            ("another way to write the same", "malformed_signature", "=(\"", "=( \""),
             ("an unknown key", "unknown_key", "keyid=\"h1\"", "keyid=\"h2\""),
             ("another algorithm than the key's", "wrong_algorithm", "hmac-sha256", "ed25519"),
         ] {
