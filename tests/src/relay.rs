@@ -6,7 +6,7 @@ mod resp;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -32,6 +32,9 @@ pub enum Mode {
     Stall,
     /// Hands on what is asked and holds what is answered.
     StallAnswers,
+    /// Holds what is answered on a connection that has asked for reports of changes, PING and reports alike, and hands on
+    /// all else. Only with [`Relay::to_redis`].
+    StallReports,
     /// Hands on everything but what Redis says unasked: the RESP3 pushes, which are dropped. Only with
     /// [`Relay::to_redis`].
     Mute,
@@ -67,6 +70,12 @@ enum Speech {
 
 /// What Redis is sent to prove that it is there.
 const PING: &[u8] = b"*1\r\n$4\r\nPING\r\n";
+/// What it is sent to report changes.
+const TRACKING: &[u8] = b"TRACKING\r\n$2\r\nON\r\n";
+
+fn contains(text: &[u8], part: &[u8]) -> bool {
+    text.windows(part.len()).any(|window| window == part)
+}
 
 impl Relay {
     /// A relay to `target` that hands everything on.
@@ -167,9 +176,12 @@ async fn connection(
     let _ = (near.set_nodelay(true), far.set_nodelay(true));
     let (near_in, near_out) = near.into_split();
     let (far_in, far_out) = far.into_split();
-    let questions = Direction { mode: mode.clone(), speech, counts: Some(counts), frames: None };
+    let reports = Arc::new(AtomicBool::new(false));
+    let asked = Arc::clone(&reports);
+    let questions =
+        Direction { mode: mode.clone(), speech, counts: Some(counts), frames: None, reports: asked };
     let frames = (speech == Speech::Redis).then(Frames::default);
-    let answers = Direction { mode, speech, counts: None, frames };
+    let answers = Direction { mode, speech, counts: None, frames, reports };
     tokio::select! {
         () = questions.hand_on(near_in, far_out) => {}
         () = answers.hand_on(far_in, near_out) => {}
@@ -184,6 +196,8 @@ struct Direction {
     /// Where questions are counted; answers are not.
     counts: Option<Arc<Counts>>,
     frames: Option<Frames>,
+    /// Whether reports of changes were asked for on this connection.
+    reports: Arc<AtomicBool>,
 }
 
 impl Direction {
@@ -198,12 +212,21 @@ impl Direction {
                 if self.speech == Speech::Redis && read == PING {
                     counts.pings.fetch_add(1, Ordering::Relaxed);
                 }
+                if self.speech == Speech::Redis && contains(read, TRACKING) {
+                    self.reports.store(true, Ordering::Relaxed);
+                }
                 if self.speech == Speech::Postgres {
                     counts.queries.fetch_add(queries.count(read), Ordering::Relaxed);
                 }
             }
             let answers = self.counts.is_none();
-            let goes_on = |mode: &Mode| *mode != Mode::Stall && !(answers && *mode == Mode::StallAnswers);
+            let reports = self.reports.load(Ordering::Relaxed);
+            let goes_on = |mode: &Mode| match mode {
+                Mode::Stall => false,
+                Mode::StallAnswers => !answers,
+                Mode::StallReports => !(answers && reports),
+                _ => true,
+            };
             let Ok(now) = self.mode.wait_for(goes_on).await.map(|mode| *mode) else { return };
             match now {
                 Mode::Delay(time) => tokio::time::sleep(time).await,

@@ -18,11 +18,11 @@ async fn a_cache_without_invalidation_is_found() {
     assert!(report.count(Rule::WrongPlatform) > 0, "{}", report.summary());
 }
 
-/// A lease of a minute, where the checker knows of a tenth of a second.
+/// A lease of a minute, where the checker knows of a tenth of a second, on a connection that says nothing any more.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_lease_that_never_lapses_is_found() {
     let more = "[cache]\nmax_staleness = \"1m\"".to_owned();
-    let report = with(Setting { more, ..Setting::default() }, Mode::StallAnswers).await;
+    let report = with(Setting { more, ..Setting::default() }, Mode::StallReports).await;
     assert!(report.count(Rule::ServedAfterEnd) > 0, "{}", report.summary());
 }
 
@@ -30,11 +30,15 @@ async fn a_lease_that_never_lapses_is_found() {
 async fn with(setting: Setting, redis: Mode) -> Report {
     let trial = Trial::start(&setting).await;
     trial.holds(Row::Whole).await;
-    let deaf = trial.make(Fault::WayToRedis(1, redis)).await;
-    let deafer = trial.make(Fault::WayToPostgres(1, Mode::StallAnswers)).await;
-    tokio::time::sleep(Duration::from_secs(4)).await;
-    trial.mend(deaf).await;
-    trial.mend(deafer).await;
+    // Twice: a PING of the long lease (one every 12 s) may fall into the first silence and end it, and then into no other.
+    for _ in 0..2 {
+        let deaf = trial.make(Fault::WayToRedis(1, redis)).await;
+        let deafer = trial.make(Fault::WayToPostgres(1, Mode::StallAnswers)).await;
+        tokio::time::sleep(Duration::from_secs(4)).await;
+        trial.mend(deaf).await;
+        trial.mend(deafer).await;
+        trial.fleet.until(Row::Whole).await;
+    }
     let report = trial.report().await;
     for rule in
         [Rule::WrongIdentity, Rule::Unbelievable, Rule::LoggedOut, Rule::CookieTouched, Rule::NotPublic]
