@@ -4,15 +4,49 @@ use std::time::Duration;
 
 use super::{Lifecycle, LifecycleError, Start};
 use crate::clock::Timestamp;
-use crate::context::{Session, User, UserId};
-use crate::directory::SessionRow;
+use crate::context::{Session, SessionId, User, UserId};
 use crate::session::WhenExceeded;
-use crate::store::Allowance;
+use crate::store::{Allowance, Event};
 
 /// The window in which switches are counted; it begins with the first one.
 const HOUR: Duration = Duration::from_hours(1);
 
 impl Lifecycle {
+    /// Whether there is room for the session that is to begin, before anything is done for it: what is refused is not
+    /// carried out in part. Two at the same moment may both find room; [`Self::make_room`] sees that.
+    ///
+    /// # Errors
+    /// `TooManySessions` when nobody's place may be taken.
+    pub(super) async fn check_room(&self, start: &Start, now: Timestamp) -> Result<(), LifecycleError> {
+        let allowances = &self.settings.allowances;
+        let Some(most) = allowances.sessions_per_user.filter(|_| start.actor.is_none()) else {
+            return Ok(());
+        };
+        if allowances.when_exceeded == WhenExceeded::EndOldest {
+            return Ok(());
+        }
+        let others = self.sessions_beside(&start.user, start.replaces.as_ref(), now).await?;
+        if others.len() < most { Ok(()) } else { Err(LifecycleError::TooManySessions) }
+    }
+
+    /// The user's sessions in use that take up a place, but for `one` and what it was rotated from; newest first.
+    async fn sessions_beside(
+        &self,
+        user: &UserId,
+        one: Option<&SessionId>,
+        now: Timestamp,
+    ) -> Result<Vec<Session>, LifecycleError> {
+        let mut rows = self.directory.sessions_of(user, now).await?;
+        rows.retain(|row| {
+            let session = &row.session;
+            let seen = row.last_seen.unwrap_or_default().max(session.created);
+            let in_use = now.since(seen) < self.settings.idle_timeout;
+            let is_beside = one.is_none_or(|one| session.id != *one && session.predecessor != Some(*one));
+            is_beside && session.successor.is_none() && session.actor.is_none() && in_use
+        });
+        Ok(rows.into_iter().map(|row| row.session).collect())
+    }
+
     /// Makes room for `new`, which the directory holds already: so that of two that begin at the same moment each sees
     /// the other, and only those are ended or refused that are too many.
     ///
@@ -22,15 +56,7 @@ impl Lifecycle {
         let allowances = &self.settings.allowances;
         // Somebody else's work in the user's name takes nobody's place.
         let Some(most) = allowances.sessions_per_user.filter(|_| new.actor.is_none()) else { return Ok(()) };
-        let rows = self.directory.sessions_of(&new.user, now).await?;
-        let counts = |row: &&SessionRow| {
-            let session = &row.session;
-            let seen = row.last_seen.unwrap_or_default().max(session.created);
-            let in_use = now.since(seen) < self.settings.idle_timeout;
-            session.id != new.id && session.successor.is_none() && session.actor.is_none() && in_use
-        };
-        // Newest first, as the directory lists them.
-        let others: Vec<&Session> = rows.iter().filter(counts).map(|row| &row.session).collect();
+        let others = self.sessions_beside(&new.user, Some(&new.id), now).await?;
         match allowances.when_exceeded {
             WhenExceeded::EndOldest => {
                 let too_many = others.into_iter().skip(most.saturating_sub(1)).map(|session| session.id);
@@ -51,12 +77,12 @@ impl Lifecycle {
     async fn end_crowd(
         &self,
         new: &Session,
-        too_many: Vec<crate::context::SessionId>,
+        too_many: Vec<SessionId>,
         now: Timestamp,
     ) -> Result<(), LifecycleError> {
         for id in too_many {
             let ended = self.end_family(&id, now).await?;
-            let events = ended.iter().map(|id| crate::store::Event::SessionEnded { session: *id });
+            let events = ended.iter().map(|id| Event::SessionEnded { session: *id });
             let announced = self.announce(&new.user, events.collect::<Vec<_>>());
             // A failure is counted there.
             let _told = futures_util::join!(self.tell_ended(&ended, now), announced);

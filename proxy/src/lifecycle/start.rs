@@ -33,6 +33,7 @@ impl Lifecycle {
         let now = self.clock.now();
         let user = self.check_people(start).await?;
         let platform = self.first_platform(start).await?;
+        self.check_room(start, now).await?;
         let token = SessionToken::mint(&self.keys.load());
         // Never before the moment of a log-out everywhere that a clock ahead of ours has written.
         let created = user.sessions_valid_after.map_or(now, |moment| moment.max(now));
@@ -49,10 +50,11 @@ impl Lifecycle {
             version: 1,
         };
         self.directory.create_session(&session, start.replaces.as_ref(), now).await?;
-        self.make_room(&session, now).await?;
+        // It ended with the transaction, whether or not there is room for the new one: nobody may be served it any more.
         if let Some(replaced) = &start.replaces {
             self.end_replaced(replaced, now).await;
         }
+        self.make_room(&session, now).await?;
         self.tell_session(&session, now).await;
         self.count("started");
         let event = if session.actor.is_some() { "impersonation_started" } else { "session_started" };

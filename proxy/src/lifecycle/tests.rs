@@ -11,6 +11,7 @@ use crate::cache::world::{COPIES, MINUTE, World, user};
 use crate::context::{Context, Resolution};
 use crate::reason::Reason;
 use crate::resolve::{Resolver, Settings as ResolveSettings};
+use crate::session::WhenExceeded;
 
 struct Scene {
     world: World,
@@ -153,6 +154,22 @@ async fn a_login_ends_the_browsers_old_session_and_its_relatives() {
         assert_eq!(scene.over_durably(&replaced).await, Reason::SessionEnded);
     }
     assert_eq!(scene.known(&third.id).await.user.id.as_str(), "ben");
+}
+
+#[tokio::test]
+async fn a_login_that_finds_no_room_changes_nothing() {
+    let mut scene = Scene::new().await;
+    let (old, other) = (scene.start("ana").await.session, scene.start("ana").await.session);
+    scene.known(&old.id).await;
+    scene.lifecycle.settings.allowances.sessions_per_user = Some(1);
+    scene.lifecycle.settings.allowances.when_exceeded = WhenExceeded::Refuse;
+    let login = Start { replaces: Some(old.id), ..start("ana") };
+    let refused = scene.lifecycle.start(&login, &origin()).await;
+    assert_eq!(refused.unwrap_err(), LifecycleError::TooManySessions);
+    for session in [old, other] {
+        scene.known(&session.id).await;
+        assert_eq!(scene.world.directory.sessions(&[session.id]).await.unwrap()[0].ended, None);
+    }
 }
 
 #[tokio::test]
