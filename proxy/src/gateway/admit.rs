@@ -2,10 +2,11 @@
 //! returns to the spine; none calls the next.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use http::{HeaderMap, header};
 use pingora::proxy::Session;
+use tokio::time::Instant;
 
 use super::Core;
 use super::rules::Rules;
@@ -127,16 +128,11 @@ pub(super) fn read_cookie(headers: &HeaderMap, rules: &Rules, metrics: &Metrics)
 }
 
 /// Step 4: who it is, if the route wants to know.
-pub(super) async fn resolve(core: &Core, rules: &Rules, claim: &Claim, started: Instant) -> Resolution {
+pub(super) async fn resolve(core: &Core, claim: &Claim, deadline: Instant) -> Resolution {
     match claim {
         Claim::Nobody(reason) => Resolution::Unknown(*reason),
-        Claim::Session(id) => {
-            core.resolver.resolve(id, (started + rules.snapshot.resolve.budget).into()).await
-        }
-        Claim::Candidates(candidates) => {
-            let deadline = tokio::time::Instant::now() + rules.snapshot.resolve.budget;
-            core.resolver.resolve_first(candidates, deadline).await
-        }
+        Claim::Session(id) => core.resolver.resolve(id, deadline).await,
+        Claim::Candidates(candidates) => core.resolver.resolve_first(candidates, deadline).await,
     }
 }
 
@@ -144,11 +140,11 @@ pub(super) async fn resolve(core: &Core, rules: &Rules, claim: &Claim, started: 
 /// is nothing here, whatever the request says.
 pub(super) async fn platform(
     core: &Core,
-    rules: &Rules,
     route: &Route,
     accepted: &Accepted,
     headers: &HeaderMap,
     resolution: Resolution,
+    deadline: Instant,
 ) -> Resolution {
     let (Some(source), Resolution::Known(context)) = (&route.platform_from, &resolution) else {
         return resolution;
@@ -156,10 +152,7 @@ pub(super) async fn platform(
     match source.named(route, accepted.authority.host(), accepted.target.path(), headers) {
         Named::Nothing => Resolution::Known(Arc::new(context.without_platform(false))),
         Named::Nonsense => Resolution::Known(Arc::new(context.without_platform(true))),
-        Named::Platform(id) => {
-            let deadline = tokio::time::Instant::now() + rules.snapshot.resolve.budget;
-            core.resolver.with_platform(context, &id, deadline).await
-        }
+        Named::Platform(id) => core.resolver.with_platform(context, &id, deadline).await,
     }
 }
 
@@ -205,13 +198,13 @@ pub(super) async fn extras(
     rules: &Rules,
     route: &Route,
     context: Option<&Context>,
+    deadline: Instant,
 ) -> Result<Extras, Reason> {
     let credential = credential(rules, route, context)?;
     let Some((context, platform)) = context.and_then(|context| Some((context, context.platform.as_ref()?)))
     else {
         return Ok(Extras { credential, ..Extras::default() });
     };
-    let deadline = tokio::time::Instant::now() + rules.snapshot.resolve.budget;
     let (user, platform) = (&context.user.id, &platform.id);
     let settings = async {
         if route.extras.settings { core.resolver.settings(user, platform, deadline).await } else { Ok(None) }

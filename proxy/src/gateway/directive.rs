@@ -1,10 +1,10 @@
 //! Step 9: carrying out what a trusted upstream wants done with a session.
 
 use std::sync::Arc;
-use std::time::Instant;
 
 use http::{HeaderMap, HeaderValue};
 use pingora::http::ResponseHeader;
+use tokio::time::Instant;
 
 use super::Core;
 use super::admit;
@@ -167,7 +167,9 @@ impl Order {
         if let Some(context) = &self.context {
             return Ok(Some(Arc::clone(context)));
         }
-        match admit::resolve(&self.core, &self.rules, &self.claim, Instant::now()).await {
+        // Asked for when the application has answered: the request's own time for lookups may be long over.
+        let deadline = Instant::now() + self.rules.snapshot.resolve.budget;
+        match admit::resolve(&self.core, &self.claim, deadline).await {
             Resolution::Known(context) => Ok(Some(context)),
             Resolution::Unknown(_) => Ok(None),
             Resolution::Undetermined(_) => Err(LifecycleError::Undetermined),

@@ -128,11 +128,12 @@ impl Gateway {
         // 4. Resolve
         let core = self.core.get().ok_or(Reason::Internal)?;
         let requirement = admit::requirement(&route, request);
+        let deadline = rules.lookups_until(state.started);
         let resolution = if *requirement == Requirement::Nothing {
             None
         } else {
-            let found = admit::resolve(core, &rules, &claim, state.started).await;
-            Some(admit::platform(core, &rules, &route, accepted, &request.headers, found).await)
+            let found = admit::resolve(core, &claim, deadline).await;
+            Some(admit::platform(core, &route, accepted, &request.headers, found, deadline).await)
         };
 
         // 5. Decide
@@ -144,7 +145,7 @@ impl Gateway {
         own::not_forged(request, &route, context, state).inspect_err(|reason| {
             self.metrics.csrf_rejections.with_label_values(&["route", reason.code()]).inc();
         })?;
-        let extras = admit::extras(core, &rules, &route, context).await?;
+        let extras = admit::extras(core, &rules, &route, context, deadline).await?;
         if let Some(context) = context {
             core.activity.note(&context.session.id, state.at);
         }
@@ -219,7 +220,7 @@ impl ProxyHttp for Gateway {
         request: &mut RequestHeader,
         state: &mut RequestState,
     ) -> Result<()> {
-        // 6. Scrub and 7. Sign, then 8. Forward
+        // 6. Scrub and 7. Sign, in one pass: ours are signed, then what may pass is put beside them. 8. Forward
         outgoing::prepare(request, &session.req_header().headers, state, self.clock.now(), &self.metrics)
             .map_err(|reason| outgoing::refusal(state, reason))
     }

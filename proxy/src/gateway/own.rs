@@ -117,7 +117,7 @@ impl Own<'_> {
             return Err(self.forged(reason));
         }
         let claim = admit::read_cookie(headers, &rules, self.metrics);
-        let who = match admit::resolve(self.core, &rules, &claim, state.started).await {
+        let who = match admit::resolve(self.core, &claim, rules.lookups_until(state.started)).await {
             Resolution::Known(context) => Ok(context),
             Resolution::Unknown(reason) if call.line.audience == Audience::Anybody => Err(reason),
             Resolution::Unknown(reason) | Resolution::Undetermined(reason) => return Err(reason.into()),

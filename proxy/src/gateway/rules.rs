@@ -134,6 +134,11 @@ impl Rules {
         })
     }
 
+    /// Until when all that a request needs must be found out: one budget, however many lookups there are.
+    pub(super) fn lookups_until(&self, started: std::time::Instant) -> tokio::time::Instant {
+        (started + self.snapshot.resolve.budget).into()
+    }
+
     /// The public keys, where they are served to everybody.
     pub(super) fn public_jwks(&self) -> Option<&Jwks> {
         self.snapshot.public_jwks.then_some(&*self.jwks)
