@@ -9,6 +9,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use countersign::reason::Reason;
+use countersign::telemetry::Metrics;
+use countersign::telemetry::metrics::Description;
 
 #[test]
 fn every_reason_is_documented() {
@@ -37,43 +39,62 @@ fn reasons_are_told_apart_by_their_codes() {
 
 #[test]
 fn every_metric_is_unique_well_named_and_documented() {
-    let metrics = metrics();
-    assert!(metrics.len() > 15, "the registry was not read");
-    let names: BTreeSet<&str> = metrics.iter().map(|metric| metric.name.as_str()).collect();
+    let metrics = Metrics::ALL;
+    let names: BTreeSet<&str> = metrics.iter().map(|metric| metric.name).collect();
     assert_eq!(names.len(), metrics.len(), "a metric is registered twice");
     let mut page = String::from(
         "# Metrics\n\nServed on the admin listener. Labels come from closed sets: names of the configuration and words of \
-         the program, never a path, a user or a session. Written by a test from `proxy/src/telemetry/metrics.rs`.\n\n\
+         the program, never a path, a user or a session; where all values of a label are known they are listed and there \
+         from the start. Times are in seconds, sizes in bytes. Who sends `Accept: application/openmetrics-text` (Prometheus \
+         does) gets OpenMetrics, with the trace ids of recorded requests as exemplars of \
+         `countersign_request_duration_seconds`. Beside these there are `process_cpu_seconds_total`, \
+         `process_open_fds`, `process_max_fds`, `process_resident_memory_bytes`, `process_virtual_memory_bytes`, \
+         `process_start_time_seconds` and `process_threads`, as every Prometheus client has them. Written by a test from \
+         `proxy/src/telemetry/metrics.rs`.\n\n\
          | Metric | Kind | Labels | Meaning |\n|---|---|---|---|\n",
     );
-    for Metric { name, kind, labels, help } in &metrics {
+    let mut buckets = String::from("\n## Buckets\n\n| Histogram | Upper bounds |\n|---|---|\n");
+    for Description { name, kind, labels, words, buckets: bounds, help } in metrics {
         assert!(name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_'), "{name}");
         assert_eq!(*kind == "counter", name.ends_with("_total"), "{name} is a {kind}");
         let in_units = *kind != "histogram" || name.ends_with("_seconds") || name.ends_with("_bytes");
         assert!(in_units || name.ends_with("_keys"), "{name} has no unit");
-        for label in labels {
-            assert!(
-                !matches!(label.as_str(), "path" | "user" | "session" | "host"),
-                "{name} has label {label}"
-            );
+        for label in *labels {
+            assert!(!matches!(*label, "path" | "user" | "session" | "host"), "{name} has label {label}");
         }
+        assert!(words.is_empty() || labels.len() == 1, "{name}: whose values are these?");
         let labels: Vec<String> = labels.iter().map(|label| format!("`{label}`")).collect();
-        writeln!(page, "| `countersign_{name}` | {kind} | {} | {help} |", labels.join(", ")).unwrap();
+        let words: Vec<String> = words.iter().map(|word| format!("`{word}`")).collect();
+        let of = if words.is_empty() { String::new() } else { format!(": {}", words.join(", ")) };
+        writeln!(page, "| `{name}` | {kind} | {}{of} | {help} |", labels.join(", ")).unwrap();
+        if !bounds.is_empty() {
+            let bounds: Vec<String> = bounds.iter().map(ToString::to_string).collect();
+            writeln!(buckets, "| `{name}` | {} |", bounds.join(", ")).unwrap();
+        }
     }
-    check_page("docs/metrics.md", &page);
+    check_page("docs/metrics.md", &(page + &buckets));
 }
 
 #[test]
 fn every_metric_that_a_dashboard_or_an_alert_names_exists() {
-    let metrics = metrics();
     let mut named = 0;
     for file in fs::read_dir(root().join("dashboards")).unwrap() {
         let file = file.unwrap().path();
+        if file.is_dir() {
+            continue;
+        }
         let text = fs::read_to_string(&file).unwrap();
-        for rest in text.split("countersign_").skip(1) {
+        for (at, word) in text.match_indices("countersign_") {
+            // A recording rule may be named after the metric: LEVEL:METRIC:OPERATIONS.
+            if text[..at].ends_with(':') {
+                continue;
+            }
+            let rest = &text[at + word.len()..];
             let name: String = rest.chars().take_while(|c| c.is_ascii_lowercase() || *c == '_').collect();
             let series = ["_bucket", "_sum", "_count"].iter().find_map(|end| name.strip_suffix(end));
-            let known = |name: &str| metrics.iter().any(|metric| metric.name == name);
+            let known = |name: &str| {
+                Metrics::ALL.iter().any(|metric| metric.name.strip_prefix("countersign_") == Some(name))
+            };
             assert!(known(&name) || series.is_some_and(known), "{}: countersign_{name}", file.display());
             named += 1;
         }
@@ -81,49 +102,33 @@ fn every_metric_that_a_dashboard_or_an_alert_names_exists() {
     assert!(named > 5, "the dashboards were not read");
 }
 
-struct Metric {
-    name: String,
-    kind: &'static str,
-    labels: Vec<String>,
-    help: String,
-}
-
-/// Reads the calls in the registry's constructor: a registry of the library shows a metric only once it was used.
-fn metrics() -> Vec<Metric> {
-    let source = fs::read_to_string(root().join("proxy/src/telemetry/metrics.rs")).unwrap();
-    let start = source.find("fn new()").expect("the constructor of the registry");
-    let end = source[start..].find("registry,\n        }").expect("its end") + start;
-    let body = &source[start..end];
-    let mut metrics = Vec::new();
-    let mut field = String::new();
-    for line in body.split("\n            ") {
-        // A field begins at this indentation with `name: `; deeper lines belong to it.
-        if !line.starts_with(' ') && line.split_once(": ").is_some_and(|(name, _)| is_word(name)) {
-            metrics.extend(metric(&field));
-            field.clear();
-        }
-        field.push_str(line);
+#[test]
+fn every_alert_has_a_runbook_and_every_runbook_an_alert() {
+    let text = fs::read_to_string(root().join("dashboards/alerts.yml")).unwrap();
+    let mut alerts = BTreeSet::new();
+    for alert in text.split("- alert: ").skip(1) {
+        let name = alert.lines().next().unwrap();
+        let link = format!("runbook_url: ../docs/runbooks/{name}.md\n");
+        assert!(
+            alert.contains(&link) && alert.contains("severity: "),
+            "{name} has no runbook or no severity"
+        );
+        alerts.insert(format!("{name}.md"));
     }
-    metrics.extend(metric(&field));
-    metrics
-}
-
-fn is_word(text: &str) -> bool {
-    !text.is_empty() && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_')
-}
-
-fn metric(field: &str) -> Option<Metric> {
-    let (_, call) = field.split_once(": ")?;
-    let kind = match () {
-        () if call.to_lowercase().contains("histogram") => "histogram",
-        () if call.to_lowercase().contains("gauge") => "gauge",
-        () => "counter",
-    };
-    let mut texts = call.split('"').skip(1).step_by(2).map(str::to_owned);
-    let name = texts.next()?;
-    let name = name.strip_prefix("countersign_").unwrap_or(&name).to_owned();
-    let help = texts.next()?;
-    Some(Metric { name, kind, labels: texts.collect(), help })
+    let files = fs::read_dir(root().join("docs/runbooks")).unwrap();
+    let pages: BTreeSet<String> =
+        files.map(|file| file.unwrap().file_name().into_string().unwrap()).collect();
+    assert_eq!(alerts, pages);
+    for page in pages {
+        let text = fs::read_to_string(root().join("docs/runbooks").join(&page)).unwrap();
+        let places: Vec<_> = ["## What it means\n", "## What to look at\n", "## What to do\n"]
+            .map(|part| text.find(part))
+            .into();
+        assert!(places.iter().all(Option::is_some) && places.is_sorted(), "{page} lacks a part");
+        for link in text.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
+            assert!(root().join("docs/runbooks").join(link).exists(), "{page} leads to {link}");
+        }
+    }
 }
 
 fn check_page(path: &str, page: &str) {

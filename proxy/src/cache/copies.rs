@@ -94,6 +94,7 @@ struct Struck {
     session: Counter,
     entity: Counter,
     everything: Counter,
+    metrics: Arc<Metrics>,
 }
 
 /// A session that was found valid.
@@ -130,6 +131,7 @@ impl Copies {
             session: invalidations("session"),
             entity: invalidations("entity"),
             everything: invalidations("everything"),
+            metrics: Arc::clone(&metrics),
         });
         let lease = store.follow(Arc::clone(&marks) as Arc<dyn Follower>, settings.max_staleness);
         // Sessions are weighed with all they hold; a quarter for what new sessions of known users find, a sixteenth for
@@ -390,7 +392,10 @@ impl Invalidate for Struck {
 impl Follower for Struck {
     fn changed(&self, change: &Change) {
         match change {
-            Change::Session(id) => self.session(id),
+            Change::Session(id) => {
+                self.session(id);
+                self.metrics.session_told(id);
+            }
             Change::Everything => self.everything(),
             // No copy is made of them.
             Change::Events(_) => self.tell(|| change.clone()),

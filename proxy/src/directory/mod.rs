@@ -111,6 +111,17 @@ pub async fn open(settings: &Settings) -> Result<Arc<dyn Directory>, OpenError> 
     })
 }
 
+/// Connections of a pool.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct PoolUse {
+    /// Lent to a query.
+    pub in_use: u32,
+    /// Open and waiting.
+    pub idle: u32,
+    /// The most that may be open.
+    pub limit: u32,
+}
+
 /// The durable truth. Reads take many keys at once, because one query for all that wait is what keeps the pool whole;
 /// keys that are not there are simply absent from the answer.
 #[async_trait]
@@ -188,6 +199,11 @@ pub trait Directory: Ledger + fmt::Debug {
     /// Ends every session of a user that began up to `now`, and moves `sessions_valid_after` to `now` if it lies before.
     /// Answers the user as it stands, or `None` if unknown.
     async fn end_user_sessions(&self, user: &UserId, now: Timestamp) -> Result<Option<User>, DirectoryError>;
+
+    /// How much of its pool is in use; `None` where there is none.
+    fn pool(&self) -> Option<PoolUse> {
+        None
+    }
 
     /// The user's sessions that have not ended, newest first.
     async fn sessions_of(&self, user: &UserId, now: Timestamp) -> Result<Vec<SessionRow>, DirectoryError>;

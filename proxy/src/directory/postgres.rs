@@ -24,8 +24,8 @@ use super::rows::{
 };
 use super::trouble::{Dialect, Watch};
 use super::{
-    AuditEntry, Change, Changes, Directory, DirectoryError, OpenError, Page, Pair, Place, SessionRow,
-    Settings,
+    AuditEntry, Change, Changes, Directory, DirectoryError, OpenError, Page, Pair, Place, PoolUse,
+    SessionRow, Settings,
 };
 use crate::breaker::Breaker;
 use crate::clock::{SystemClock, Timestamp};
@@ -124,6 +124,12 @@ async fn refused<T>(
 
 #[async_trait]
 impl Directory for PostgresDirectory {
+    fn pool(&self) -> Option<PoolUse> {
+        let idle = u32::try_from(self.pool.num_idle()).unwrap_or(u32::MAX);
+        let in_use = self.pool.size().saturating_sub(idle);
+        Some(PoolUse { in_use, idle, limit: self.connections })
+    }
+
     async fn sessions(&self, ids: &[SessionId]) -> Result<Vec<SessionRow>, DirectoryError> {
         if ids.is_empty() {
             return Ok(Vec::new());

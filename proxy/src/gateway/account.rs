@@ -24,7 +24,9 @@ pub(super) fn finish(session: &Session, state: &mut RequestState, metrics: &Metr
     }
     let route = route_label(state);
     let duration = state.started.elapsed();
-    state.rules.meters.count(route, state.outcome, duration.as_secs_f64(), metrics);
+    let lasts = state.tied.is_some() || state.is_websocket();
+    let seconds = (!lasts).then_some(duration.as_secs_f64());
+    state.rules.meters.count(route, state.outcome, seconds, metrics);
     if let Some(reason) = state.reason {
         metrics.refusals.with_label_values(&[route, reason.code()]).inc();
     }
@@ -34,6 +36,15 @@ pub(super) fn finish(session: &Session, state: &mut RequestState, metrics: &Metr
             facts(session, state, duration).write(line);
             log.put(line);
         });
+    }
+}
+
+/// Counts how long the application took to begin its answer.
+pub(super) fn answered(state: &mut RequestState, metrics: &Metrics) {
+    if let (Some(sent), Some(admitted)) = (state.sent.take(), &state.admitted) {
+        let upstream = &admitted.upstream;
+        let label = || metrics.upstream_seconds.with_label_values(&[upstream.settings.name.as_str()]);
+        upstream.answers.get_or_init(label).observe(sent.elapsed().as_secs_f64());
     }
 }
 

@@ -22,8 +22,9 @@ pub(super) struct Meter {
 }
 
 impl Meters {
-    /// Counts one request. Route names come from the configuration, so there are never many.
-    pub(super) fn count(&self, route: &str, outcome: Outcome, seconds: f64, metrics: &Metrics) {
+    /// Counts one request, with its duration unless it was a stream, which lasts as long as somebody listens. Route names
+    /// come from the configuration, so there are never many.
+    pub(super) fn count(&self, route: &str, outcome: Outcome, seconds: Option<f64>, metrics: &Metrics) {
         let routes = self.routes.load();
         match routes.get(route) {
             Some(meter) => meter.count(route, outcome, seconds, metrics),
@@ -43,12 +44,14 @@ impl Meters {
 }
 
 impl Meter {
-    fn count(&self, route: &str, outcome: Outcome, seconds: f64, metrics: &Metrics) {
+    fn count(&self, route: &str, outcome: Outcome, seconds: Option<f64>, metrics: &Metrics) {
         let (requests, duration) = self.outcomes[outcome as usize].get_or_init(|| {
             let labels = [route, outcome.as_str()];
             (metrics.requests.with_label_values(&labels), metrics.request_seconds.with_label_values(&labels))
         });
         requests.inc();
-        duration.observe(seconds);
+        if let Some(seconds) = seconds {
+            duration.observe(seconds);
+        }
     }
 }

@@ -246,6 +246,7 @@ impl ProxyHttp for Gateway {
         if answer.status.is_informational() {
             return Ok(());
         }
+        account::answered(state, &self.metrics);
         // 9. Answer
         let core = self.core.get().ok_or_else(|| Error::new(ErrorType::InternalError))?;
         let request = &session.req_header().headers;

@@ -1,7 +1,7 @@
 //! Steps 6 and 7, for every attempt anew. The headers that leave are built, not edited: ours, signed, then those of the
 //! client that may pass. What is not let through is not there.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 use pingora::http::RequestHeader;
@@ -25,7 +25,7 @@ use crate::telemetry::Metrics;
 pub(super) fn prepare(
     request: &mut RequestHeader,
     received: &HeaderMap,
-    state: &RequestState,
+    state: &mut RequestState,
     now: Timestamp,
     metrics: &Metrics,
 ) -> Result<(), Reason> {
@@ -33,9 +33,10 @@ pub(super) fn prepare(
         return Err(Reason::Internal);
     };
     address(request, accepted)?;
-    let timer = metrics.signing_seconds.start_timer();
+    let begun = Instant::now();
     let mut headers = signed(request, state, admitted, accepted, now)?;
-    timer.observe_duration();
+    let signed_at = Instant::now();
+    metrics.signing_seconds.observe((signed_at - begun).as_secs_f64());
     let mut parts = taken(request);
     let scrubbed = pass_on(std::mem::take(&mut parts.headers), received, &mut headers, state);
     if scrubbed > 0 && state.attempts <= 1 {
@@ -44,6 +45,7 @@ pub(super) fn prepare(
     tell_where_from(&mut headers, state)?;
     parts.headers = headers;
     *request = parts.into();
+    state.sent = Some(signed_at);
     Ok(())
 }
 

@@ -2,8 +2,8 @@
 //! first phase to its last, so that no request ever sees two configurations.
 
 use std::collections::HashMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use pingora::protocols::tls::CaType;
 use pingora::utils::tls::CertKey;
@@ -20,6 +20,7 @@ use crate::signing::jwks::Jwks;
 use crate::signing::keyring::{KeyError, Keyring};
 use crate::signing::rotation::Published;
 use crate::signing::{SHELF_BYTES, Shelf, Signer, SignerSettings};
+use crate::telemetry::metrics::Timer;
 use crate::upstream::Upstream;
 
 /// Numbers for groups of connections: none is given twice, so that no connection is reused under rules it was not made
@@ -64,6 +65,8 @@ pub(super) struct UpstreamRules {
     pub(super) server_name: String,
     /// Keeps its connections apart from those made under other rules.
     pub(super) group: u64,
+    /// How long its answers take; looked up by name once.
+    pub(super) answers: OnceLock<Timer>,
 }
 
 /// Something in the configuration that only shows when it is built.
@@ -205,6 +208,7 @@ fn upstream(
         server_name: settings.servers.first().cloned().unwrap_or_default(),
         group,
         identity,
+        answers: OnceLock::new(),
         settings: settings.clone(),
     })
 }

@@ -49,6 +49,8 @@ pub struct RequestState {
     pub(super) failed_servers: SmallVec<[SocketAddr; 2]>,
     /// Attempts to reach a server.
     pub(super) attempts: u32,
+    /// When the last attempt was signed and ready to be sent.
+    pub(super) sent: Option<Instant>,
     /// Informational answers so far.
     pub(super) informational: u32,
     /// `Set-Cookie` values for the answer.
@@ -149,6 +151,7 @@ impl RequestState {
             reason: None,
             failed_servers: SmallVec::new(),
             attempts: 0,
+            sent: None,
             informational: 0,
             set_cookies: SmallVec::new(),
             body_bytes: 0,

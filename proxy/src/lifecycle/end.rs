@@ -18,9 +18,12 @@ impl Lifecycle {
         if session.is_foreign() {
             return self.end_foreign(session, origin).await;
         }
-        let now = self.clock.now();
+        let (now, began) = (self.clock.now(), std::time::Instant::now());
         let ended = match self.end_family(&session.id, now).await {
-            Ok(ended) => ended,
+            Ok(ended) => {
+                self.metrics.end_ordered(&session.id, began);
+                ended
+            }
             Err(error) => {
                 let known = [Some(session.id), session.predecessor, session.successor];
                 let known: Vec<_> = known.into_iter().flatten().collect();

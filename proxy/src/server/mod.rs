@@ -6,6 +6,7 @@ mod crowd;
 mod doors;
 mod files;
 mod front;
+mod gauges;
 mod guard;
 mod life;
 mod public;
@@ -269,7 +270,9 @@ impl Assembly {
         let reloader =
             self.source.clone().map(|source| (self.reloader(source.config, reloads), source.files));
         let (in_force, clock) = (Arc::clone(&self.rules), Arc::clone(&self.clock));
+        let (shown, counted, log) = (Arc::clone(&self.rules), Arc::clone(&self.metrics), self.log.clone());
         Box::new(move || {
+            upkeep::spawn("gauges", gauges::of_rules(shown, log, Arc::clone(&clock), counted));
             upkeep::spawn("prepared contexts", sweep(in_force, clock));
             Box::pin(async move {
                 opener.open().await?;

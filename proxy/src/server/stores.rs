@@ -23,8 +23,6 @@ use crate::telemetry::Metrics;
 const PURGE_EVERY: Duration = Duration::from_mins(10);
 /// The longest that is waited for what a session with open streams comes to; the budget of a request ends it before.
 const ASK_STREAMS: Duration = Duration::from_secs(1);
-/// How often gauges of the copies are written: as often as anybody scrapes.
-const REPORT_EVERY: Duration = Duration::from_secs(1);
 /// How often ends are looked for that are not durable yet: one command to the store.
 const CONFIRM_EVERY: Duration = Duration::from_secs(1);
 /// How many rows one purge deletes at most, so that it never holds locks for long.
@@ -75,7 +73,8 @@ impl Opener {
         let activity = Arc::new(Activity::new(snapshot.session.touch_interval));
         self.start_upkeep(&activity, &store, &directory);
         let copies = Arc::new(Copies::new(snapshot.cache, store.as_ref(), Arc::clone(&self.metrics)));
-        super::upkeep::spawn("report", report(Arc::clone(&copies)));
+        let (reported, pool) = (Arc::clone(&copies), Arc::clone(&directory));
+        super::upkeep::spawn("report", super::gauges::of_stores(reported, pool, Arc::clone(&self.metrics)));
         let resolver = Resolver::new(
             Arc::clone(&copies),
             Arc::clone(&store),
@@ -176,14 +175,6 @@ async fn confirm_accepted(core: Arc<Core>) {
         if core.lifecycle.confirm_accepted().await.unwrap_or(0) == 0 {
             tokio::time::sleep(CONFIRM_EVERY).await;
         }
-    }
-}
-
-/// Keeps the gauges of the copies true.
-async fn report(copies: Arc<Copies>) {
-    loop {
-        copies.report();
-        tokio::time::sleep(REPORT_EVERY).await;
     }
 }
 

@@ -1,24 +1,38 @@
 //! Every metric: name, labels, help. Nothing is counted anywhere else, and every label comes from a closed set
 //! (route and upstream names of the configuration, words of our enums): never a path, user or session id.
 
+use std::time::Instant;
+
 use prometheus::core::Collector;
 use prometheus::{
-    Encoder, Gauge, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec,
+    Encoder, Gauge, GaugeVec, Histogram, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec,
     Opts, Registry, TextEncoder,
 };
 
-use crate::context::Layer;
+use super::effects::Effects;
+use super::exemplars::Exemplars;
+use super::open_metrics;
+pub use super::registration::Description;
+use super::registration::{Kind, register, registry};
+use crate::context::{Layer, SessionId};
 use crate::reason::Reason;
 
-/// Buckets for whole requests, in seconds: from a static file on loopback to a slow report.
-const REQUEST_SECONDS: &[f64] =
-    &[0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0];
+/// Buckets for whole requests and answers of applications, in seconds: from a small answer over loopback (100 us
+/// measured) to a slow report.
+pub(super) const REQUEST_SECONDS: &[f64] = &[
+    0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0,
+];
 /// Buckets for lookups, in seconds: from one loopback round trip (20 us measured) to the budget (250 ms).
 const LOOKUP_SECONDS: &[f64] =
-    &[0.000_05, 0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25];
+    &[0.000_025, 0.000_05, 0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25];
 /// Buckets for signing, in seconds: HMAC takes 0.3 us, an asymmetric JWT 10 to 30 us (measured).
 const SIGNING_SECONDS: &[f64] =
     &[0.000_001, 0.000_002, 0.000_005, 0.000_01, 0.000_025, 0.000_05, 0.000_1, 0.001];
+
+/// Buckets for revocations, in seconds: typically under a millisecond in the store, at most the lease (100 ms) and the
+/// write to the directory, and far longer over an outage.
+const REVOCATION_SECONDS: &[f64] =
+    &[0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 10.0, 60.0];
 
 /// Buckets for keys in one query: up to the largest batch (512).
 const BATCH_KEYS: &[f64] = &[1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0];
@@ -32,7 +46,7 @@ pub type Level = IntGauge;
 /// A number that no metric shows.
 #[must_use]
 pub fn unregistered() -> Level {
-    IntGauge::with_opts(opts("unregistered", "Not registered")).expect("the name is well formed")
+    IntGauge::with_opts(Opts::new("unregistered", "Not registered")).expect("the name is well formed")
 }
 
 /// One line of a histogram of durations, likewise.
@@ -64,354 +78,122 @@ impl LookupResult {
     }
 }
 
-/// All metrics of one process.
-#[derive(Debug)]
-pub struct Metrics {
-    registry: Registry,
-    /// Requests by route and outcome (`forwarded`, `refused`, `answered`, `failed`).
-    pub requests: IntCounterVec,
-    /// Duration of requests by route and outcome.
-    pub request_seconds: HistogramVec,
-    /// Requests not let through, by route and reason.
-    pub refusals: IntCounterVec,
-    /// Requests being served now.
-    pub in_flight: IntGauge,
-    /// Lookups by what was looked up, layer and result.
-    pub lookups: IntCounterVec,
-    /// Duration of lookups by layer.
-    pub lookup_seconds: HistogramVec,
-    /// Resolutions by outcome (`known`, `unknown`, `undetermined`).
-    pub resolutions: IntCounterVec,
-    /// Session cookies refused before any store was asked, by reason.
-    pub rejected_tokens: IntCounterVec,
-    /// Request headers removed because they are ours or could be mistaken for ours.
-    pub scrubbed_headers: IntCounter,
-    /// Sessions by what happened to them (`started`, `rotated`, `ended`).
-    pub sessions: IntCounterVec,
-    /// Platform switches.
-    pub platform_switches: IntCounter,
-    /// Session directives by result (`carried_out`, `ignored`, `refused`, `undetermined`).
-    pub directives: IntCounterVec,
-    /// Unsafe requests refused because they may be forged, by place (`own`, `route`) and reason.
-    pub csrf_rejections: IntCounterVec,
-    /// Time to render and sign the context of one request.
-    pub signing_seconds: Histogram,
-    /// Upstream errors by upstream and kind.
-    pub upstream_errors: IntCounterVec,
-    /// Healthy servers by upstream.
-    pub upstream_healthy: IntGaugeVec,
-    /// Requests refused by the HTTP layer before they became requests to us, by kind.
-    pub framework_refusals: IntCounterVec,
-    /// Batches of activity written, by layer and result (`written`, `failed`).
-    pub activity_batches: IntCounterVec,
-    /// Changes that are durable in the directory but could not be told to the store, by what was to be written
-    /// (`session`, `tombstone`, `entities`, `event`).
-    pub store_writes_failed: IntCounterVec,
-    /// Writes to the store that failed and wait to be tried again.
-    pub store_writes_pending: IntGauge,
-    /// Writes to the store that were made after they had failed, by what was written.
-    pub store_writes_retried: IntCounterVec,
-    /// Ends that were accepted while the directory was away and are not durable yet, as far as seen here.
-    pub unconfirmed_ends: IntGauge,
-    /// Whether what the store holds is in doubt: 1 until what changed was gone through, or 0.
-    pub store_doubtful: IntGauge,
-    /// Doubts about the store that were settled, by how: `settled` by what the directory wrote down, `trusted` because
-    /// the directory is away and the server is the same.
-    pub store_doubts: IntCounterVec,
-    /// Changes of which the copies of this process were told, by what changed (`session`, `entity`, `everything`).
-    pub invalidations: IntCounterVec,
-    /// Seconds since it was last proven that no change in the store was missed; -1 while changes are not heard of.
-    pub lease_age: Gauge,
-    /// Copies of contexts, of users with platforms, and of unknown sessions.
-    pub cache_entries: IntGauge,
-    /// Weight of the copies.
-    pub cache_bytes: IntGauge,
-    /// Keys in one query of the directory, by what was looked up.
-    pub loader_batch_keys: HistogramVec,
-    /// Keys that wait for a query of the directory.
-    pub loader_waiting_keys: IntGauge,
-    /// Lookups not made because too many waited already, by what was looked up.
-    pub loader_shed: IntCounterVec,
-    /// Whether calls are let through to a server (`directory`, `store`): 0 all, 1 one probe, 2 none.
-    pub breaker_state: IntGaugeVec,
-    /// Changes that the directory told, by what changed.
-    pub directory_changes: IntCounterVec,
-    /// Whether changes of the directory are told: 1, or 0.
-    pub directory_listening: IntGauge,
-    /// Event streams of our own that are open, by kind (`sse`, `websocket`).
-    pub event_streams: IntGaugeVec,
-    /// Streams ended because their session was, by kind (`events`, `forwarded`).
-    pub streams_ended: IntCounterVec,
-    /// Panics caught.
-    pub panics: IntCounter,
-    /// Configurations read again, by result (`applied`, `refused`).
-    pub reloads: IntCounterVec,
-    /// How often a configuration was put into force since the start; the first one is 1.
-    pub config_generation: IntGauge,
-    /// When the configuration in force was put there, in seconds since the epoch.
-    pub config_in_force_since: IntGauge,
-    /// Whether the last configuration that was read was refused: 1, or 0.
-    pub config_refused: IntGauge,
-    /// Open connections of clients.
-    pub connections_open: IntGauge,
-    /// Connections closed before their first request, by reason (`too_many`, `too_many_from_address`, `proxy_header`).
-    pub connections_refused: IntCounterVec,
+registry! {
+    requests: IntCounterVec "requests_total" ["route", "outcome"]
+        "Requests by route and outcome (`forwarded`, `refused`, `answered`, `failed`, `dropped`)";
+    request_seconds: HistogramVec "request_duration_seconds" ["route", "outcome"] in REQUEST_SECONDS
+        "Duration of requests that are no streams, by route and outcome";
+    upstream_seconds: HistogramVec "upstream_response_duration_seconds" ["upstream"] in REQUEST_SECONDS
+        "Time from the sending of a request to the head of its answer, by upstream";
+    refusals: IntCounterVec "refusals_total" ["route", "reason"]
+        "Requests not let through, by route and reason";
+    in_flight: IntGauge "requests_in_flight" []
+        "Requests being served now";
+    lookups: IntCounterVec "context_lookups_total" ["what", "layer", "result"]
+        "Context lookups by what was looked up, layer and result";
+    lookup_seconds: HistogramVec "context_lookup_duration_seconds" ["layer"] in LOOKUP_SECONDS
+        "Duration of context lookups by layer";
+    resolutions: IntCounterVec "resolutions_total" ["outcome"] = ["known", "unknown", "undetermined"]
+        "Resolved sessions by outcome";
+    rejected_tokens: IntCounterVec "rejected_tokens_total" ["reason"]
+        "Session cookies refused before any store was asked, by reason";
+    scrubbed_headers: IntCounter "scrubbed_headers_total" []
+        "Request headers removed because they are ours or could be mistaken for ours";
+    sessions: IntCounterVec "sessions_total" ["event"] = ["started", "rotated", "ended"]
+        "Sessions by what happened to them";
+    platform_switches: IntCounter "platform_switches_total" []
+        "Platform switches";
+    directives: IntCounterVec "directives_total" ["result"] = ["carried_out", "ignored", "refused", "undetermined"]
+        "Session directives by result";
+    csrf_rejections: IntCounterVec "csrf_rejections_total" ["place", "reason"]
+        "Unsafe requests refused because they may be forged, by place and reason";
+    signing_seconds: Histogram "signing_duration_seconds" [] in SIGNING_SECONDS
+        "Time to render and sign the context of one request";
+    upstream_errors: IntCounterVec "upstream_errors_total" ["upstream", "kind"]
+        "Upstream errors by upstream and kind";
+    upstream_healthy: IntGaugeVec "upstream_healthy_servers" ["upstream"]
+        "Healthy servers by upstream";
+    framework_refusals: IntCounterVec "framework_refusals_total" ["kind"] = ["malformed_head", "tls_handshake", "http2_handshake"]
+        "Requests refused by the HTTP layer before policy saw them, by kind";
+    activity_batches: IntCounterVec "activity_batches_total" ["layer", "result"]
+        "Batches of last-seen times written, by layer and result";
+    store_writes_failed: IntCounterVec "store_writes_failed_total" ["what"] = ["session", "tombstone", "entities", "event"]
+        "Changes durable in the directory that could not be told to the store, by what was to be written";
+    store_writes_pending: IntGauge "store_writes_pending" []
+        "Writes to the store that failed and wait to be tried again";
+    store_writes_retried: IntCounterVec "store_writes_retried_total" ["what"]
+        "Writes to the store that were made after they had failed, by what was written";
+    unconfirmed_ends: IntGauge "unconfirmed_ends" []
+        "Ends of sessions that were accepted while the directory was away and are not durable yet";
+    store_doubtful: IntGauge "store_doubtful" []
+        "Whether what the store holds is not believed until missed changes were gone through: 1, or 0";
+    store_doubts: IntCounterVec "store_doubts_total" ["how"] = ["settled", "trusted"]
+        "Doubts about the store that were settled, by how";
+    invalidations: IntCounterVec "invalidations_total" ["what"] = ["session", "entity", "everything"]
+        "Changes of which the copies of this process were told, by what changed";
+    lease_age: Gauge "lease_age_seconds" []
+        "Time since it was proven that no change in the store was missed; -1 while none are heard of";
+    cache_entries: IntGauge "cache_entries" []
+        "Copies of contexts, entities and unknown sessions";
+    cache_bytes: IntGauge "cache_bytes" []
+        "Weight of the copies in this process";
+    loader_batch_keys: HistogramVec "loader_batch_keys" ["what"] in BATCH_KEYS
+        "Keys in one query of the directory, by what was looked up";
+    loader_waiting_keys: IntGauge "loader_waiting_keys" []
+        "Keys that wait for a query of the directory";
+    loader_shed: IntCounterVec "loader_shed_total" ["what"]
+        "Lookups not made because too many waited already, by what was looked up";
+    breaker_state: IntGaugeVec "breaker_state" ["server"]
+        "Whether calls are let through to a server: 0 all, 1 one probe, 2 none";
+    directory_changes: IntCounterVec "directory_changes_total" ["what"]
+        "Changes that the directory told, by what changed";
+    directory_listening: IntGauge "directory_listening" []
+        "Whether changes of the directory are told: 1, or 0";
+    event_streams: IntGaugeVec "event_streams_open" ["kind"] = ["sse", "websocket"]
+        "Event streams of our own that are open, by kind";
+    streams_ended: IntCounterVec "streams_ended_total" ["kind"] = ["events", "forwarded"]
+        "Streams ended because their session was, by kind";
+    panics: IntCounter "panics_total" []
+        "Panics caught";
+    reloads: IntCounterVec "reloads_total" ["result"] = ["applied", "refused"]
+        "Configurations read again, by result";
+    config_generation: IntGauge "config_generation" []
+        "How often a configuration was put into force since the start";
+    config_in_force_since: IntGauge "config_in_force_since_seconds" []
+        "When the configuration in force was put there, since the epoch";
+    config_refused: IntGauge "config_refused" []
+        "Whether the last configuration that was read was refused: 1, or 0";
+    connections_open: IntGauge "connections_open" []
+        "Open connections of clients";
+    directory_connections: IntGaugeVec "directory_connections" ["state"] = ["in_use", "idle"]
+        "Connections of the pool of the directory, by state";
+    directory_connections_limit: IntGauge "directory_connections_limit" []
+        "The most connections that the pool of the directory may have; 0 where there is no pool";
+    revocation_seconds: Histogram "revocation_effect_duration_seconds" [] in REVOCATION_SECONDS
+        "Time from the order to end a session until this process heard of it from the store, as every proxy does";
+    key_age: GaugeVec "key_age_seconds" ["purpose", "key"]
+        "How long a key has been in use: since its `active_from`, else since this process first had it; negative before";
+    certificate_expiry: GaugeVec "certificate_expiry_seconds" ["listener"]
+        "When the first of the certificates of a listener expires, since the epoch";
+    log_lines_dropped: IntCounter "log_lines_dropped_total" []
+        "Log lines dropped because whoever reads the log was too slow";
+    spans: IntCounterVec "trace_spans_total" ["result"] = ["exported", "dropped", "failed"]
+        "Spans of sampled requests by result: `dropped` found the queue full, `failed` were not taken by the collector";
+    build_info: IntGaugeVec "build_info" ["version"]
+        "1, with the version of this program";
+    connections_refused: IntCounterVec "connections_refused_total" ["reason"] = ["too_many", "too_many_from_address", "proxy_header"]
+        "Connections closed before their first request, by reason";
 }
 
 impl Metrics {
-    /// A registry of its own with every metric in it.
-    #[must_use]
-    #[expect(clippy::too_many_lines, reason = "one entry per metric")]
-    pub fn new() -> Self {
-        let registry = Registry::new();
-        let r = &registry;
-        Self {
-            requests: counters(r, "requests_total", "Requests by route and outcome", &["route", "outcome"]),
-            request_seconds: histograms(
-                r,
-                "request_duration_seconds",
-                "Duration of requests by route and outcome",
-                &["route", "outcome"],
-                REQUEST_SECONDS,
-            ),
-            refusals: counters(
-                r,
-                "refusals_total",
-                "Requests not let through, by route and reason",
-                &["route", "reason"],
-            ),
-            in_flight: register(
-                r,
-                IntGauge::with_opts(opts("requests_in_flight", "Requests being served now")),
-            ),
-            lookups: counters(
-                r,
-                "context_lookups_total",
-                "Context lookups by what was looked up, layer and result",
-                &["what", "layer", "result"],
-            ),
-            lookup_seconds: histograms(
-                r,
-                "context_lookup_duration_seconds",
-                "Duration of context lookups by layer",
-                &["layer"],
-                LOOKUP_SECONDS,
-            ),
-            resolutions: counters(r, "resolutions_total", "Resolved sessions by outcome", &["outcome"]),
-            rejected_tokens: counters(
-                r,
-                "rejected_tokens_total",
-                "Session cookies refused before any store was asked, by reason",
-                &["reason"],
-            ),
-            scrubbed_headers: register(
-                r,
-                IntCounter::with_opts(opts(
-                    "scrubbed_headers_total",
-                    "Request headers removed because they are ours or could be mistaken for ours",
-                )),
-            ),
-            sessions: counters(r, "sessions_total", "Sessions by what happened to them", &["event"]),
-            platform_switches: register(
-                r,
-                IntCounter::with_opts(opts("platform_switches_total", "Platform switches")),
-            ),
-            directives: counters(r, "directives_total", "Session directives by result", &["result"]),
-            csrf_rejections: counters(
-                r,
-                "csrf_rejections_total",
-                "Unsafe requests refused because they may be forged, by place and reason",
-                &["place", "reason"],
-            ),
-            signing_seconds: register(
-                r,
-                Histogram::with_opts(
-                    HistogramOpts::new(
-                        "countersign_signing_duration_seconds",
-                        "Time to render and sign the context of one request",
-                    )
-                    .buckets(SIGNING_SECONDS.to_vec()),
-                ),
-            ),
-            upstream_errors: counters(
-                r,
-                "upstream_errors_total",
-                "Upstream errors by upstream and kind",
-                &["upstream", "kind"],
-            ),
-            upstream_healthy: register(
-                r,
-                IntGaugeVec::new(
-                    opts("upstream_healthy_servers", "Healthy servers by upstream"),
-                    &["upstream"],
-                ),
-            ),
-            framework_refusals: counters(
-                r,
-                "framework_refusals_total",
-                "Requests refused by the HTTP layer before policy saw them, by kind",
-                &["kind"],
-            ),
-            activity_batches: counters(
-                r,
-                "activity_batches_total",
-                "Batches of last-seen times written, by layer and result",
-                &["layer", "result"],
-            ),
-            store_writes_failed: counters(
-                r,
-                "store_writes_failed_total",
-                "Changes durable in the directory that could not be told to the store, by what was to be written",
-                &["what"],
-            ),
-            store_writes_pending: register(
-                r,
-                IntGauge::with_opts(opts(
-                    "store_writes_pending",
-                    "Writes to the store that failed and wait to be tried again",
-                )),
-            ),
-            store_writes_retried: counters(
-                r,
-                "store_writes_retried_total",
-                "Writes to the store that were made after they had failed, by what was written",
-                &["what"],
-            ),
-            unconfirmed_ends: register(
-                r,
-                IntGauge::with_opts(opts(
-                    "unconfirmed_ends",
-                    "Ends of sessions that were accepted while the directory was away and are not durable yet",
-                )),
-            ),
-            store_doubtful: register(
-                r,
-                IntGauge::with_opts(opts(
-                    "store_doubtful",
-                    "Whether what the store holds is not believed until missed changes were gone through: 1, or 0",
-                )),
-            ),
-            store_doubts: counters(
-                r,
-                "store_doubts_total",
-                "Doubts about the store that were settled, by how",
-                &["how"],
-            ),
-            invalidations: counters(
-                r,
-                "invalidations_total",
-                "Changes of which the copies of this process were told, by what changed",
-                &["what"],
-            ),
-            lease_age: register(
-                r,
-                Gauge::with_opts(opts(
-                    "lease_age_seconds",
-                    "Time since it was proven that no change in the store was missed; -1 while none are heard of",
-                )),
-            ),
-            cache_entries: register(
-                r,
-                IntGauge::with_opts(opts(
-                    "cache_entries",
-                    "Copies of contexts, entities and unknown sessions",
-                )),
-            ),
-            cache_bytes: register(
-                r,
-                IntGauge::with_opts(opts("cache_bytes", "Weight of the copies in this process")),
-            ),
-            loader_batch_keys: histograms(
-                r,
-                "loader_batch_keys",
-                "Keys in one query of the directory, by what was looked up",
-                &["what"],
-                BATCH_KEYS,
-            ),
-            loader_waiting_keys: register(
-                r,
-                IntGauge::with_opts(opts(
-                    "loader_waiting_keys",
-                    "Keys that wait for a query of the directory",
-                )),
-            ),
-            loader_shed: counters(
-                r,
-                "loader_shed_total",
-                "Lookups not made because too many waited already, by what was looked up",
-                &["what"],
-            ),
-            breaker_state: register(
-                r,
-                IntGaugeVec::new(
-                    opts(
-                        "breaker_state",
-                        "Whether calls are let through to a server: 0 all, 1 one probe, 2 none",
-                    ),
-                    &["server"],
-                ),
-            ),
-            directory_changes: counters(
-                r,
-                "directory_changes_total",
-                "Changes that the directory told, by what changed",
-                &["what"],
-            ),
-            directory_listening: register(
-                r,
-                IntGauge::with_opts(opts(
-                    "directory_listening",
-                    "Whether changes of the directory are told: 1, or 0",
-                )),
-            ),
-            event_streams: register(
-                r,
-                IntGaugeVec::new(
-                    opts("event_streams_open", "Event streams of our own that are open, by kind"),
-                    &["kind"],
-                ),
-            ),
-            streams_ended: counters(
-                r,
-                "streams_ended_total",
-                "Streams ended because their session was, by kind",
-                &["kind"],
-            ),
-            panics: register(r, IntCounter::with_opts(opts("panics_total", "Panics caught"))),
-            reloads: counters(r, "reloads_total", "Configurations read again, by result", &["result"]),
-            config_generation: register(
-                r,
-                IntGauge::with_opts(opts(
-                    "config_generation",
-                    "How often a configuration was put into force since the start",
-                )),
-            ),
-            config_in_force_since: register(
-                r,
-                IntGauge::with_opts(opts(
-                    "config_in_force_since_seconds",
-                    "When the configuration in force was put there, since the epoch",
-                )),
-            ),
-            config_refused: register(
-                r,
-                IntGauge::with_opts(opts(
-                    "config_refused",
-                    "Whether the last configuration that was read was refused: 1, or 0",
-                )),
-            ),
-            connections_open: register(
-                r,
-                IntGauge::with_opts(opts("connections_open", "Open connections of clients")),
-            ),
-            connections_refused: counters(
-                r,
-                "connections_refused_total",
-                "Connections closed before their first request, by reason",
-                &["reason"],
-            ),
-            registry,
-        }
+    /// Facts that never change, and what the kernel knows of this process under the names that everybody uses.
+    fn about_the_process(self) -> Self {
+        self.build_info.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
+        #[cfg(target_os = "linux")]
+        self.registry
+            .register(Box::new(prometheus::process_collector::ProcessCollector::for_self()))
+            .expect("no name of ours begins with `process_`");
+        self
     }
 
     /// What every breaker lets through now, by the server it stands in front of.
@@ -443,6 +225,23 @@ impl Metrics {
         self.rejected_tokens.with_label_values(&[reason.code()]).inc();
     }
 
+    /// Notes that the end of a session was ordered at `began` and is durable.
+    pub fn end_ordered(&self, id: &SessionId, began: Instant) {
+        self.effects.expect(id, began);
+    }
+
+    /// Notes that the store told of a change of a session.
+    pub fn session_told(&self, id: &SessionId) {
+        if let Some(took) = self.effects.arrived(id) {
+            self.revocation_seconds.observe(took.as_secs_f64());
+        }
+    }
+
+    /// Everything in the format of OpenMetrics 1.0, with traces as exemplars.
+    pub fn render_open_metrics(&self) -> Vec<u8> {
+        open_metrics::render(&self.registry.gather(), &self.exemplars)
+    }
+
     /// Everything in the text format of Prometheus.
     ///
     /// # Errors
@@ -458,25 +257,6 @@ impl Default for Metrics {
     fn default() -> Self {
         Self::new()
     }
-}
-
-fn counters(registry: &Registry, name: &str, help: &str, labels: &[&str]) -> IntCounterVec {
-    register(registry, IntCounterVec::new(opts(name, help), labels))
-}
-
-fn histograms(registry: &Registry, name: &str, help: &str, labels: &[&str], buckets: &[f64]) -> HistogramVec {
-    let opts = HistogramOpts::new(format!("countersign_{name}"), help).buckets(buckets.to_vec());
-    register(registry, HistogramVec::new(opts, labels))
-}
-
-fn opts(name: &str, help: &str) -> Opts {
-    Opts::new(format!("countersign_{name}"), help)
-}
-
-fn register<C: Collector + Clone + 'static>(registry: &Registry, metric: prometheus::Result<C>) -> C {
-    let metric = metric.expect("names and labels are constants of this file, checked by its test");
-    registry.register(Box::new(metric.clone())).expect("each name is registered once");
-    metric
 }
 
 #[cfg(test)]

@@ -1,8 +1,12 @@
 //! What is counted and told. Everybody may count; nothing here knows HTTP types, stores or Pingora.
 
+mod effects;
+mod exemplars;
 pub mod log_bridge;
 pub mod log_sink;
 pub mod metrics;
+mod open_metrics;
+mod registration;
 pub mod request_line;
 
 use std::sync::Arc;

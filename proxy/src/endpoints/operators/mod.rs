@@ -94,7 +94,7 @@ pub async fn answer(request: &OperatorRequest<'_>, state: &OperatorState<'_>) ->
         }
         "/live" => health::live(),
         "/ready" => health::ready(state.phase),
-        "/metrics" => metrics(state.metrics),
+        "/metrics" => metrics(state.metrics, headers),
         path => api(path, request, state).await.unwrap_or_else(|problem| problem.answer(request.id)),
     }
 }
@@ -133,7 +133,17 @@ async fn api(
     api::Call { request, state, lifecycle }.answer(&resource).await
 }
 
-fn metrics(metrics: &Metrics) -> Response<Bytes> {
+/// In the format of OpenMetrics, which has room for traces, for whoever says that it reads it; else in the older one.
+fn metrics(metrics: &Metrics, headers: &HeaderMap) -> Response<Bytes> {
+    let accepts = |accept: &HeaderValue| {
+        accept.to_str().is_ok_and(|text| text.contains("application/openmetrics-text"))
+    };
+    if headers.get_all(header::ACCEPT).iter().any(accepts) {
+        let mut answer = Response::new(Bytes::from(metrics.render_open_metrics()));
+        let format = HeaderValue::from_static("application/openmetrics-text; version=1.0.0; charset=utf-8");
+        answer.headers_mut().insert(header::CONTENT_TYPE, format);
+        return answer;
+    }
     match metrics.render() {
         Ok(text) => {
             let mut answer = Response::new(Bytes::from(text));
