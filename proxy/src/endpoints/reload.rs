@@ -53,6 +53,20 @@ pub struct Report {
 }
 
 impl Report {
+    /// What is told while nothing was read again yet.
+    #[must_use]
+    pub const fn of_the_start(now: Timestamp) -> Self {
+        Self {
+            cause: Cause::Start,
+            at: now,
+            generation: 1,
+            in_force_since: now,
+            error: None,
+            needs_restart: Vec::new(),
+            notes: Vec::new(),
+        }
+    }
+
     /// Whether what was read is in force.
     #[must_use]
     pub const fn is_applied(&self) -> bool {

@@ -7,7 +7,7 @@ use pingora::proxy::Session;
 
 use super::state::{Outcome, RequestState};
 use crate::context::Authn;
-use crate::telemetry::{LogSink, Metrics, RequestFacts};
+use crate::telemetry::{LogSink, Metrics, Refusal, RequestFacts};
 
 /// The route label of requests that found none.
 const NO_ROUTE: &str = "-";
@@ -29,6 +29,12 @@ pub(super) fn finish(session: &Session, state: &mut RequestState, metrics: &Metr
     state.rules.meters.count(route, state.outcome, seconds, metrics);
     if let Some(reason) = state.reason {
         metrics.refusals.with_label_values(&[route, reason.code()]).inc();
+        metrics.recent.note(|| Refusal {
+            at: state.at,
+            reason,
+            route: route.to_owned(),
+            request_id: state.request_id.clone(),
+        });
     }
     if let Some(log) = log {
         LINE.with_borrow_mut(|line| {

@@ -15,6 +15,7 @@ use tokio::sync::OnceCell;
 use super::life::Life;
 use super::reload::Reloads;
 use crate::clock::Clock;
+use crate::endpoints::operators::console::Console;
 use crate::endpoints::operators::problem::Fault;
 use crate::endpoints::operators::{self, LARGEST_BODY, OperatorRequest, OperatorState};
 use crate::endpoints::reload::{self, Cause};
@@ -42,6 +43,8 @@ pub(super) struct Admin {
     pub(super) request_ids: RequestIds,
     /// Reads the configuration again.
     pub(super) reloads: Reloads,
+    /// What the page for people remembers.
+    pub(super) console: Arc<Console>,
 }
 
 impl Admin {
@@ -88,6 +91,7 @@ impl ServeHttp for Admin {
             from: session.client_addr().and_then(|address| address.as_inet()).map(std::net::SocketAddr::ip),
             id: &request_id,
         };
+        let report = self.reloads.last();
         let state = OperatorState {
             metrics: &self.metrics,
             jwks: &rules.jwks,
@@ -96,6 +100,8 @@ impl ServeHttp for Admin {
             token: admin.token.as_ref(),
             snapshot: &rules.snapshot,
             lifecycle: self.core.get().map(|core| &core.lifecycle),
+            report: &report,
+            console: &self.console,
             now: self.clock.now(),
         };
         let answer = match self.about_reloads(&request, &state).await {

@@ -50,6 +50,7 @@ use self::watchers::Watchers;
 use crate::clock::{Clock, SystemClock};
 use crate::config::Snapshot;
 use crate::config::snapshot::Listening;
+use crate::endpoints::operators::console::{Console, history};
 use crate::gateway::request_id::RequestIds;
 use crate::gateway::rules::Rules;
 use crate::gateway::{Core, Gateway};
@@ -114,6 +115,7 @@ struct Assembly {
     sockets: Arc<Sockets>,
     source: Option<Source>,
     level: Option<LevelSwitch>,
+    console: Arc<Console>,
 }
 
 impl Assembly {
@@ -131,6 +133,7 @@ impl Assembly {
             seed: options.seed,
         };
         Ok(Self {
+            console: Arc::new(Console::new(clock.now())),
             rules: Arc::new(ArcSwap::from_pointee(rules)),
             entrances: Arc::new(ArcSwap::from_pointee(entrances)),
             core,
@@ -245,6 +248,7 @@ impl Assembly {
             request_ids: RequestIds::new()
                 .map_err(|_| anyhow::anyhow!("the operating system has no randomness to give"))?,
             reloads,
+            console: Arc::clone(&self.console),
         };
         // Neither counted nor limited: operators come in when the public side is full.
         let hall = Hall {
@@ -271,8 +275,10 @@ impl Assembly {
             self.source.clone().map(|source| (self.reloader(source.config, reloads), source.files));
         let (in_force, clock) = (Arc::clone(&self.rules), Arc::clone(&self.clock));
         let (shown, counted, log) = (Arc::clone(&self.rules), Arc::clone(&self.metrics), self.log.clone());
+        let watched = watch_history(Arc::clone(&self.console), Arc::clone(&self.metrics), Arc::clone(&clock));
         Box::new(move || {
             upkeep::spawn("gauges", gauges::of_rules(shown, log, Arc::clone(&clock), counted));
+            upkeep::spawn("history", watched);
             upkeep::spawn("prepared contexts", sweep(in_force, clock));
             Box::pin(async move {
                 opener.open().await?;
@@ -317,6 +323,14 @@ async fn sweep(rules: Arc<ArcSwap<Rules>>, clock: Arc<dyn Clock>) {
     loop {
         tokio::time::sleep(SWEEP).await;
         rules.load_full().shelf.sweep(clock.now());
+    }
+}
+
+/// Keeps what the page for people shows of the last minutes, for ever.
+async fn watch_history(console: Arc<Console>, metrics: Arc<Metrics>, clock: Arc<dyn Clock>) {
+    loop {
+        console.history.look(&metrics, clock.now());
+        tokio::time::sleep(history::EVERY).await;
     }
 }
 

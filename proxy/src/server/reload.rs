@@ -42,15 +42,7 @@ impl Reloads {
     /// A desk for questions, with what will answer them. The first report is about the start.
     pub(super) fn new(now: Timestamp) -> (Self, mpsc::Receiver<Ask>) {
         let (asks, asked) = mpsc::channel(WAITING);
-        let report = Report {
-            cause: Cause::Start,
-            at: now,
-            generation: 1,
-            in_force_since: now,
-            error: None,
-            needs_restart: Vec::new(),
-            notes: Vec::new(),
-        };
+        let report = Report::of_the_start(now);
         (Self { asks, last: Arc::new(ArcSwap::from_pointee(report)) }, asked)
     }
 

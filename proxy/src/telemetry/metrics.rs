@@ -12,6 +12,7 @@ use prometheus::{
 use super::effects::Effects;
 use super::exemplars::Exemplars;
 use super::open_metrics;
+use super::recent::Recent;
 pub use super::registration::Description;
 use super::registration::{Kind, register, registry};
 use crate::context::{Layer, SessionId};

@@ -2,10 +2,12 @@
 
 mod effects;
 mod exemplars;
+pub mod figures;
 pub mod log_bridge;
 pub mod log_sink;
 pub mod metrics;
 mod open_metrics;
+pub mod recent;
 mod registration;
 pub mod request_line;
 
@@ -13,6 +15,7 @@ use std::sync::Arc;
 
 pub use log_sink::LogSink;
 pub use metrics::Metrics;
+pub use recent::{Recent, Refusal};
 pub use request_line::RequestFacts;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;

@@ -103,6 +103,8 @@ macro_rules! registry {
             pub exemplars: Exemplars,
             /// Ends of sessions on their way to having an effect.
             pub effects: Effects,
+            /// The last requests that were not let through; shown to people, not a metric.
+            pub recent: Recent,
             $(#[doc = $help] pub $field: $kind,)*
         }
 
@@ -127,6 +129,7 @@ macro_rules! registry {
                     $($field: register(&registry, next()),)*
                     exemplars: Exemplars::default(),
                     effects: Effects::default(),
+                    recent: Recent::default(),
                     registry,
                 }
                 .about_the_process()

@@ -2,6 +2,7 @@
 
 mod api;
 mod command_line;
+mod page;
 
 use std::process::Output;
 

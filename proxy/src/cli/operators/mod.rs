@@ -123,8 +123,21 @@ pub(super) fn invalidate(command: &InvalidateCommand, out: &mut dyn Write) -> an
 
 /// `countersign status`
 pub(super) fn status(access: &Access, out: &mut dyn Write) -> anyhow::Result<()> {
-    let status = access.client()?.get("/v1/status")?;
-    one(&status, access, out)
+    let mut status = access.client()?.get("/v1/status")?;
+    if access.json {
+        return json_text(&status, out);
+    }
+    let configuration = &mut status["configuration"];
+    let error = configuration["error"].take();
+    let generation = text(&configuration["generation"]);
+    one(&status, access, out)?;
+    if let Some(error) = error.as_str() {
+        writeln!(out, "\nThe newest configuration was refused; number {generation} stays in force:")?;
+        for line in error.lines() {
+            writeln!(out, "  {}", plain(line))?;
+        }
+    }
+    Ok(())
 }
 
 /// `countersign audit`

@@ -6,6 +6,7 @@ use http::{Method, Response, StatusCode};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
+use super::console::overview;
 use super::explain;
 use super::input::{self, Parameters, Resource};
 use super::problem::{Fault, Problem};
@@ -35,6 +36,7 @@ impl Call<'_> {
         let reads = *self.request.method != Method::POST && *self.request.method != Method::DELETE;
         match resource {
             Resource::Status => self.status().await,
+            Resource::Overview => self.overview().await,
             Resource::Config => {
                 self.parameters(&[])?;
                 Ok(shown(StatusCode::OK, "config", &*self.state.snapshot.shown))
@@ -74,6 +76,12 @@ impl Call<'_> {
         let neighbours = self.lifecycle.neighbours().await;
         let status = status::status(self.state, &neighbours);
         Ok(shown(StatusCode::OK, "status", &status))
+    }
+
+    async fn overview(&self) -> Answer {
+        self.parameters(&[])?;
+        let neighbours = self.lifecycle.neighbours().await;
+        Ok(shown(StatusCode::OK, "overview", &overview::overview(self.state, &neighbours)))
     }
 
     async fn sessions(&self, user: Option<&UserId>) -> Answer {

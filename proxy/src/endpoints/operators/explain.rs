@@ -189,7 +189,8 @@ fn refusal(who: &'static str, reason: Reason) -> Case {
 }
 
 impl RouteView {
-    fn of(route: &Route) -> Self {
+    /// This route.
+    pub(super) fn of(route: &Route) -> Self {
         let (requires, demands) = match &route.requirement {
             Requirement::Nothing => ("nothing", None),
             Requirement::Optional => ("optional", None),

@@ -6,6 +6,7 @@ use std::net::Ipv4Addr;
 use http::{HeaderMap, HeaderValue, header};
 
 use super::problem::Fault;
+use super::{OperatorRequest, OperatorState};
 use crate::policy::host::Authority;
 use crate::secret::Secret;
 
@@ -29,6 +30,23 @@ pub(super) fn check(headers: &HeaderMap, token: Option<&Secret>) -> Result<(), F
         return Err(Fault::ForeignOrigin);
     }
     if holds(headers, token) { Ok(()) } else { Err(Fault::TokenNeeded) }
+}
+
+/// Whether this very request may be answered: with the token, or, for the little that the page does, with its cookie.
+///
+/// # Errors
+/// As [`check`].
+pub(super) fn admit(request: &OperatorRequest<'_>, state: &OperatorState<'_>) -> Result<(), Fault> {
+    match check(request.headers, state.token) {
+        Err(Fault::TokenNeeded) if state.console.opens(request, state.token, state.now) => Ok(()),
+        outcome => outcome,
+    }
+}
+
+/// Whether the request certainly comes from a page of this very listener: browsers name the origin of everything that
+/// changes something. What a cookie opens must show that; what carries the token need not.
+pub(super) fn is_from_own_page(headers: &HeaderMap) -> bool {
+    headers.contains_key(header::ORIGIN) && is_from_here(headers)
 }
 
 /// Whether the request carries the token, once; compared in constant time (THREATS C7).

@@ -23,6 +23,8 @@ const LARGEST_LIMIT: u32 = 200;
 pub(super) enum Resource {
     /// `status`
     Status,
+    /// `overview`
+    Overview,
     /// `config`
     Config,
     /// `sessions`
@@ -51,6 +53,7 @@ impl Resource {
         let segments: Vec<&str> = segments.iter().map(String::as_str).collect();
         Ok(match segments.as_slice() {
             ["status"] => Self::Status,
+            ["overview"] => Self::Overview,
             ["config"] => Self::Config,
             ["sessions"] => Self::Sessions,
             ["sessions", id] => Self::Session((*id).to_owned()),
@@ -74,7 +77,7 @@ impl Resource {
     /// The methods that are served there, as `Allow` lists them.
     pub(super) const fn methods(&self) -> &'static str {
         match self {
-            Self::Status | Self::Config | Self::Audit => "GET, HEAD",
+            Self::Status | Self::Overview | Self::Config | Self::Audit => "GET, HEAD",
             Self::Sessions => "GET, HEAD, POST",
             Self::Session(_) | Self::UserSessions(_) => "GET, HEAD, DELETE",
             Self::ClearPlatform(_) | Self::Invalidate(_) | Self::Explain | Self::TestSession => "POST",

@@ -1,7 +1,9 @@
-//! Answers on the admin listener. Health, metrics and public keys need no token; the admin API below `/v1/` needs one.
+//! Answers on the admin listener. Health, metrics and public keys need no token; the admin API below `/v1/` needs one, and
+//! so does what the page for people shows.
 //! Who may is decided in `gate`, before anything is parsed or asked.
 
 mod api;
+pub mod console;
 pub mod explain;
 mod gate;
 mod input;
@@ -15,9 +17,11 @@ use std::net::IpAddr;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, header};
 
+use self::console::Console;
 use self::input::Resource;
 use self::problem::{Fault, Problem};
 use super::health::Phase;
+use super::reload::Report;
 use super::{health, jwks};
 use crate::clock::Timestamp;
 use crate::config::Snapshot;
@@ -46,6 +50,10 @@ pub struct OperatorState<'a> {
     pub snapshot: &'a Snapshot,
     /// How sessions change; `None` until the stores are opened.
     pub lifecycle: Option<&'a Lifecycle>,
+    /// What the last reading of the configuration came to.
+    pub report: &'a Report,
+    /// What the page remembers.
+    pub console: &'a Console,
     /// The present moment.
     pub now: Timestamp,
 }
@@ -74,7 +82,8 @@ pub struct OperatorRequest<'a> {
 /// Whether the body of such a request is wanted at all: only of those that passed the gate.
 #[must_use]
 pub fn wants_body(method: &Method, path: &str, headers: &HeaderMap, token: Option<&Secret>) -> bool {
-    *method == Method::POST && path.starts_with(API) && gate::check(headers, token).is_ok()
+    let calls = *method == Method::POST && path.starts_with(API) && gate::check(headers, token).is_ok();
+    calls || console::wants_body(method, path, headers)
 }
 
 /// Where the admin API lies.
@@ -95,7 +104,13 @@ pub async fn answer(request: &OperatorRequest<'_>, state: &OperatorState<'_>) ->
         "/live" => health::live(),
         "/ready" => health::ready(state.phase),
         "/metrics" => metrics(state.metrics, headers),
-        path => api(path, request, state).await.unwrap_or_else(|problem| problem.answer(request.id)),
+        path => {
+            let answered = match console::answer(request, state) {
+                Some(answered) => answered,
+                None => api(path, request, state).await,
+            };
+            answered.unwrap_or_else(|problem| problem.answer(request.id))
+        }
     }
 }
 
@@ -103,7 +118,7 @@ pub async fn answer(request: &OperatorRequest<'_>, state: &OperatorState<'_>) ->
 #[must_use]
 pub fn refuse(request: &OperatorRequest<'_>, state: &OperatorState<'_>) -> Option<Response<Bytes>> {
     misdirected(request.headers, state).or_else(|| {
-        let refused = gate::check(request.headers, state.token).err()?;
+        let refused = gate::admit(request, state).err()?;
         Some(Problem::from(refused).answer(request.id))
     })
 }
@@ -120,7 +135,7 @@ async fn api(
     request: &OperatorRequest<'_>,
     state: &OperatorState<'_>,
 ) -> Result<Response<Bytes>, Problem> {
-    gate::check(request.headers, state.token)?;
+    gate::admit(request, state)?;
     let path = path.strip_prefix(API).ok_or(Fault::NotThere)?;
     let resource = Resource::parse(path)?;
     if !resource.serves(request.method) {

@@ -44,6 +44,8 @@ impl Asked {
             loopback: self.loopback,
             snapshot: &snapshot,
             lifecycle: None,
+            report: &Report::of_the_start(Timestamp::from_secs(1)),
+            console: &Console::new(Timestamp::from_secs(1)),
             now: Timestamp::from_secs(1),
         };
         let mut headers = HeaderMap::new();
@@ -72,7 +74,7 @@ impl Asked {
 async fn health_and_metrics_need_no_token_and_nothing_else_is_open() {
     assert_eq!(Asked::path("/live").answer().await.0, 200);
     assert_eq!(Asked::path("/metrics").answer().await.0, 200);
-    for path in ["/v1/status", "/v1/nothing", "/", "/v1", "/config", "/v1/sessions/%FF"] {
+    for path in ["/v1/status", "/v1/overview", "/v1/nothing", "/v1", "/config", "/v1/sessions/%FF"] {
         let refused = (401, "token_needed".to_owned());
         assert_eq!(Asked::path(path).answer().await, refused, "{path}");
         let wrong = Asked::path(path).with("authorization", "Bearer wrong");
