@@ -7,6 +7,7 @@ mod admin;
 mod answers;
 mod apps;
 mod attacks;
+mod book;
 mod browser;
 mod config;
 mod context_extras;
