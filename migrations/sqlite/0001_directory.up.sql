@@ -8,7 +8,7 @@ CREATE TABLE users (
     active boolean NOT NULL DEFAULT true,
     -- Sessions created before this moment are over.
     sessions_valid_after integer CHECK (sessions_valid_after >= 0),
-    created_at integer NOT NULL DEFAULT (CAST(unixepoch('subsec') * 1000 AS integer))
+    created_at integer NOT NULL DEFAULT (CAST((julianday('now') - 2440587.5) * 86400000 AS integer))
 );
 
 CREATE TABLE platforms (
@@ -22,7 +22,7 @@ CREATE TABLE platforms (
     -- Sealed text, never the credential itself.
     credential text,
     last_used integer CHECK (last_used >= 0),
-    created_at integer NOT NULL DEFAULT (CAST(unixepoch('subsec') * 1000 AS integer))
+    created_at integer NOT NULL DEFAULT (CAST((julianday('now') - 2440587.5) * 86400000 AS integer))
 );
 
 CREATE UNIQUE INDEX platforms_one_default ON platforms (user_id) WHERE is_default;
@@ -53,7 +53,7 @@ CREATE TABLE user_settings (
     user_id text NOT NULL REFERENCES users (id) ON DELETE CASCADE,
     platform_id text NOT NULL REFERENCES platforms (id) ON DELETE CASCADE,
     settings text NOT NULL CHECK (json_valid(settings)),
-    updated_at integer NOT NULL DEFAULT (CAST(unixepoch('subsec') * 1000 AS integer)),
+    updated_at integer NOT NULL DEFAULT (CAST((julianday('now') - 2440587.5) * 86400000 AS integer)),
     PRIMARY KEY (user_id, platform_id)
 );
 

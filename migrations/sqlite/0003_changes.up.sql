@@ -3,7 +3,7 @@
 
 CREATE TABLE changes (
     id integer PRIMARY KEY AUTOINCREMENT,
-    at integer NOT NULL DEFAULT (CAST(unixepoch('subsec') * 1000 AS integer)),
+    at integer NOT NULL DEFAULT (CAST((julianday('now') - 2440587.5) * 86400000 AS integer)),
     what text NOT NULL
 );
 
@@ -70,11 +70,11 @@ BEGIN
 END;
 
 CREATE TRIGGER tell_session_delete AFTER DELETE ON sessions FOR EACH ROW
-    WHEN OLD.ended_at IS NULL AND OLD.expires_at > unixepoch('subsec') * 1000
+    WHEN OLD.ended_at IS NULL AND OLD.expires_at > (julianday('now') - 2440587.5) * 86400000
 BEGIN
     INSERT INTO changes (what) VALUES ('session:' || OLD.id);
 END;
 
 -- Sessions that ended before this table was there.
 INSERT INTO changes (what)
-SELECT 'session:' || id FROM sessions WHERE ended_at IS NOT NULL AND expires_at > unixepoch('subsec') * 1000;
+SELECT 'session:' || id FROM sessions WHERE ended_at IS NOT NULL AND expires_at > (julianday('now') - 2440587.5) * 86400000;

@@ -61,6 +61,8 @@ reasons! {
     BodyTooLarge = "body_too_large", 413, "The request body is too large";
     /// The method is not served here, or the route does not allow it.
     MethodNotAllowed = "method_not_allowed", 405, "The method is not allowed";
+    /// The request line names a version of HTTP that is not spoken here.
+    UnsupportedVersion = "unsupported_version", 505, "This version of HTTP is not spoken here";
     /// The request expects something other than 100-continue.
     UnsupportedExpectation = "unsupported_expectation", 417, "The expectation is not supported";
 

@@ -80,6 +80,9 @@ on_every_backend! {
                 answers.extend([format!("{:?}", answer.headers), answer.text()]);
             }
         }
+        for target in [format!("/public/;{COOKIE}={token}"), format!("/public/?{COOKIE}={token}"), format!("/nowhere;a={token}/b")] {
+            site.browser().get(&target).header("user-agent", &token).send().await;
+        }
         site.direct(&ana, "rotate").await.expect(200);
         let rotated = ana.cookie(COOKIE).unwrap();
         for path in ["/ready", "/live", "/metrics", "/jwks.json", "/admin/config", "/nothing"] {

@@ -26,6 +26,8 @@ const NAMES: &[&str] = &[
     "x.context.user.id",
     "x~context!user*id",
     "x-context-",
+    "x--context-user-id",
+    "_x_context__user_id",
     "signature",
     "signature-input",
     "accept-signature",

@@ -157,6 +157,53 @@ async fn forwarded_headers_are_ours_unless_a_trusted_proxy_sent_them() {
     assert!(!all.contains("203.0.113.9") && !all.contains("evil.test") && !all.contains("gopher"), "{all}");
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_trusted_proxy_is_believed_about_its_client_and_only_on_its_listener() {
+    let app = Upstream::start().await;
+    let behind = SocketAddr::from(([127, 0, 0, 1], ports::free()));
+    let listener =
+        format!("[[listen]]\naddress = \"{behind}\"\ntrusted_proxies = [\"127.0.0.0/8\", \"10.0.0.0/8\"]");
+    let proxy = Proxy::builder().more(&listener).upstream("app", app.address(), "");
+    let proxy = proxy.route("/public/", "app", "\"nothing\"", "").start(&Stores::embedded()).await;
+    let trusting = e2e::client::Client::new(behind);
+    let (ours, theirs) = ("127.0.0.1", "203.0.113.9");
+    for (client, fields, address, scheme) in [
+        // What the client itself said stands to the left of what the proxies saw.
+        (
+            &trusting,
+            &[("x-forwarded-for", "6.6.6.6, 203.0.113.9, 10.0.0.7"), ("x-forwarded-proto", "https")][..],
+            theirs,
+            "https",
+        ),
+        (
+            &trusting,
+            &[("forwarded", "for=6.6.6.6, for=203.0.113.9;proto=https, for=10.0.0.7")],
+            theirs,
+            "https",
+        ),
+        // Two that disagree are believed about nothing.
+        (&trusting, &[("x-forwarded-for", "6.6.6.6"), ("forwarded", "for=203.0.113.9")], ours, "http"),
+        (&trusting, &[("x-forwarded-for", "not an address"), ("x-real-ip", "6.6.6.6")], ours, "http"),
+        (
+            &proxy.client(),
+            &[("x-forwarded-for", "203.0.113.9"), ("x-forwarded-proto", "https")],
+            ours,
+            "http",
+        ),
+    ] {
+        let call =
+            fields.iter().fold(client.get("/public/"), |call, (name, value)| call.header(*name, *value));
+        call.send().await.expect(200);
+        let request = app.last();
+        for (name, value) in
+            [("x-forwarded-for", address), ("x-real-ip", address), ("x-forwarded-proto", scheme)]
+        {
+            assert_eq!(request.all(name), [value.as_bytes()], "{name} of {fields:?}");
+        }
+        assert!(request.header("forwarded").unwrap().starts_with(&format!("for={address};")), "{fields:?}");
+    }
+}
+
 /// An address at which nobody listens.
 fn nobody() -> SocketAddr {
     SocketAddr::from(([127, 0, 0, 1], ports::free()))

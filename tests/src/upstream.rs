@@ -344,8 +344,10 @@ fn ending_with_trailers() -> AnyBody {
     let (sender, body) = body::channel();
     tokio::spawn(async move {
         let _ = sender.send(Frame::data(Bytes::from_static(b"before the trailers"))).await;
+        let trailers = [("x-checksum", "42"), ("x-context-user-id", "1"), ("set-cookie", "a=b")];
         let trailers =
-            HeaderMap::from_iter([(HeaderName::from_static("x-checksum"), HeaderValue::from_static("42"))]);
+            trailers.map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value)));
+        let trailers = HeaderMap::from_iter(trailers);
         let _ = sender.send(Frame::trailers(trailers)).await;
     });
     body

@@ -63,6 +63,10 @@ pub fn problem_of(fault: Fault, request_id: &str) -> Response<Bytes> {
         "code": reason.code(),
         "request_id": request_id,
     });
+    if request_id.is_empty() {
+        // What never became a request has no number.
+        body.as_object_mut().map(|members| members.remove("request_id"));
+    }
     let retry_after = fault.particulars.get("retry_after").and_then(Value::as_u64);
     for (name, value) in fault.particulars {
         // What every problem says is never overwritten.
@@ -111,6 +115,7 @@ pub const fn closes_connection(reason: Reason) -> bool {
             | Reason::TargetTooLong
             | Reason::HeadTooLarge
             | Reason::BodyTooLarge
+            | Reason::UnsupportedVersion
             | Reason::UnsupportedExpectation
             | Reason::ClientTooSlow
             | Reason::UpgradeRefused

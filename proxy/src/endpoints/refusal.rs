@@ -122,6 +122,7 @@ const fn remedy(reason: Reason) -> Remedy {
         | Reason::HeadTooLarge
         | Reason::BodyTooLarge
         | Reason::MethodNotAllowed
+        | Reason::UnsupportedVersion
         | Reason::UnsupportedExpectation
         | Reason::NoRoute
         | Reason::UpgradeRefused

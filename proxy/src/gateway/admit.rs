@@ -258,7 +258,8 @@ pub(super) fn set_timeouts(session: &mut Session, last: bool) {
 /// Ends the connection after the answer when the client and we may not agree where this request ended (THREATS F1 to
 /// F5, F13).
 pub(super) fn close_when_out_of_step(session: &mut Session, reason: Reason) {
-    if problem::closes_connection(reason) {
+    // Whoever asks for a tunnel may send on as if there were one.
+    if problem::closes_connection(reason) || session.req_header().method == http::Method::CONNECT {
         session.set_keepalive(None);
     }
 }

@@ -1,6 +1,6 @@
 //! Step 9: the upstream's answer. Our names are kept in, the application's copy of our cookie out, our cookies set.
 
-use http::{HeaderValue, StatusCode, Version, header};
+use http::{HeaderMap, HeaderValue, StatusCode, Version, header};
 use pingora::http::ResponseHeader;
 
 use super::state::RequestState;
@@ -33,8 +33,11 @@ pub(super) fn check(answer: &ResponseHeader, state: &mut RequestState) -> Result
     let mut codings = headers.get_all(header::TRANSFER_ENCODING).iter();
     let coding_is_chunked =
         codings.next().is_none_or(|coding| coding.as_bytes().eq_ignore_ascii_case(b"chunked"));
-    let lengths = headers.get_all(header::CONTENT_LENGTH).iter().count();
-    if coding_is_chunked && codings.next().is_none() && lengths <= 1 {
+    let mut lengths = headers.get_all(header::CONTENT_LENGTH).iter();
+    // A list of equal lengths (`2, 2`) would be read as one by the HTTP layer, and passed on as it is.
+    let length_is_plain =
+        lengths.next().is_none_or(|length| length.as_bytes().iter().all(u8::is_ascii_digit));
+    if coding_is_chunked && codings.next().is_none() && length_is_plain && lengths.next().is_none() {
         Ok(())
     } else {
         Err(Reason::UpstreamMalformed)
@@ -48,8 +51,8 @@ pub(super) fn clean(answer: &mut ResponseHeader, state: &RequestState) {
         // it a chunked body that no reader of HTTP/1.0 knows.
         answer.set_version(Version::HTTP_11);
     }
-    if answer.status.is_informational() {
-        // It never has a body, whatever it says.
+    if answer.status.is_informational() || answer.status == StatusCode::NO_CONTENT {
+        // It never has a body, whatever it says (RFC 9110, section 8.6).
         answer.remove_header(&header::CONTENT_LENGTH);
         answer.remove_header(&header::TRANSFER_ENCODING);
     }
@@ -62,6 +65,14 @@ pub(super) fn clean(answer: &mut ResponseHeader, state: &RequestState) {
             let _ = answer.append_header(name, value);
         }
     }
+}
+
+/// Keeps out of an answer's trailer section what is kept out of its head, and cookies, which have no business there.
+pub(super) fn clean_trailers(trailers: &mut HeaderMap, state: &RequestState) {
+    for name in response::forbidden(trailers, &state.rules.names) {
+        trailers.remove(name);
+    }
+    trailers.remove(header::SET_COOKIE);
 }
 
 /// Adds our cookies to a final answer.

@@ -272,6 +272,16 @@ impl ProxyHttp for Gateway {
         Ok(())
     }
 
+    fn upstream_response_trailer_filter(
+        &self,
+        _session: &mut Session,
+        trailers: &mut http::HeaderMap,
+        state: &mut RequestState,
+    ) -> Result<()> {
+        incoming::clean_trailers(trailers, state);
+        Ok(())
+    }
+
     fn error_while_proxy(
         &self,
         _peer: &HttpPeer,

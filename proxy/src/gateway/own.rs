@@ -218,9 +218,11 @@ pub(super) fn not_forged(
     csrf::verify(&state.rules.own.csrf, &context.session.id, token, state.at)
 }
 
-/// The anti-forgery token that a request carries.
+/// The anti-forgery token that a request carries. Two are none that fits: which of them would be meant?
 pub(super) fn csrf_token(headers: &HeaderMap) -> Option<&[u8]> {
-    CSRF_HEADERS.iter().find_map(|name| headers.get(*name)).map(HeaderValue::as_bytes)
+    let mut given = CSRF_HEADERS.iter().flat_map(|name| headers.get_all(*name)).map(HeaderValue::as_bytes);
+    let first = given.next()?;
+    Some(if given.all(|other| other == first) { first } else { b"" })
 }
 
 fn rules_path(state: &RequestState) -> String {
@@ -261,7 +263,9 @@ async fn read_body(session: &mut Session, limit: usize) -> Result<BytesMut, Reas
 }
 
 fn is_json(headers: &HeaderMap) -> bool {
-    let text = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let mut types = headers.get_all(CONTENT_TYPE).iter();
+    let (Some(text), None) = (types.next(), types.next()) else { return false };
+    let text = text.to_str().unwrap_or_default();
     let essence = text.split(';').next().unwrap_or_default().trim();
     essence.eq_ignore_ascii_case("application/json")
         || essence.eq_ignore_ascii_case("application/merge-patch+json")

@@ -58,6 +58,12 @@ impl Wire {
         self.watch.lock().see(bytes)
     }
 
+    /// Why an answer that begins now refuses a head that never became a request; `None` when a request is being served.
+    #[must_use]
+    pub fn refuses_head(&self) -> Option<Reason> {
+        self.head_due().map(|_| self.watch.lock().verdict().unwrap_or(Reason::MalformedRequest))
+    }
+
     /// By when the head of the present request must be here; `None` when it is.
     #[must_use]
     pub fn head_due(&self) -> Option<Instant> {

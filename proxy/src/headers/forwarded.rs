@@ -10,7 +10,7 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use ipnet::IpNet;
 use smallvec::SmallVec;
 
-use super::names::{begins, equals, in_namespace};
+use super::names::{begins, equals, in_namespace, without_leading_separators};
 use super::scrub::Removals;
 use crate::telemetry::request_line::append_address;
 
@@ -187,7 +187,7 @@ const RELATIVES: [&[u8]; 18] = [
 /// Whether a field tells where a request came from, in any spelling. `Via` is no such field.
 #[must_use]
 pub fn belongs(name: &str) -> bool {
-    let name = name.as_bytes();
+    let name = without_leading_separators(name.as_bytes());
     // Ordered by first letter, because this runs for every field of every request.
     match name.first() {
         Some(b'f' | b'F') => begins(name, b"forwarded") || relative(name),

@@ -123,7 +123,7 @@ impl Names {
     /// the context namespace, signatures, our directives, and what overrides method or path.
     #[must_use]
     pub fn reserved(&self, name: &str) -> bool {
-        let name = name.as_bytes();
+        let name = without_leading_separators(name.as_bytes());
         in_namespace(name, &self.root)
             || match name.first() {
                 Some(b's' | b'S') => begins(name, b"signature"),
@@ -185,19 +185,45 @@ const fn canonical(byte: u8) -> u8 {
     if byte.is_ascii_alphanumeric() { byte.to_ascii_lowercase() } else { b'-' }
 }
 
-/// Whether the canonical form of `name` begins with `root`, which is canonical itself.
+/// The name as a reader sees it who drops separators in front.
+pub(super) fn without_leading_separators(name: &[u8]) -> &[u8] {
+    match name.first() {
+        Some(first) if !first.is_ascii_alphanumeric() => {
+            &name[name.iter().position(u8::is_ascii_alphanumeric).unwrap_or(name.len())..]
+        }
+        _ => name,
+    }
+}
+
+/// What follows `root` in `name`, if its canonical form begins so. `root` is canonical itself; several separators count
+/// as one.
+fn rest<'a>(name: &'a [u8], root: &[u8]) -> Option<&'a [u8]> {
+    let mut at = 0;
+    for &wanted in root {
+        if canonical(*name.get(at)?) != wanted {
+            return None;
+        }
+        at += 1;
+        while wanted == b'-' && name.get(at).is_some_and(|&next| canonical(next) == b'-') {
+            at += 1;
+        }
+    }
+    Some(&name[at..])
+}
+
+/// Whether the canonical form of `name` begins with `root`.
 pub(super) fn begins(name: &[u8], root: &[u8]) -> bool {
-    name.len() >= root.len() && name.iter().zip(root).all(|(&byte, &wanted)| canonical(byte) == wanted)
+    rest(name, root).is_some()
 }
 
 /// Whether the canonical form of `name` is `root`.
 pub(super) fn equals(name: &[u8], root: &[u8]) -> bool {
-    name.len() == root.len() && begins(name, root)
+    rest(name, root).is_some_and(<[u8]>::is_empty)
 }
 
 /// Whether `name` is `root` or lies below it.
 pub(super) fn in_namespace(name: &[u8], root: &[u8]) -> bool {
-    begins(name, root) && name.get(root.len()).is_none_or(|&next| canonical(next) == b'-')
+    rest(name, root).is_some_and(|rest| rest.first().is_none_or(|&next| canonical(next) == b'-'))
 }
 
 #[cfg(test)]
@@ -241,6 +267,13 @@ mod tests {
             "x-context",
             "x-context-not-yet-invented",
             "x!context!authn",
+            "x--context-user-id",
+            "X-_Context__User-Id",
+            "_x_context_user_id",
+            "--x-context",
+            "signature--input",
+            "-Signature",
+            "x-original--url",
             "Signature",
             "signature_input",
             "Accept-Signature",

@@ -39,6 +39,7 @@ pub struct Accepted {
 pub fn accept(head: Head<'_>, limits: &Limits) -> Result<Accepted, Reason> {
     let parts = head.parts;
     check_method(&parts.method)?;
+    check_scheme(parts)?;
     let mut fields = Fields::new(parts.version)?;
     match head.raw_head {
         Some(raw) if parts.version < Version::HTTP_2 => {
@@ -67,6 +68,14 @@ fn check_method(method: &Method) -> Result<(), Reason> {
     let spelled = name.len() <= 32 && name.iter().all(|b| b.is_ascii_uppercase() || *b == b'-');
     let echoes_or_tunnels = matches!(*method, Method::TRACE | Method::CONNECT);
     if spelled && !echoes_or_tunnels { Ok(()) } else { Err(Reason::MethodNotAllowed) }
+}
+
+/// What HTTP/2 says in `:scheme`, and an absolute target in front of its authority.
+fn check_scheme(parts: &http::request::Parts) -> Result<(), Reason> {
+    match parts.uri.scheme_str() {
+        None | Some("http" | "https") => Ok(()),
+        Some(_) => Err(Reason::MalformedRequest),
+    }
 }
 
 fn check_size(parts: &http::request::Parts, limits: &Limits) -> Result<(), Reason> {
@@ -104,7 +113,7 @@ impl<'a> Fields<'a> {
             Version::HTTP_10 | Version::HTTP_11 | Version::HTTP_2 => {
                 Ok(Self { version, length: false, chunked: false, expects: false, host: None })
             }
-            _ => Err(Reason::MalformedRequest),
+            _ => Err(Reason::UnsupportedVersion),
         }
     }
 

@@ -2,7 +2,8 @@
 //! request, read our own answers. An origin that is missing, repeated or opaque (`null`) is never an allowed one.
 
 use http::header::{
-    ACCESS_CONTROL_REQUEST_METHOD, CONNECTION, CONTENT_LENGTH, ORIGIN, TRANSFER_ENCODING, UPGRADE,
+    ACCESS_CONTROL_REQUEST_METHOD, CONNECTION, CONTENT_LENGTH, ORIGIN, SEC_WEBSOCKET_KEY,
+    SEC_WEBSOCKET_VERSION, TRANSFER_ENCODING, UPGRADE,
 };
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Version};
 
@@ -64,7 +65,15 @@ pub fn judge_own_upgrade(
         return Ok(false);
     }
     let own = only(&parts.headers, &ORIGIN).is_some_and(|origin| is_same(origin, scheme, authority));
-    if own { Ok(true) } else { Err(Reason::ForeignOrigin) }
+    if !own {
+        return Err(Reason::ForeignOrigin);
+    }
+    // We are the server here: of another version, or without a key of 16 bytes in base64, there is no handshake
+    // (RFC 6455, section 4.2.1).
+    let version = only(&parts.headers, &SEC_WEBSOCKET_VERSION);
+    let key = only(&parts.headers, &SEC_WEBSOCKET_KEY);
+    let key_fits = key.is_some_and(|key| key.len() == 24 && key.ends_with("=="));
+    if version == Some("13") && key_fits { Ok(true) } else { Err(Reason::UpgradeRefused) }
 }
 
 /// What upgrade a request asks for, if it asks as it must.
@@ -223,6 +232,34 @@ mod tests {
             judge("GET", &[("upgrade", "websocket"), ("origin", "null")], &open),
             Ok(Upgrade::WebSocket)
         );
+    }
+
+    #[test]
+    fn a_websocket_to_us_needs_our_origin_and_a_whole_handshake() {
+        let authority = Authority::parse(b"example.org").unwrap();
+        let origin = ("origin", "https://example.org");
+        let (version, key) = (("sec-websocket-version", "13"), "dGhlIHNhbXBsZSBub25jZQ==");
+        for (fields, expected) in [
+            (&[origin, version, ("sec-websocket-key", key)][..], Ok(true)),
+            (
+                &[("origin", "https://evil.example"), version, ("sec-websocket-key", key)],
+                Err(Reason::ForeignOrigin),
+            ),
+            (&[version, ("sec-websocket-key", key)], Err(Reason::ForeignOrigin)),
+            (
+                &[origin, ("sec-websocket-version", "12"), ("sec-websocket-key", key)],
+                Err(Reason::UpgradeRefused),
+            ),
+            (&[origin, version, version, ("sec-websocket-key", key)], Err(Reason::UpgradeRefused)),
+            (&[origin, version, ("sec-websocket-key", "short==")], Err(Reason::UpgradeRefused)),
+            (&[origin, ("sec-websocket-key", key)], Err(Reason::UpgradeRefused)),
+            (&[origin, version], Err(Reason::UpgradeRefused)),
+        ] {
+            let mut parts = parts("GET", fields);
+            parts.headers.append(UPGRADE, HeaderValue::from_static("websocket"));
+            parts.headers.append(CONNECTION, HeaderValue::from_static("Upgrade"));
+            assert_eq!(judge_own_upgrade(&parts, "https", &authority), expected, "{fields:?}");
+        }
     }
 
     #[test]

@@ -109,9 +109,7 @@ impl Watch {
             return Pass::All;
         };
         let (head, body) = (&head[start..end], &head[end..]);
-        if !is_request_line(head) {
-            self.verdict = Some(Reason::MalformedRequest);
-        }
+        self.verdict = judge_request_line(head).err();
         self.state = State::Rest;
         if is_chunked(head) {
             let mut chunks = Chunks::default();
@@ -157,12 +155,25 @@ fn beyond(head: &[u8], start: usize, limits: &Limits) -> Option<(usize, &'static
 /// Room for the longest method that the gate accepts, the version, two blanks and the line end.
 const METHOD_AND_VERSION: usize = 48;
 
-/// `token SP target SP version`, without any other blank and without controls. The HTTP layer would mend such a line.
-fn is_request_line(head: &[u8]) -> bool {
+/// `token SP target SP version`, without any other blank and without controls, which the HTTP layer would mend; and a
+/// version that is spoken here. The preface of HTTP/2 is none of a request.
+fn judge_request_line(head: &[u8]) -> Result<(), Reason> {
     let line = &head[..memchr(b'\n', head).unwrap_or(head.len())];
     let line = line.strip_suffix(b"\r").unwrap_or(line);
-    memchr_iter(b' ', line).count() == 2
-        && line.iter().all(|&byte| byte == b' ' || (byte > b' ' && byte != 0x7f))
+    let clean = memchr_iter(b' ', line).count() == 2
+        && line.iter().all(|&byte| byte == b' ' || (byte > b' ' && byte != 0x7f));
+    if !clean {
+        return Err(Reason::MalformedRequest);
+    }
+    if line.ends_with(b" HTTP/1.1") || line.ends_with(b" HTTP/1.0") || line == b"PRI * HTTP/2.0" {
+        return Ok(());
+    }
+    match line {
+        [.., b' ', b'H', b'T', b'T', b'P', b'/', b'0'..=b'9', b'.', b'0'..=b'9'] => {
+            Err(Reason::UnsupportedVersion)
+        }
+        _ => Err(Reason::MalformedRequest),
+    }
 }
 
 /// Whether a body in chunks follows. More than one coding, or another one, is refused by the gate.

@@ -8,9 +8,12 @@ use arc_swap::ArcSwap;
 use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
 use http::{Method, Response, header};
-use pingora::apps::http_app::ServeHttp;
+use pingora::ErrorType;
+use pingora::apps::{HttpPersistentSettings, HttpServerApp, ReusedHttpStream};
 use pingora::protocols::http::ServerSession;
+use pingora::server::ShutdownWatch;
 use tokio::sync::OnceCell;
+use tokio::time::timeout;
 
 use super::life::Life;
 use super::reload::Reloads;
@@ -24,6 +27,10 @@ use crate::gateway::request_id::RequestIds;
 use crate::gateway::rules::Rules;
 use crate::telemetry::Metrics;
 
+/// How long an idle connection is kept for the next request.
+const KEEP_ALIVE_SECONDS: u64 = 60;
+/// The longest that a head may take to arrive: what an idle connection has, and a little more.
+const HEAD: Duration = Duration::from_secs(75);
 /// The longest that a body may take to arrive.
 const BODY: Duration = Duration::from_secs(10);
 
@@ -69,8 +76,44 @@ impl Admin {
 }
 
 #[async_trait]
-impl ServeHttp for Admin {
-    async fn response(&self, session: &mut ServerSession) -> Response<Vec<u8>> {
+impl HttpServerApp for Admin {
+    /// Reads one request and answers it. Pingora's own server for small applications would say nothing to a head that it
+    /// cannot read, and wait for one as long as a byte comes every minute.
+    async fn process_new_http(
+        self: &Arc<Self>,
+        mut session: ServerSession,
+        shutdown: &ShutdownWatch,
+    ) -> Option<ReusedHttpStream> {
+        match timeout(HEAD, session.read_request()).await {
+            Ok(Ok(true)) => {}
+            Ok(Err(error)) if *error.etype() == ErrorType::InvalidHTTPHeader => {
+                self.metrics.framework_refusals.with_label_values(&["malformed_head"]).inc();
+                session.set_keepalive(None);
+                write(&mut session, operators::malformed(&self.request_ids.next())).await.ok()?;
+                session.shutdown().await;
+                return None;
+            }
+            _ => return None,
+        }
+        let goes_on = !*shutdown.borrow() && session.req_header().method != Method::CONNECT;
+        session.set_keepalive(goes_on.then_some(KEEP_ALIVE_SECONDS));
+        let answer = self.response(&mut session).await;
+        write(&mut session, answer).await.ok()?;
+        let settings = HttpPersistentSettings::for_session(&session);
+        let stream = session.finish().await.ok()??;
+        Some(ReusedHttpStream::from_reusable_stream(stream, settings))
+    }
+}
+
+async fn write(session: &mut ServerSession, answer: Response<Bytes>) -> pingora::Result<()> {
+    let (mut parts, body) = answer.into_parts();
+    parts.headers.insert(header::CONTENT_LENGTH, body.len().into());
+    session.write_response_header(Box::new(parts.into())).await?;
+    session.write_response_body(body, true).await
+}
+
+impl Admin {
+    async fn response(&self, session: &mut ServerSession) -> Response<Bytes> {
         let rules = self.rules.load_full();
         let admin = &rules.snapshot.admin;
         let head = session.req_header().as_owned_parts();
@@ -104,13 +147,10 @@ impl ServeHttp for Admin {
             console: &self.console,
             now: self.clock.now(),
         };
-        let answer = match self.about_reloads(&request, &state).await {
+        match self.about_reloads(&request, &state).await {
             Some(answer) => answer,
             None => operators::answer(&request, &state).await,
-        };
-        let (mut parts, body) = answer.into_parts();
-        parts.headers.insert(header::CONTENT_LENGTH, body.len().into());
-        Response::from_parts(parts, body.to_vec())
+        }
     }
 }
 
@@ -129,7 +169,7 @@ async fn body(session: &mut ServerSession) -> (Bytes, Option<Fault>) {
             }
         }
     };
-    match tokio::time::timeout(BODY, reading).await {
+    match timeout(BODY, reading).await {
         Ok(None) => (all.freeze(), None),
         Ok(Some(fault)) => (Bytes::new(), Some(fault)),
         Err(_) => (Bytes::new(), Some(Fault::BodyMissing)),

@@ -17,8 +17,10 @@ use pingora::protocols::{
 };
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufWriter, ReadBuf};
 
+use crate::endpoints::problem;
 use crate::gateway::Wire;
 use crate::policy::wire::Pass;
+use crate::reason::Reason;
 
 /// How long, and how much, is read after the answer to a request that was cut off. Closing a socket with unread bytes
 /// resets the connection, and the client might never see why.
@@ -34,12 +36,14 @@ pub(super) struct Guarded {
     /// What is still to be read in place of what was cut off.
     instead: &'static [u8],
     cut: bool,
+    /// Whether a head was refused that never became a request.
+    refused: bool,
 }
 
 impl Guarded {
     pub(super) fn new(stream: Stream, wire: Arc<Wire>) -> Self {
         let stream = BufWriter::with_capacity(GATHER, stream);
-        Self { stream, wire, instead: b"", cut: false }
+        Self { stream, wire, instead: b"", cut: false, refused: false }
     }
 
     fn hand_out(&mut self, buffer: &mut ReadBuf<'_>) {
@@ -47,6 +51,21 @@ impl Guarded {
         buffer.put_slice(&self.instead[..length]);
         self.instead = &self.instead[length..];
     }
+}
+
+/// The refusal of a head that the HTTP layer could not read, as every other refusal of ours: it writes a bare 400 by
+/// itself, and whoever reads that could not tell which of two servers said so. The date is taken over.
+fn in_our_words(reason: Reason, theirs: &[u8]) -> Vec<u8> {
+    let answer = problem::problem(reason, "");
+    let mut ours = format!("HTTP/1.1 {}\r\n", answer.status()).into_bytes();
+    for (name, value) in answer.headers() {
+        ours.extend_from_slice(&[name.as_str().as_bytes(), b": ", value.as_bytes(), b"\r\n"].concat());
+    }
+    let date = theirs.split_inclusive(|&byte| byte == b'\n').find(|line| line.starts_with(b"Date: "));
+    ours.extend_from_slice(date.unwrap_or_default());
+    ours.extend_from_slice(b"connection: close\r\n\r\n");
+    ours.extend_from_slice(answer.body());
+    ours
 }
 
 impl AsyncRead for Guarded {
@@ -90,6 +109,14 @@ impl AsyncWrite for Guarded {
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
+        if bytes.starts_with(b"HTTP/1.1 4")
+            && let Some(reason) = self.wire.refuses_head()
+        {
+            // It fits what is gathered, so that it is taken whole.
+            ready!(Pin::new(&mut self.stream).poll_write(context, &in_our_words(reason, bytes)))?;
+            self.refused = true;
+            return Poll::Ready(Ok(bytes.len()));
+        }
         Pin::new(&mut self.stream).poll_write(context, bytes)
     }
 
@@ -119,7 +146,7 @@ impl Shutdown for Guarded {
     async fn shutdown(&mut self) {
         let _ = self.stream.flush().await;
         Shutdown::shutdown(self.stream.get_mut().as_mut()).await;
-        if self.cut {
+        if self.cut || self.refused {
             let (time, bytes) = LINGER;
             let mut rest = (&mut self.stream).take(bytes as u64);
             let _ = tokio::time::timeout(time, tokio::io::copy(&mut rest, &mut tokio::io::sink())).await;

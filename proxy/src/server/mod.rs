@@ -28,7 +28,6 @@ use std::time::Duration;
 use anyhow::Context as _;
 use arc_swap::ArcSwap;
 use pingora::apps::HttpServerOptions;
-use pingora::apps::http_app::HttpServer;
 use pingora::server::configuration::ServerConf;
 use pingora::server::{RunArgs, Server};
 use tokio::sync::{OnceCell, watch};
@@ -238,7 +237,7 @@ impl Assembly {
         (place, socket): (Listening, sockets::Socket),
         closed: watch::Receiver<Closed>,
         reloads: Reloads,
-    ) -> anyhow::Result<Doors<HttpServer<Admin>>> {
+    ) -> anyhow::Result<Doors<Admin>> {
         let admin = Admin {
             rules: Arc::clone(&self.rules),
             core: Arc::clone(&self.core),
@@ -260,7 +259,7 @@ impl Assembly {
         Ok(Doors {
             name: "admin",
             threads: Some(1),
-            open: vec![(Door { place, hall, app: Arc::new(HttpServer::new_app(admin)) }, socket)],
+            open: vec![(Door { place, hall, app: Arc::new(admin) }, socket)],
             life: Arc::clone(&self.life),
             closed: (closed, |closed| closed.admin),
             prepare: None,

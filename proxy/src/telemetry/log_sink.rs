@@ -9,6 +9,8 @@ use std::time::Duration;
 use parking_lot::{Condvar, Mutex};
 use tracing_subscriber::fmt::MakeWriter;
 
+use super::ascii;
+
 /// Most bytes that wait to be written: some ten thousand request lines.
 const LIMIT: usize = 4 * 1024 * 1024;
 /// How much may gather before the writer is woken early.
@@ -60,13 +62,14 @@ impl LogSink {
 
     /// Takes one or more whole lines, each with its line end.
     pub fn put(&self, lines: &[u8]) {
+        let lines = ascii::plain(lines);
         let mut waiting = self.0.waiting.lock();
         if waiting.len() + lines.len() > LIMIT {
             self.0.dropped.fetch_add(1, Ordering::Relaxed);
             return;
         }
         let quiet = waiting.is_empty();
-        waiting.extend_from_slice(lines);
+        waiting.extend_from_slice(&lines);
         if quiet || waiting.len() > WAKE_AT {
             self.0.wake.notify_one();
         }

@@ -1,5 +1,6 @@
 //! What is counted and told. Everybody may count; nothing here knows HTTP types, stores or Pingora.
 
+mod ascii;
 mod effects;
 mod exemplars;
 pub mod figures;

@@ -1,5 +1,6 @@
 //! The one log line of a request. JSON with stable field names; text from outside is escaped and capped.
 
+use std::borrow::Cow;
 use std::io::Write as _;
 use std::net::IpAddr;
 use std::time::Duration;
@@ -25,7 +26,8 @@ pub struct RequestFacts<'a> {
     pub method: &'a str,
     /// Host as it was asked for.
     pub host: &'a str,
-    /// Path without the query.
+    /// Path without the query. Of path parameters (`;jsessionid=...`) the line says only that there were some: old
+    /// frameworks and careless scripts put sessions there.
     pub path: &'a str,
     /// Name of the route, if one was found.
     pub route: Option<&'a str>,
@@ -74,7 +76,7 @@ impl RequestFacts<'_> {
         text(out, "protocol", self.protocol);
         text(out, "method", capped(self.method));
         text(out, "host", capped(self.host));
-        text(out, "path", capped(self.path));
+        text(out, "path", capped(&without_parameters(self.path)));
         optional(out, "route", self.route);
         optional(out, "upstream", self.upstream);
         number(out, "attempts", self.attempts.into());
@@ -147,6 +149,23 @@ pub fn append_address(out: &mut Vec<u8>, address: IpAddr) {
     }
 }
 
+fn without_parameters(path: &str) -> Cow<'_, str> {
+    if memchr::memchr(b';', path.as_bytes()).is_none() {
+        return Cow::Borrowed(path);
+    }
+    let mut kept = String::with_capacity(path.len());
+    for segment in path.split_inclusive('/') {
+        match segment.split_once(';') {
+            Some((name, parameters)) => {
+                kept.push_str(name);
+                kept.push_str(if parameters.ends_with('/') { ";/" } else { ";" });
+            }
+            None => kept.push_str(segment),
+        }
+    }
+    Cow::Owned(kept)
+}
+
 fn capped(text: &str) -> &str {
     if text.len() <= CAP {
         return text;
@@ -194,6 +213,19 @@ mod tests {
         assert_eq!(value["timestamp"], "1970-01-01T00:00:01.000Z");
         assert_eq!(value["path"].as_str().unwrap().len(), CAP);
         assert_eq!(value["duration_us"], 7);
+    }
+
+    #[test]
+    fn parameters_of_a_path_are_not_told() {
+        for (path, told) in [
+            ("/a/b", "/a/b"),
+            ("/a;session=secret", "/a;"),
+            ("/a;x=1;y=2/b;/c", "/a;/b;/c"),
+            (";", ";"),
+            ("/;session=secret/", "/;/"),
+        ] {
+            assert_eq!(without_parameters(path), told);
+        }
     }
 
     #[test]

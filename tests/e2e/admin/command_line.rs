@@ -1,5 +1,7 @@
 //! The command line beside a running proxy, and without one.
 
+use std::fmt::Write;
+
 use e2e::fixture::{ANA, BEN, CHO};
 use e2e::proxy::COOKIE;
 use e2e::stores::Stores;
@@ -94,7 +96,7 @@ on_every_backend! {
         let request = site.arrives(&ana, "/platform/?a=b").await;
         let mut capture = format!("{} {} HTTP/1.1\r\n", request.method, request.target);
         for (name, value) in &request.headers {
-            capture += &format!("{name}: {}\r\n", String::from_utf8_lossy(value));
+            let _ = write!(capture, "{name}: {}\r\n", String::from_utf8_lossy(value));
         }
         let output = command(&site.proxy, &["verify"], &capture).await;
         assert_eq!(output.status.code(), Some(0), "{}", said(&output));

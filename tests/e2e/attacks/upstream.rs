@@ -15,6 +15,7 @@ async fn framing_that_two_readers_could_see_differently_is_a_502() {
         "Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked",
         "Content-Length: 3\r\nContent-Length: 3",
         "Content-Length: +3",
+        "Content-Length: 3, 3",
         "Content-Length: 3\r\nX: a\0b",
     ] {
         let answer = format!("HTTP/1.1 200 OK\r\n{fields}\r\n\r\n3\r\nabc\r\n0\r\n\r\n");
@@ -32,6 +33,19 @@ async fn an_old_application_is_answered_for_in_the_version_that_we_speak() {
         let proxy = in_front_of(&app).await;
         let exchange = ask(&proxy, "GET /public/", "", "").await;
         assert!(exchange.text().starts_with("HTTP/1.1 200 "), "{fields}: {}", exchange.text());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_answer_that_has_no_body_does_not_speak_of_one() {
+    for fields in ["Content-Length: 5", "Transfer-Encoding: chunked"] {
+        let app =
+            RawUpstream::answering(format!("HTTP/1.1 204 No Content\r\n{fields}\r\n\r\n").as_bytes()).await;
+        let proxy = in_front_of(&app).await;
+        let exchange = ask(&proxy, "GET /public/", "", "").await;
+        let text = exchange.text().to_lowercase();
+        assert_eq!((exchange.status(), exchange.closed), (204, false), "{fields}: {text}");
+        assert!(!text.contains("content-length") && !text.contains("transfer-encoding"), "{text}");
     }
 }
 

@@ -84,6 +84,54 @@ async fn blanks_and_controls_in_the_request_line_are_refused_wherever_they_are()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_never_became_a_request_is_refused_in_our_words_and_the_connection_closed() {
+    let (app, proxy) = start().await;
+    let host = "Host: app.test\r\n";
+    for (head, status, code) in [
+        (format!("GET /public/ HTTP/1.2\r\n{host}"), 505, "unsupported_version"),
+        (format!("GET /public/ HTTP/2.0\r\n{host}"), 505, "unsupported_version"),
+        (format!("GET /public/ HTTP/0.9\r\n{host}"), 505, "unsupported_version"),
+        (format!("GET /public/ http/1.1\r\n{host}"), 400, "malformed_request"),
+        (format!("GET /public/ HTTP/1.1\r\n{host}{host}"), 400, "malformed_request"),
+        (format!("GET /public/ HTTP/1.1\r\n{host}X : y\r\n"), 400, "malformed_request"),
+        (format!("GET /public/ HTTP/1.1\r\n{host}X: a\r\n folded\r\n"), 400, "malformed_request"),
+        (format!("GET /public/ HTTP/1.1\r\n{host}X: a\0b\r\n"), 400, "malformed_request"),
+        (format!("POST /public/ HTTP/1.1\r\n{host}Transfer-Encoding: br\r\n"), 400, "malformed_request"),
+        ("garbage\r\n".to_owned(), 400, "malformed_request"),
+    ] {
+        let smuggled = format!("GET /public/smuggled HTTP/1.1\r\n{host}\r\n");
+        let bytes = format!("{head}\r\n{smuggled}");
+        let exchange = raw::exchange(proxy.addresses().http1, bytes.as_bytes(), SILENCE).await;
+        let text = exchange.text();
+        assert_eq!(
+            (exchange.status(), exchange.answers(), exchange.closed),
+            (status, 1, true),
+            "{head}: {text}"
+        );
+        assert!(text.contains(&format!("countersign-answer: {code}\r\n")), "{head}: {text}");
+        for part in ["cache-control: no-store", "Date: ", "close\r\n"] {
+            assert!(text.contains(part), "{head}: {part} is not in {text}");
+        }
+        assert!(!text.contains("Pingora") && !text.contains("request_id"), "{text}");
+        assert!(app.take().is_empty(), "{head} was forwarded");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whoever_asks_for_a_tunnel_has_none_and_no_connection_either() {
+    let (app, proxy) = start().await;
+    let bytes = b"CONNECT app.test:443 HTTP/1.1\r\nHost: app.test:443\r\n\r\nGET /public/ HTTP/1.1\r\nHost: app.test\r\n\r\n";
+    let exchange = raw::exchange(proxy.addresses().http1, bytes, SILENCE).await;
+    assert_eq!(
+        (exchange.status(), exchange.answers(), exchange.closed),
+        (405, 1, true),
+        "{}",
+        exchange.text()
+    );
+    assert!(app.take().is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn heads_of_any_size_are_refused_by_the_limit_they_pass() {
     let (app, proxy) = start().await;
     for (line, lines, status) in [

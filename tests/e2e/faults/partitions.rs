@@ -20,7 +20,7 @@ async fn one_after_the_other(faults: &[Fault]) {
         trial.mend(wound).await;
         trial.holds(Row::Whole).await;
     }
-    trial.is_spotless().await;
+    trial.must_be_spotless().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -68,7 +68,7 @@ async fn one_proxy_has_redis_and_the_other_postgres() {
         trial.mend(postgres).await;
         trial.holds(Row::Whole).await;
     }
-    trial.is_spotless().await;
+    trial.must_be_spotless().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -25,7 +25,7 @@ async fn freezing_one_server_after_the_other() {
     trial.passes().await;
     trial.mend(postgres).await;
     trial.holds(Row::Whole).await;
-    trial.is_spotless().await;
+    trial.must_be_spotless().await;
 }
 
 /// The same the other way round.
@@ -40,7 +40,7 @@ async fn stopping_postgres_first_and_mending_it_first() {
     trial.holds(Row::NoRedis).await;
     trial.mend(redis).await;
     trial.holds(Row::Whole).await;
-    trial.is_spotless().await;
+    trial.must_be_spotless().await;
 }
 
 /// Both at once, and each in the place of the other.
@@ -62,7 +62,7 @@ async fn losing_both_at_once_and_one_instead_of_the_other() {
     trial.holds(Row::NoRedis).await;
     trial.mend(redis).await;
     trial.holds(Row::Whole).await;
-    trial.is_spotless().await;
+    trial.must_be_spotless().await;
 }
 
 /// A Redis that comes back with nothing holds no tombstone: it is not trusted before Postgres has filled it.
@@ -83,5 +83,5 @@ async fn a_redis_that_lost_its_memory() {
     trial.holds(Row::Nothing).await;
     trial.mend(postgres).await;
     trial.holds(Row::Whole).await;
-    trial.is_spotless().await;
+    trial.must_be_spotless().await;
 }

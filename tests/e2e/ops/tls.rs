@@ -1,6 +1,7 @@
 //! The ways in and out: certificates by name, changed while connections are open; certificates of clients; Unix sockets;
 //! the PROXY protocol; certificates towards applications.
 
+use std::fmt::Write;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
@@ -136,7 +137,7 @@ async fn certificates_are_chosen_by_name_and_change_while_connections_stay_open(
     let (authority, next) = (Authority::new(), Authority::new());
     let first = authority.give(&["one.test"], "one").write(files.path(), "one");
     let second = authority.give(&["*.two.test"], "two").write(files.path(), "two");
-    let (site, address) =
+    let (_site, address) =
         site_with("", &format!("tls = {{ {first}, more_certificates = [{{ {second} }}] }}")).await;
     let (roots, next_roots) = (authority.roots(), next.roots());
     for version in BOTH {
@@ -173,7 +174,10 @@ async fn a_certificate_of_a_client_is_part_of_the_signed_context() {
     let mut known = connect(address, "one.test", &roots, Some(&robot), BOTH).await.unwrap();
     assert!(ask(&mut known, "/public/").await.unwrap().starts_with("HTTP/1.1 200"));
     let request = site.app.last();
-    let fingerprint: String = ring_digest(&robot.der).iter().map(|byte| format!("{byte:02x}")).collect();
+    let fingerprint = ring_digest(&robot.der).iter().fold(String::new(), |mut hex, byte| {
+        let _ = write!(hex, "{byte:02x}");
+        hex
+    });
     let expected = format!("sha256={fingerprint};subject=CN=robot, the 7th");
     assert_eq!(request.context("client-certificate"), Some(expected.as_str()));
     let covered = request.header("signature-input").unwrap();

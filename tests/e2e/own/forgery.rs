@@ -28,6 +28,9 @@ on_every_backend! {
         refuse(&[("sec-fetch-site", "same-origin")], "csrf_missing").await;
         refuse(&[("origin", "http://app.test"), ("x-csrf-token", &ben.token)], "csrf_invalid").await;
         refuse(&[("origin", "http://app.test"), ("x-csrf-token", "")], "csrf_invalid").await;
+        for (first, second) in [(token, ben.token.as_str()), (ben.token.as_str(), token)] {
+            refuse(&[("origin", "http://app.test"), ("x-csrf-token", first), ("x-csrftoken", second)], "csrf_invalid").await;
+        }
         let state = ana.get("session").await.json();
         assert_eq!(state["platform"]["id"], "11");
         assert!(site.proxy.metric("countersign_csrf_rejections_total", &["csrf_invalid", "own"]).await >= 2.0);

@@ -70,6 +70,10 @@ on_every_backend! {
         let call = json_type(ana.call(Method::PUT, "settings")).body(whole("{\n \"a\": }"));
         let problem = call.send().await.expect_problem(400, "malformed_json").json();
         assert_eq!((&problem["line"], &problem["column"]), (&json!(2), &json!(7)));
+        for twice in ["{\"a\": 1, \"a\": 2}", "{\"a\": {\"b\": [{\"c\": 1, \"c\": 1}]}}"] {
+            let call = json_type(ana.call(Method::PUT, "settings")).body(whole(twice));
+            call.send().await.expect_problem(400, "malformed_json");
+        }
         json_type(ana.call(Method::PUT, "settings")).send().await.expect_problem(400, "malformed_json");
         let call = ana.call(Method::PUT, "settings").header("content-type", "text/plain").body(whole("{}"));
         call.send().await.expect_problem(415, "unsupported_media_type");

@@ -164,12 +164,18 @@ fn moment(text: &str) -> Result<Timestamp, Problem> {
     millis.map(Timestamp::from_millis).ok_or(problem)
 }
 
+/// Whether a request says that its body is anything but JSON. A form of another site can send neither this type nor any
+/// body of it without asking first (THREATS O2), so this holds where no body is looked at as well.
+pub(super) fn is_of_another_type(headers: &HeaderMap) -> bool {
+    headers.get_all(header::CONTENT_TYPE).iter().map(HeaderValue::as_bytes).any(|kind| {
+        let kind = kind.split(|byte| *byte == b';').next().unwrap_or_default().trim_ascii();
+        !kind.eq_ignore_ascii_case(b"application/json")
+    })
+}
+
 /// The body as JSON of a documented form.
 pub(super) fn body<T: DeserializeOwned>(headers: &HeaderMap, body: &Bytes) -> Result<T, Problem> {
-    let kind = headers.get(header::CONTENT_TYPE).map(HeaderValue::as_bytes).unwrap_or_default();
-    let kind = kind.split(|byte| *byte == b';').next().unwrap_or_default().trim_ascii();
-    // A form of another site can send neither this type nor any body of it without asking first (THREATS O2).
-    if !kind.eq_ignore_ascii_case(b"application/json") {
+    if !headers.contains_key(header::CONTENT_TYPE) || is_of_another_type(headers) {
         return Err(Fault::NotJson.into());
     }
     match serde_json::from_slice(body) {

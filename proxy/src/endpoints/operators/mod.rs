@@ -99,7 +99,9 @@ pub async fn answer(request: &OperatorRequest<'_>, state: &OperatorState<'_>) ->
     match request.path {
         "/jwks.json" | "/.well-known/jwks.json" => jwks::answer(state.jwks, method, headers),
         "/live" | "/ready" | "/metrics" if !reads => {
-            plain(StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD\n")
+            let mut refused = plain(StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD\n");
+            refused.headers_mut().insert(header::ALLOW, HeaderValue::from_static("GET, HEAD"));
+            refused
         }
         "/live" => health::live(),
         "/ready" => health::ready(state.phase),
@@ -118,9 +120,22 @@ pub async fn answer(request: &OperatorRequest<'_>, state: &OperatorState<'_>) ->
 #[must_use]
 pub fn refuse(request: &OperatorRequest<'_>, state: &OperatorState<'_>) -> Option<Response<Bytes>> {
     misdirected(request.headers, state).or_else(|| {
-        let refused = gate::admit(request, state).err()?;
+        let refused = judge(request, state).err()?;
         Some(Problem::from(refused).answer(request.id))
     })
+}
+
+/// The refusal of a head that could not be read.
+#[must_use]
+pub fn malformed(id: &str) -> Response<Bytes> {
+    Problem::from(Fault::MalformedRequest).answer(id)
+}
+
+/// Who may, and whether it is said in JSON.
+fn judge(request: &OperatorRequest<'_>, state: &OperatorState<'_>) -> Result<(), Fault> {
+    gate::admit(request, state)?;
+    let writes = *request.method == Method::POST;
+    if writes && input::is_of_another_type(request.headers) { Err(Fault::NotJson) } else { Ok(()) }
 }
 
 fn misdirected(headers: &HeaderMap, state: &OperatorState<'_>) -> Option<Response<Bytes>> {
@@ -135,7 +150,7 @@ async fn api(
     request: &OperatorRequest<'_>,
     state: &OperatorState<'_>,
 ) -> Result<Response<Bytes>, Problem> {
-    gate::admit(request, state)?;
+    judge(request, state)?;
     let path = path.strip_prefix(API).ok_or(Fault::NotThere)?;
     let resource = Resource::parse(path)?;
     if !resource.serves(request.method) {

@@ -58,6 +58,9 @@ faults! {
     /// A page of another site sent the request.
     ForeignOrigin = "foreign_origin", 403, "The request comes from a page of another site",
         "send the request without a browser, or from a page of this listener";
+    /// The head of the request breaks the grammar of HTTP.
+    MalformedRequest = "malformed_request", 400, "The request is malformed",
+        "send one well-formed HTTP/1.1 request with one `Host`";
     /// No such path.
     NotThere = "not_there", 404, "There is nothing at this address",
         "see docs/admin-api.md for the paths there are";

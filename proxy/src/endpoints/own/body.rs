@@ -4,6 +4,7 @@
 use serde_json::error::Category;
 use serde_json::{Map, Value, json};
 
+use super::json::Strict;
 use crate::endpoints::problem::Fault;
 use crate::reason::Reason;
 
@@ -13,12 +14,13 @@ use crate::reason::Reason;
 /// `MalformedJson` with line and column, `InvalidFields` for JSON that is no object.
 pub fn parse(bytes: &[u8]) -> Result<Map<String, Value>, Fault> {
     match serde_json::from_slice(bytes) {
-        Ok(Value::Object(object)) => Ok(object),
+        Ok(Strict(Value::Object(object))) => Ok(object),
         Ok(_) => Err(invalid("", "an object is expected")),
         Err(error) => {
             let detail = match error.classify() {
                 Category::Eof => "the body ends too early",
-                Category::Io | Category::Syntax | Category::Data => "this is not JSON",
+                Category::Data => "a member occurs twice",
+                Category::Io | Category::Syntax => "this is not JSON",
             };
             let fault = Fault::from(Reason::MalformedJson).with("detail", detail);
             Err(fault.with("line", error.line()).with("column", error.column()))

@@ -6,6 +6,7 @@ mod context;
 mod dialect;
 pub mod documents;
 pub mod events;
+mod json;
 pub mod openapi;
 mod platforms;
 mod sessions;

@@ -105,6 +105,15 @@ fn a_request_line_with_other_blanks_than_two_is_refused() {
         let (_, verdict) = feed([format!("{line}\r\nHost: a\r\n\r\n").as_bytes()]);
         assert_eq!(verdict, Some(Reason::MalformedRequest), "{line:?}");
     }
+    for version in ["HTTP/1.2", "HTTP/2.0", "HTTP/0.9", "HTTP/9.9"] {
+        let (_, verdict) = feed([format!("GET / {version}\r\nHost: a\r\n\r\n").as_bytes()]);
+        assert_eq!(verdict, Some(Reason::UnsupportedVersion), "{version}");
+    }
+    for version in ["http/1.1", "HTTP/1.10", "HTTP/1", "HTTP/a.b", "HTTPS/1.1", "XHTTP/1.2"] {
+        let (_, verdict) = feed([format!("GET / {version}\r\nHost: a\r\n\r\n").as_bytes()]);
+        assert_eq!(verdict, Some(Reason::MalformedRequest), "{version}");
+    }
+    assert_eq!(feed([&b"PRI * HTTP/2.0\r\n\r\n"[..]]).1, None);
     let (got, verdict) = feed([&b"\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n"[..]]);
     assert_eq!((got.len(), verdict), (29, None));
 }

@@ -1,9 +1,9 @@
-//! What the stores cost: misses with their round trips, ten thousand cold sessions at once, and the time from a
+//! What the stores cost: the start with and without them, misses with their round trips, ten thousand cold sessions at once, and the time from a
 //! revocation to its effect in another process, with and without faults. Real servers and proxies on this machine; prints
 //! tables in Markdown. What it measured last is in docs/performance-stores.md.
 //!
-//! `cargo build --release --workspace --bins && cargo run --release -p e2e --bin bench_stores`, with `misses`,
-//! `stampede`, `revocation` or `faults` for one part of it.
+//! `cargo build --release --workspace --bins && cargo run --release -p e2e --bin bench_stores`, with `start`,
+//! `misses`, `stampede`, `revocation` or `faults` for one part of it.
 
 #![expect(clippy::print_stdout, reason = "the tables are what this program is for")]
 
@@ -13,6 +13,7 @@ mod misses;
 mod revocation;
 mod site;
 mod stampede;
+mod start;
 
 use std::time::Duration;
 
@@ -24,6 +25,9 @@ fn main() -> Result<(), Failure> {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     println!("{} build, {} cores\n", profile(), std::thread::available_parallelism()?);
     runtime.block_on(async {
+        if wants("start") {
+            start::run().await?;
+        }
         if wants("misses") {
             misses::run().await?;
         }
