@@ -10,6 +10,7 @@ use e2e::proxy::Proxy;
 use e2e::stores::Stores;
 use e2e::upstream::Upstream;
 
+use crate::own::Tab;
 use crate::setup::{Site, routes};
 
 /// A session of Express, as its own middleware signed it: id, cookie and the secret of the application.
@@ -196,4 +197,105 @@ async fn several_formats_are_tried_in_order_and_a_hash_is_read_too() {
     assert_eq!(site.arrives(&native, "/session/").await.context("user-id"), Some(ANA));
     let _ = native.get("/public/").send().await.expect(200);
     assert!(!site.app.last().header("cookie").unwrap_or_default().contains(e2e::proxy::COOKIE));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_log_out_through_us_deletes_the_record_where_that_is_allowed_and_takes_the_cookie_away() {
+    let deletes = EXPRESS.replace("name = \"express\"", "name = \"express\", delete_on_logout = true");
+    for (format, is_deleted) in [(EXPRESS, false), (deletes.as_str(), true)] {
+        let mut site = site(format, Stores::real()).await;
+        put(&mut site, &express(ANA, None));
+        let browser = site.browser();
+        browser.set_cookie("connect.sid", COOKIE);
+        until("the session is known", async || status(&browser).await == 200).await;
+        let answer = site.direct(&browser, "end").await.expect(200);
+        let cleared = answer.set_cookies().into_iter().find(|cookie| cookie.starts_with("connect.sid="));
+        assert!(cleared.is_some_and(|cookie| cookie.contains("Max-Age=0")), "{:?}", answer.set_cookies());
+        assert_eq!(browser.cookie("connect.sid"), None, "the next login begins with a new id");
+        let left = site.stores.redis().command(&["EXISTS", &format!("sess:{ID}")]);
+        assert_eq!(left.contains('0'), is_deleted, "{left}");
+        // Written again by the application, it is over all the same.
+        put(&mut site, &express(ANA, None));
+        browser.set_cookie("connect.sid", COOKIE);
+        browser.get("/session/").send().await.expect_problem(401, "session_ended");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn our_own_logout_endpoint_ends_a_session_of_the_application_too() {
+    let deletes = EXPRESS.replace("name = \"express\"", "name = \"express\", delete_on_logout = true");
+    let mut site = site(&deletes, Stores::real()).await;
+    put(&mut site, &express(ANA, None));
+    let browser = site.browser();
+    browser.set_cookie("connect.sid", COOKIE);
+    until("the session is known", async || status(&browser).await == 200).await;
+    let tab = Tab::open(&browser).await;
+    tab.post("logout").await.expect(200);
+    assert_eq!(browser.cookie("connect.sid"), None);
+    let left = site.stores.redis().command(&["EXISTS", &format!("sess:{ID}")]);
+    assert!(left.contains('0'), "{left}");
+    browser.set_cookie("connect.sid", COOKIE);
+    browser.get("/session/").send().await.expect_problem(401, "session_ended");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn test_session_says_which_setting_is_wrong() {
+    let mut site = site(EXPRESS, Stores::real()).await;
+    put(&mut site, &express(ANA, None));
+    let right = "name = \"express\", secrets";
+    let cookie = format!("connect.sid={COOKIE}");
+    // A bare value is that of the application's cookie.
+    tried(&site, COOKIE, 0, &["there is one cookie `connect.sid`", "user 1"]).await;
+    tried(&site, &cookie, 0, &["genuine", "the string under `sess:`"]).await;
+    for (wrong, code, said) in [
+        (
+            "name = \"express\", prefix = \"app:\", secrets",
+            3,
+            &["there is no string under `app:`", "`prefix`"][..],
+        ),
+        ("name = \"express\", user = [\"/account/id\"], secrets", 3, &["looked at /account/id", "/user_id"]),
+        ("name = \"express\", cookie = \"sid\", secrets", 3, &["there is no cookie `sid`"]),
+        (
+            "name = \"express\", id = { characters = \"hex\", shortest = 32, longest = 32 }, secrets",
+            3,
+            &["`id`"],
+        ),
+    ] {
+        site.proxy.edit(right, wrong);
+        tried(&site, &cookie, code, said).await;
+        site.proxy.edit(wrong, right);
+    }
+    let forged = cookie.replace("JUM8", "JAAA");
+    tried(&site, &forged, 3, &["fits none of the secrets", "`secrets`"]).await;
+    tried(&site, &format!("connect.sid={ID}"), 3, &["not signed"]).await;
+    tried(&site, &format!("{cookie}; {forged}"), 3, &["`express`"]).await;
+    let key = format!("sess:{ID}");
+    for (commands, said) in [
+        (
+            &["SET", key.as_str(), "\u{4}\u{8}{", "EX", "600"][..],
+            &["not well-formed JSON", "Marshal", "`serializer`"][..],
+        ),
+        (&["SET", key.as_str(), "{\"cookie\":{}}", "EX", "600"], &["nobody is logged in", "/cookie"]),
+        (&["SET", key.as_str(), "{\"user_id\":1}"], &["no end", "`endless = true`"]),
+        (&["SET", key.as_str(), "{\"user_id\":true}", "EX", "600"], &["cannot be used"]),
+        (&["DEL", key.as_str()], &["there is no string"]),
+    ] {
+        let _ = site.stores.redis().command(commands);
+        tried(&site, &cookie, 3, said).await;
+    }
+    let _ = site.stores.redis().command(&["HSET", &key, "user_id", "1"]);
+    tried(&site, &cookie, 3, &["of another type"]).await;
+}
+
+/// The command's exit code and what it says; never the cookie itself.
+async fn tried(site: &Site, cookie: &str, code: i32, said: &[&str]) {
+    let mut command = tokio::process::Command::new(e2e::environment::binary());
+    command.arg("test-session").arg(site.proxy.config()).args(["--cookie", "-"]).env("APP_SECRET", SECRET);
+    let output = e2e::environment::run(&mut command, cookie.as_bytes()).await;
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert_eq!(output.status.code(), Some(code), "{text}{}", String::from_utf8_lossy(&output.stderr));
+    for part in said {
+        assert!(text.contains(part), "{part} is not in:\n{text}");
+    }
+    assert!(!text.contains(ID) && !text.contains("JUM8"), "{text}");
 }

@@ -44,7 +44,7 @@ pub fn node_script(path: &str) -> PathBuf {
     let packages = COPIED.get_or_init(|| {
         let target = named("COUNTERSIGN_TEST_NODE", "target/test-env/node");
         assert!(target.join("node_modules").is_dir(), "run `tests/run` once: it installs the npm packages");
-        for folder in ["verifiers", "apps/express", "browser"] {
+        for folder in ["verifiers", "apps/express", "apps/sessions", "browser"] {
             copy_scripts(&root().join("tests").join(folder), &target.join(folder));
         }
         target

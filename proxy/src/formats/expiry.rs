@@ -13,6 +13,9 @@ use crate::clock::Timestamp;
 pub enum Rule {
     /// None: the lifetime of the key is the truth. Express leaves an old `cookie.expires` behind on every request.
     Lifetime,
+    /// None, but for a key that Redis would keep for ever: then the moment at this path, if there is one. What stands
+    /// there is old once the session was renewed, so it counts for nothing else.
+    Endless(Path),
     /// The moment at this path, if there is one.
     Moment(Path),
     /// The moment at this path, which has to be there.
@@ -47,7 +50,8 @@ impl Expiry {
     /// There is no end, or what says so cannot be used.
     pub fn end(&self, session: &Decoded, key: Option<Timestamp>) -> Result<Timestamp, Refusal> {
         let own = match &self.rule {
-            Rule::Lifetime => None,
+            Rule::Endless(path) if key.is_none() => moment(session, path)?,
+            Rule::Lifetime | Rule::Endless(_) => None,
             Rule::Moment(path) => moment(session, path)?,
             Rule::NeedsMoment(path) => Some(moment(session, path)?.ok_or(Refusal::Unusable)?),
             Rule::Envelope => session.ends,

@@ -9,6 +9,7 @@ mod input;
 pub mod locate;
 pub mod preset;
 pub mod spelling;
+pub mod trace;
 pub mod value;
 pub mod verify;
 
@@ -54,6 +55,8 @@ pub struct Format {
     pub locator: Locator,
     /// When it ends.
     pub expiry: Expiry,
+    /// Whether a session that is ended through us is deleted where it lies.
+    pub delete_on_logout: bool,
 }
 
 /// Why a cookie or what it leads to is no session.

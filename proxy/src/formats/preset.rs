@@ -84,7 +84,8 @@ pub struct Options {
     pub secrets: Vec<Secret>,
     /// Gorilla: keys of the encryption, in the order of the secrets.
     pub block_keys: Vec<Secret>,
-    /// Whether the cookie is signed or encrypted. Flask: only with secrets; Laravel: not if it is excluded.
+    /// Whether the cookie is signed or encrypted. Flask: only with secrets; Laravel: not if it is excluded; Koa: not if
+    /// the application says so; Go: some stores of gorilla write the bare id.
     pub signed: Option<bool>,
     /// What the session's key begins with.
     pub prefix: Option<String>,
@@ -102,12 +103,16 @@ pub struct Options {
     pub route: Option<String>,
     /// scs: the key holds the hash of the token.
     pub hashed: bool,
+    /// Rails: the key holds the id as it is in the cookie, as versions before 6 wrote it.
+    pub plain_key: bool,
     /// Gorilla: how long a cookie is accepted (30 days).
     pub max_age: Option<Duration>,
     /// What an id looks like.
     pub id: Option<IdShape>,
     /// Accept sessions that never end.
     pub endless: bool,
+    /// Delete a session that is ended through us.
+    pub delete_on_logout: bool,
     /// Paths to the user's id.
     pub user: Vec<Path>,
     /// Paths to the platform's id.
@@ -207,7 +212,7 @@ impl Kind {
             id: options.id.unwrap_or(usual.id),
             prefix,
             key: match self {
-                Self::Rails => KeyForm::RailsPrivate,
+                Self::Rails if !options.plain_key => KeyForm::RailsPrivate,
                 Self::Scs if options.hashed => KeyForm::Hashed,
                 _ => KeyForm::Plain,
             },
@@ -221,6 +226,7 @@ impl Kind {
                 is_javascript: usual.is_javascript,
             },
             expiry: Expiry { rule, endless: options.endless },
+            delete_on_logout: options.delete_on_logout,
         })
     }
 
@@ -229,21 +235,23 @@ impl Kind {
             [] => Err(Mistake::NoSecrets),
             secrets => Ok(secrets.to_vec()),
         };
-        let signed = |prefix, padded| Ok(Verification::Signed { prefix, padded, secrets: secrets()? });
+        let signed = |prefix, padded| Ok(Verification::signed(prefix, padded, &secrets()?));
         match self {
             Self::Express => signed("s:", false),
             Self::Fastify => signed(if options.express_prefix { "s:" } else { "" }, false),
             Self::BetterAuth => signed("", true),
-            Self::Koa | Self::KoaGeneric => Ok(Verification::Keygrip(secrets()?)),
+            Self::Koa | Self::KoaGeneric if options.signed.unwrap_or(true) => {
+                Ok(Verification::keygrip(&secrets()?))
+            }
             Self::Flask if options.signed.unwrap_or(!options.secrets.is_empty()) => {
-                Ok(Verification::ItsDangerous(secrets()?))
+                Ok(Verification::its_dangerous(&secrets()?))
             }
             Self::Laravel if options.signed.unwrap_or(true) => {
                 let encrypter = Encrypter::new(options.cipher, &secrets()?).ok_or(Mistake::LaravelKey)?;
                 Ok(Verification::Laravel(encrypter))
             }
             Self::Spring if !options.plain_cookie => Ok(Verification::Base64),
-            Self::Gorilla => {
+            Self::Gorilla if options.signed.unwrap_or(true) => {
                 let max_age = options.max_age.unwrap_or(Duration::from_hours(30 * 24));
                 Ok(Verification::SecureCookie { keys: pairs(secrets()?, &options.block_keys)?, max_age })
             }
@@ -276,6 +284,7 @@ impl Kind {
 
     fn rule(self) -> Rule {
         match self {
+            Self::Express | Self::Fastify => Rule::Endless(Path::parse("/cookie/expires")),
             Self::BetterAuth => Rule::NeedsMoment(Path::parse("/session/expiresAt")),
             Self::Koa => Rule::Moment(Path::parse("/_expire")),
             Self::Rails | Self::Scs => Rule::Envelope,

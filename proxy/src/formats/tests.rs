@@ -155,8 +155,15 @@ fn igbinary_and_phps_messagepack_know_objects_and_references() {
     ] {
         assert_eq!(at(&Decoder::Igbinary, &bytes(igbinary), path), found, "{path}");
     }
+    // A scalar that is referred to twice has one number, and a case of an enum is read over.
+    let referred = "00000002 14 07 110161 250605 110162 250101 110163 25 1401 0600 0601 110164 2500 110165 250102 \
+                    110166 17 0153 27 110141 110167 0607";
+    for (path, found) in [("/b", "5"), ("/e/0", "1"), ("/f", "-"), ("/g", "7")] {
+        assert_eq!(at(&Decoder::Igbinary, &bytes(referred), path), found, "{path}");
+    }
     for wrong in [
         "00000003 14 00",
+        "00000002 14 01 110166 17 0153 27 14",
         "00000002 14 01 1101 61",
         "00000002 14 01 1101 61 0e09",
         "00000002 14 00 00",

@@ -34,13 +34,13 @@ pub enum Verification {
         prefix: &'static str,
         /// Whether the signature ends in `=`.
         padded: bool,
-        /// Newest first.
-        secrets: Vec<Secret>,
+        /// Newest first. They are made ready once: a request hashes what it brings and no key.
+        keys: Vec<hmac::Key>,
     },
     /// A second cookie, `name.sig`, signs name and value with HMAC-SHA1.
-    Keygrip(Vec<Secret>),
+    Keygrip(Vec<hmac::Key>),
     /// `id.signature` with HMAC-SHA1 under a derived key.
-    ItsDangerous(Vec<Secret>),
+    ItsDangerous(Vec<hmac::Key>),
     /// The id is encrypted, together with a proof of the cookie's name.
     Laravel(Encrypter),
     /// `time|value|mac`, perhaps encrypted.
@@ -64,6 +64,28 @@ pub struct Proven {
 }
 
 impl Verification {
+    /// `id.signature` with HMAC-SHA256 under these secrets.
+    #[must_use]
+    pub fn signed(prefix: &'static str, padded: bool, secrets: &[Secret]) -> Self {
+        let keys = secrets.iter().map(|secret| hmac::Key::new(hmac::HMAC_SHA256, secret.expose()));
+        Self::Signed { prefix, padded, keys: keys.collect() }
+    }
+
+    /// A second cookie with HMAC-SHA1 under these secrets.
+    #[must_use]
+    pub fn keygrip(secrets: &[Secret]) -> Self {
+        Self::Keygrip(secrets.iter().map(|secret| hmac::Key::new(SHA1, secret.expose())).collect())
+    }
+
+    /// As Flask-Session signs: HMAC-SHA1 under keys that are derived from these secrets.
+    #[must_use]
+    pub fn its_dangerous(secrets: &[Secret]) -> Self {
+        let derived = |secret: &Secret| mac(SHA1, secret.expose(), &[FLASK_SALT]);
+        Self::ItsDangerous(
+            secrets.iter().map(|secret| hmac::Key::new(SHA1, derived(secret).as_ref())).collect(),
+        )
+    }
+
     /// Whether a second cookie is needed.
     #[must_use]
     pub const fn needs_signature_cookie(&self) -> bool {
@@ -80,31 +102,24 @@ impl Verification {
         }
         let id = match self {
             Self::None => value.to_vec(),
-            Self::Signed { prefix, padded, secrets } => {
+            Self::Signed { prefix, padded, keys } => {
                 let signed = value.strip_prefix(prefix.as_bytes()).ok_or(Refusal::Unsigned)?;
                 let (id, signature) = split_last(signed, b'.').ok_or(Refusal::Unsigned)?;
                 let encoding = if *padded { STANDARD } else { STANDARD_NO_PAD };
-                any(secrets, |secret| {
-                    let mac = mac(hmac::HMAC_SHA256, secret.expose(), &[id]);
-                    same(encoding.encode(mac).as_bytes(), signature)
-                })?;
+                any(keys, |key| same(encoding.encode(hmac::sign(key, id)).as_bytes(), signature))?;
                 id.to_vec()
             }
-            Self::Keygrip(secrets) => {
+            Self::Keygrip(keys) => {
                 let signature = signature.ok_or(Refusal::Unsigned)?;
-                any(secrets, |secret| {
-                    let mac = mac(SHA1, secret.expose(), &[name.as_bytes(), b"=", value]);
+                any(keys, |key| {
+                    let mac = mac_with(key, &[name.as_bytes(), b"=", value]);
                     same(URL_SAFE_NO_PAD.encode(mac).as_bytes(), signature)
                 })?;
                 value.to_vec()
             }
-            Self::ItsDangerous(secrets) => {
+            Self::ItsDangerous(keys) => {
                 let (id, signature) = split_last(value, b'.').ok_or(Refusal::Unsigned)?;
-                any(secrets, |secret| {
-                    let derived = mac(SHA1, secret.expose(), &[FLASK_SALT]);
-                    let mac = mac(SHA1, derived.as_ref(), &[id]);
-                    same(URL_SAFE_NO_PAD.encode(mac).as_bytes(), signature)
-                })?;
+                any(keys, |key| same(URL_SAFE_NO_PAD.encode(hmac::sign(key, id)).as_bytes(), signature))?;
                 id.to_vec()
             }
             Self::Laravel(encrypter) => laravel(encrypter, name, value)?,
@@ -122,7 +137,11 @@ impl Verification {
 const SHA1: hmac::Algorithm = hmac::HMAC_SHA1_FOR_LEGACY_USE_ONLY;
 
 fn mac(algorithm: hmac::Algorithm, key: &[u8], parts: &[&[u8]]) -> hmac::Tag {
-    let mut context = hmac::Context::with_key(&hmac::Key::new(algorithm, key));
+    mac_with(&hmac::Key::new(algorithm, key), parts)
+}
+
+fn mac_with(key: &hmac::Key, parts: &[&[u8]]) -> hmac::Tag {
+    let mut context = hmac::Context::with_key(key);
     for part in parts {
         context.update(part);
     }
@@ -134,7 +153,7 @@ fn same(ours: &[u8], theirs: &[u8]) -> bool {
 }
 
 /// Looks at every secret, so that the time does not say which one fits.
-fn any(secrets: &[Secret], fits: impl Fn(&Secret) -> bool) -> Result<(), Refusal> {
+fn any<K>(secrets: &[K], fits: impl Fn(&K) -> bool) -> Result<(), Refusal> {
     let found = secrets.iter().fold(false, |found, secret| found | fits(secret));
     if found { Ok(()) } else { Err(Refusal::Forged) }
 }

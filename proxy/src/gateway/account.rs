@@ -36,6 +36,9 @@ pub(super) fn finish(session: &Session, state: &mut RequestState, metrics: &Metr
             request_id: state.request_id.clone(),
         });
     }
+    if let Some(reason) = state.would_refuse {
+        metrics.reported.with_label_values(&[route, reason.code()]).inc();
+    }
     if let Some(log) = log {
         LINE.with_borrow_mut(|line| {
             line.clear();
@@ -89,6 +92,7 @@ fn facts<'a>(
         attempts: state.attempts,
         outcome: state.outcome.as_str(),
         reason: state.reason.map(crate::reason::Reason::code),
+        would_refuse: state.would_refuse.map(crate::reason::Reason::code),
         status: session.response_written().map_or(0, |answer| answer.status.as_u16()),
         authn: admitted.map(|admitted| Authn::as_str(admitted.authn)),
         session: context.map(|context| context.session.id),

@@ -158,13 +158,38 @@ pub(super) async fn platform(
 
 /// Step 5: let through, or not, and as what.
 pub(super) fn decide(
+    route: &Route,
     requirement: &Requirement,
     resolution: Option<&Resolution>,
-    state: &RequestState,
+    state: &mut RequestState,
 ) -> Result<Authn, Reason> {
-    match decide::decide(requirement, resolution, state.at) {
+    let mut decision = decide::decide(requirement, resolution, state.at);
+    if route.only_reports {
+        decision = decide::only_reported(decision, resolution);
+    }
+    match decision {
         Decision::Forward(authn) => Ok(authn),
         Decision::Refuse(reason) => Err(reason),
+        Decision::Report(authn, reason) => {
+            state.would_refuse = Some(reason);
+            Ok(authn)
+        }
+    }
+}
+
+/// Step 5, continued: what else would have the request refused, on a route that only reports. Elsewhere it does.
+pub(super) fn held_against<T>(
+    route: &Route,
+    result: Result<T, Reason>,
+    instead: T,
+    state: &mut RequestState,
+) -> Result<T, Reason> {
+    match result {
+        Err(reason) if route.only_reports => {
+            state.would_refuse.get_or_insert(reason);
+            Ok(instead)
+        }
+        result => result,
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use http::{HeaderMap, HeaderValue};
+use http::{HeaderMap, HeaderValue, Method, header};
 use pingora::http::ResponseHeader;
 use tokio::time::Instant;
 
@@ -11,7 +11,7 @@ use super::admit;
 use super::rules::Rules;
 use super::state::RequestState;
 use crate::context::{Context, Resolution};
-use crate::lifecycle::{LifecycleError, Origin, Start};
+use crate::lifecycle::{Lifecycle, LifecycleError, Origin, Start};
 use crate::reason::Reason;
 use crate::session::cookie;
 use crate::session::directive::{Directive, HEADER};
@@ -39,7 +39,7 @@ pub(super) async fn obey(
     let outcome = match order(answer, state, request, core) {
         // In a task of its own: a client that goes away must not leave a change half made.
         Ok(Some(order)) => tokio::spawn(order.carry_out()).await.unwrap_or(Err(LifecycleError::Undetermined)),
-        Ok(None) => Ok(None),
+        Ok(None) => Ok(Done::default()),
         Err(error) => Err(error),
     };
     let result = match &outcome {
@@ -53,8 +53,9 @@ pub(super) async fn obey(
     };
     metrics.directives.with_label_values(&[result]).inc();
     match outcome {
-        Ok(set_cookie) => {
-            state.set_cookies.extend(set_cookie);
+        Ok(done) => {
+            state.set_cookies.extend(done.set_cookie);
+            take_away(&done.left_cookies, answer, request, state);
             Ok(())
         }
         Err(error) => {
@@ -79,6 +80,49 @@ fn ignore(state: &RequestState, metrics: &Metrics) {
         route = state.route.as_ref().map(|route| route.name.as_str()),
         "session directive from a route that is no session authority: removed"
     );
+}
+
+/// Has sessions of other frameworks read again whose application may have changed them with this answer: it sets their
+/// cookie, or the request was one that changes something.
+pub(super) fn read_again(
+    answer: &ResponseHeader,
+    state: &RequestState,
+    method: &Method,
+    lifecycle: &Lifecycle,
+) {
+    let Some(admitted) = &state.admitted else { return };
+    let is_safe = matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS);
+    for (session, format) in admitted.claim.foreign() {
+        let mut given = answer.headers.get_all(header::SET_COOKIE).iter();
+        if !is_safe || given.any(|value| cookie::value_given(value, &format.cookie).is_some()) {
+            lifecycle.may_have_changed(session);
+        }
+    }
+}
+
+/// What carrying out a directive means for cookies.
+#[derive(Default)]
+struct Done {
+    /// Ours, if the browser has to be told something.
+    set_cookie: Option<HeaderValue>,
+    /// Those of another framework's session that is over.
+    left_cookies: Vec<String>,
+}
+
+/// Takes the cookies of a foreign session that was ended away from the browser, so that the next login begins with a new
+/// id. Where the application gives the browser another value in the same answer, it has dealt with its cookie itself;
+/// the one that it renews as it is, is left out.
+fn take_away(names: &[String], answer: &ResponseHeader, request: &HeaderMap, state: &mut RequestState) {
+    for name in names {
+        let cookie::Presented::One(presented) = cookie::find(request, name) else { continue };
+        let given = answer.headers.get_all(header::SET_COOKIE);
+        let mut given = given.iter().filter_map(|value| cookie::value_given(value, name));
+        if given.any(|value| value != presented) {
+            continue;
+        }
+        state.set_cookies.extend(cookie::clear_named(&state.rules.snapshot.session, name));
+        state.dropped_cookies.push(name.clone());
+    }
 }
 
 /// A directive with all that is needed to carry it out.
@@ -118,8 +162,8 @@ fn order(
 }
 
 impl Order {
-    /// Does it. Answers the `Set-Cookie` that tells the browser, if there is something to tell.
-    async fn carry_out(self) -> Result<Option<HeaderValue>, LifecycleError> {
+    /// Does it. Answers what that means for cookies.
+    async fn carry_out(self) -> Result<Done, LifecycleError> {
         let lifecycle = &self.core.lifecycle;
         let settings = &self.rules.snapshot.session;
         match &self.directive {
@@ -136,30 +180,42 @@ impl Order {
                     replaces: current.map(|context| context.session.id),
                 };
                 let started = lifecycle.start(&start, &self.by).await?;
-                Ok(Some(cookie::set(settings, &started.token)))
+                Ok(Done { set_cookie: Some(cookie::set(settings, &started.token)), ..Done::default() })
             }
             Directive::Rotate { authenticated } => {
                 let context = self.known().await?;
                 let started = lifecycle.rotate(&context.session, *authenticated, &self.by).await?;
-                Ok(Some(cookie::set(settings, &started.token)))
+                Ok(Done { set_cookie: Some(cookie::set(settings, &started.token)), ..Done::default() })
             }
             Directive::End => {
-                if let Some(context) = self.current().await? {
+                let current = self.current().await?;
+                if let Some(context) = &current {
                     lifecycle.end(&context.session, &self.by).await?;
                 }
-                Ok(self.presented.then(|| cookie::clear(settings)))
+                let set_cookie = self.presented.then(|| cookie::clear(settings));
+                Ok(Done { set_cookie, left_cookies: self.forget(current.as_deref()).await })
             }
             Directive::EndAll => {
                 let context = self.known().await?;
                 lifecycle.end_all(&context.user.id, &self.by).await?;
-                Ok(Some(cookie::clear(settings)))
+                let set_cookie = Some(cookie::clear(settings));
+                Ok(Done { set_cookie, left_cookies: self.forget(Some(&context)).await })
             }
             Directive::Platform(platform) => {
                 let context = self.known().await?;
                 lifecycle.set_platform(&context.session, platform.as_ref(), &self.by).await?;
-                Ok(None)
+                Ok(Done::default())
             }
         }
+    }
+
+    /// Clears what is left of another framework's session that was ended; answers the names of its cookies.
+    async fn forget(&self, context: Option<&Context>) -> Vec<String> {
+        let Some(remains) = context.and_then(|context| self.claim.remains(&context.session.id)) else {
+            return Vec::new();
+        };
+        self.core.lifecycle.delete_remains(&remains).await;
+        remains.cookies
     }
 
     /// The session of this request, if there is one; resolved now if the route asked for nothing.

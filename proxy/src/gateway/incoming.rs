@@ -59,7 +59,10 @@ pub(super) fn clean(answer: &mut ResponseHeader, state: &RequestState) {
     for name in response::forbidden(&answer.headers, &state.rules.names) {
         answer.remove_header(&name);
     }
-    keep_our_cookie_ours(answer, &state.rules.snapshot.session.cookie);
+    keep_out_cookie(answer, &state.rules.snapshot.session.cookie);
+    for name in &state.dropped_cookies {
+        keep_out_cookie(answer, name);
+    }
     if state.route.as_ref().is_some_and(|route| route.requirement != Requirement::Nothing) {
         for (name, value) in response::privacy(&answer.headers).into_iter().flatten() {
             let _ = answer.append_header(name, value);
@@ -86,7 +89,7 @@ pub(super) fn set_cookies(answer: &mut ResponseHeader, cookies: &[HeaderValue]) 
     }
 }
 
-fn keep_our_cookie_ours(answer: &mut ResponseHeader, name: &str) {
+fn keep_out_cookie(answer: &mut ResponseHeader, name: &str) {
     if !answer.headers.get_all(header::SET_COOKIE).iter().any(|value| cookie::names(value, name)) {
         return;
     }

@@ -137,15 +137,17 @@ impl Gateway {
         };
 
         // 5. Decide
-        let authn = admit::decide(requirement, resolution.as_ref(), state)?;
+        let authn = admit::decide(&route, requirement, resolution.as_ref(), state)?;
         let context = match &resolution {
             Some(Resolution::Known(context)) => Some(context.as_ref()),
             _ => None,
         };
-        own::not_forged(request, &route, context, state).inspect_err(|reason| {
+        let genuine = own::not_forged(request, &route, context, state).inspect_err(|reason| {
             self.metrics.csrf_rejections.with_label_values(&["route", reason.code()]).inc();
-        })?;
-        let extras = admit::extras(core, &rules, &route, context, deadline).await?;
+        });
+        admit::held_against(&route, genuine, (), state)?;
+        let extras = admit::extras(core, &rules, &route, context, deadline).await;
+        let extras = admit::held_against(&route, extras, state::Extras::default(), state)?;
         if let Some(context) = context {
             core.activity.note(&context.session.id, state.at);
         }
@@ -249,8 +251,9 @@ impl ProxyHttp for Gateway {
         account::answered(state, &self.metrics);
         // 9. Answer
         let core = self.core.get().ok_or_else(|| Error::new(ErrorType::InternalError))?;
-        let request = &session.req_header().headers;
-        directive::obey(answer, state, request, core, &self.metrics)
+        let request = session.req_header();
+        directive::read_again(answer, state, &request.method, &core.lifecycle);
+        directive::obey(answer, state, &request.headers, core, &self.metrics)
             .await
             .map_err(|reason| outgoing::refusal(state, reason))
     }

@@ -138,8 +138,10 @@ impl Own<'_> {
         }
         let body =
             if call.line.body { read_object(session, &call, largest_body(state)).await? } else { Map::new() };
+        let remains = who.as_ref().ok().and_then(|context| claim.remains(&context.session.id));
         Ok(Request {
             who,
+            remains,
             body,
             by: Origin {
                 by: "user".to_owned(),

@@ -45,6 +45,8 @@ pub struct RequestState {
     pub(super) outcome: Outcome,
     /// Why it was not simply let through.
     pub(super) reason: Option<Reason>,
+    /// Why it would have been refused, had its route not only reported.
+    pub(super) would_refuse: Option<Reason>,
     /// Servers that were tried and could not be reached.
     pub(super) failed_servers: SmallVec<[SocketAddr; 2]>,
     /// Attempts to reach a server.
@@ -55,6 +57,8 @@ pub struct RequestState {
     pub(super) informational: u32,
     /// `Set-Cookie` values for the answer.
     pub(super) set_cookies: SmallVec<[HeaderValue; 1]>,
+    /// Names of cookies that the application must not renew with this answer.
+    pub(super) dropped_cookies: Vec<String>,
     /// Request body bytes that passed.
     pub(super) body_bytes: u64,
     /// Seconds after which the client may ask again, where that is known.
@@ -149,11 +153,13 @@ impl RequestState {
             own: None,
             outcome: Outcome::Pending,
             reason: None,
+            would_refuse: None,
             failed_servers: SmallVec::new(),
             attempts: 0,
             sent: None,
             informational: 0,
             set_cookies: SmallVec::new(),
+            dropped_cookies: Vec::new(),
             body_bytes: 0,
             retry_after: None,
             tied: None,

@@ -1,9 +1,11 @@
 //! What can be changed about a session that another framework keeps: that it is over, and which platform it works with.
-//! Both lie in the store beside it, under keys of ours; the session itself is never written.
+//! Both lie in the store beside it, under keys of ours; the session itself is never written, and only deleted where the
+//! operator says so.
 
 use super::{Ended, Lifecycle, LifecycleError, Origin};
 use crate::cache::Invalidate;
-use crate::context::{PlatformId, Session};
+use crate::context::{PlatformId, Session, SessionId};
+use crate::session::profile::Remains;
 use crate::store::foreign::kept_beside;
 use crate::store::{Event, StoreError};
 
@@ -30,6 +32,21 @@ impl Lifecycle {
         self.count("ended");
         self.audit("session_ended", session, origin, now).await;
         Ok(Ended::Durable)
+    }
+
+    /// Has a session read again that its application may have changed: whoever has the answer to a log-in or log-out sees
+    /// its effect at the next request, without waiting for what the store tells.
+    pub fn may_have_changed(&self, session: &SessionId) {
+        self.copies.session(session);
+    }
+
+    /// Deletes what the application keeps of a session that was ended, where that is allowed. The tombstone ended it;
+    /// a record that could not be deleted is only told of.
+    pub async fn delete_remains(&self, remains: &Remains) {
+        if let Some(record) = &remains.record {
+            let told = self.store.delete_foreign(record).await;
+            self.note_telling("record", told);
+        }
     }
 
     /// Chooses a platform that the user owns, or the default. Answers the session as it stands.

@@ -12,6 +12,26 @@ pub enum Decision {
     Forward(Authn),
     /// We answer it ourselves.
     Refuse(Reason),
+    /// It is forwarded on a route that only reports, and would have been refused elsewhere for this reason.
+    Report(Authn, Reason),
+}
+
+/// The decision on a route that only reports: what would be refused for what was found out about its session is
+/// forwarded with the context as found. What was not asked at all stays refused: that is our fault, not the client's.
+#[must_use]
+pub fn only_reported(decision: Decision, resolution: Option<&Resolution>) -> Decision {
+    match (decision, resolution) {
+        (Decision::Refuse(reason), Some(found)) => Decision::Report(as_found(found), reason),
+        (decision, _) => decision,
+    }
+}
+
+const fn as_found(resolution: &Resolution) -> Authn {
+    match resolution {
+        Resolution::Known(_) => Authn::Session,
+        Resolution::Unknown(_) => Authn::None,
+        Resolution::Undetermined(_) => Authn::Undetermined,
+    }
 }
 
 /// Decides. `resolution` is `None` when the requirement did not ask for one.
@@ -20,9 +40,7 @@ pub fn decide(requirement: &Requirement, resolution: Option<&Resolution>, now: T
         (Requirement::Nothing, _) => Decision::Forward(Authn::Unchecked),
         // Somebody forgot to resolve. That is our fault, and nobody gets in by it.
         (Requirement::Optional | Requirement::Session(_), None) => Decision::Refuse(Reason::Internal),
-        (Requirement::Optional, Some(Resolution::Known(_))) => Decision::Forward(Authn::Session),
-        (Requirement::Optional, Some(Resolution::Unknown(_))) => Decision::Forward(Authn::None),
-        (Requirement::Optional, Some(Resolution::Undetermined(_))) => Decision::Forward(Authn::Undetermined),
+        (Requirement::Optional, Some(resolution)) => Decision::Forward(as_found(resolution)),
         (Requirement::Session(demands), Some(Resolution::Known(context))) => {
             unmet(demands, context, now).map_or(Decision::Forward(Authn::Session), Decision::Refuse)
         }

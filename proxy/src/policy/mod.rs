@@ -64,6 +64,8 @@ pub struct Route {
     pub upstream: String,
     /// What it asks for.
     pub requirement: Requirement,
+    /// Whether a request that would be refused for what it lacks is forwarded all the same, and only reported.
+    pub only_reports: bool,
     /// Whether the upstream may start, change and end sessions by directives.
     pub session_authority: bool,
     /// Whether unsafe requests must show that no other site made them.
@@ -110,6 +112,7 @@ impl Route {
             methods: Vec::new(),
             upstream: "app".to_owned(),
             requirement: Requirement::Nothing,
+            only_reports: false,
             session_authority: false,
             csrf: false,
             login: None,

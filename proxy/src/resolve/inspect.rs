@@ -9,9 +9,10 @@ use super::foreign;
 use crate::clock::Timestamp;
 use crate::context::{Context, Layer, Platform, PlatformId, Resolution, Session, SessionId, User, UserId};
 use crate::directory::Directory;
-use crate::formats::{Claimed, Format};
+use crate::formats::{Claimed, Format, Refusal, trace};
 use crate::reason::Reason;
 use crate::session::{Settings, lifetime};
+use crate::store::foreign::ForeignAnswer;
 use crate::store::{Lookup, Store, StoredSession};
 
 /// How one step went.
@@ -137,12 +138,32 @@ impl Looking<'_> {
                 self.entities(seen).await
             }
             Err(reason) => {
-                let missing = matches!(answer.session, Lookup::Missing);
-                let what = if missing { "nothing lies under" } else { "read what lies under" };
-                let found = format!("{what} the session's key: {}", reason.explanation().trim());
-                self.say("store", Verdict::Bad, found);
+                self.say("store", Verdict::Bad, self.why_not(format, &answer));
                 Err(Resolution::Unknown(reason))
             }
+        }
+    }
+
+    /// Which check the stored session fails, and what to look at.
+    fn why_not(&self, format: &Format, answer: &ForeignAnswer) -> String {
+        let raw = match &answer.session {
+            Lookup::Found(raw) => raw,
+            Lookup::Missing => return trace::nothing_there(format),
+            Lookup::Unreadable => {
+                let expected = if format.decoder.reads_hash() { "a hash" } else { "a string" };
+                return format!("what lies there is of another type than {expected}, which the format keeps");
+            }
+        };
+        let ends = answer.lives.map(|lives| self.now.plus(lives));
+        match format.read(raw, ends, self.now) {
+            Ok(_) => "holds the session".to_owned(),
+            Err(refusal @ Refusal::Unreadable(_)) => {
+                format!("{}; it looks like {}", trace::advice(format, refusal), trace::looks_like(raw))
+            }
+            Err(refusal @ Refusal::Anonymous) => {
+                format!("{}; {}", trace::advice(format, refusal), trace::paths_and_fields(format, raw))
+            }
+            Err(refusal) => trace::advice(format, refusal),
         }
     }
 

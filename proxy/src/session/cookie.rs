@@ -140,6 +140,23 @@ pub fn clear(settings: &Settings) -> HeaderValue {
     header(&cookie)
 }
 
+/// `Set-Cookie` that takes an application's cookie away, as far as it was set for this host and every path. `None` for
+/// a name that no cookie can have.
+#[must_use]
+pub fn clear_named(settings: &Settings, name: &str) -> Option<HeaderValue> {
+    let mut cookie = Cookie::build((name, "")).path("/").secure(settings.secure).build();
+    cookie.set_max_age(time::Duration::ZERO);
+    cookie.set_expires(time::OffsetDateTime::UNIX_EPOCH);
+    HeaderValue::try_from(cookie.to_string()).ok()
+}
+
+/// The value that this `Set-Cookie` gives to the cookie `name`; `None` when it is about another one.
+#[must_use]
+pub fn value_given<'a>(set_cookie: &'a HeaderValue, name: &str) -> Option<&'a [u8]> {
+    let bytes = set_cookie.as_bytes();
+    value_of(bytes.split(|byte| *byte == b';').next().unwrap_or(bytes), name)
+}
+
 /// Whether a browser that takes this `Set-Cookie` value would send a cookie `name` afterwards.
 ///
 /// That is so for a cookie of that name, and for a nameless one (`=name=value`), which browsers send back without its

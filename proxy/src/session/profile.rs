@@ -10,6 +10,7 @@ use super::token::{SessionToken, TokenKeys};
 use crate::context::SessionId;
 use crate::formats::{Claimed, Format, Refusal};
 use crate::reason::Reason;
+use crate::secret::Secret;
 
 /// What a request claims about its session, before any store was asked.
 #[derive(Clone, Debug)]
@@ -29,6 +30,78 @@ pub enum Candidate {
     Native(SessionId),
     /// To a session of another framework, and how that is read.
     Foreign(Arc<Format>, Claimed),
+}
+
+/// What is left of another framework's session when it was ended through us.
+#[derive(Clone, Debug)]
+pub struct Remains {
+    /// Its key in the store, where it may be deleted.
+    pub record: Option<Secret>,
+    /// The names of its cookies, in the browser.
+    pub cookies: Vec<String>,
+}
+
+impl Claim {
+    /// The sessions of other frameworks that are claimed.
+    pub fn foreign(&self) -> impl Iterator<Item = ForeignClaim<'_>> {
+        let candidates = match self {
+            Self::Candidates(candidates) => &candidates[..],
+            _ => &[],
+        };
+        candidates.iter().filter_map(|candidate| match candidate {
+            Candidate::Foreign(format, claimed) => Some((&claimed.session, format.as_ref())),
+            Candidate::Native(_) => None,
+        })
+    }
+
+    /// What would be left of this session; `None` when it is not one of another framework.
+    #[must_use]
+    pub fn remains(&self, id: &SessionId) -> Option<Remains> {
+        let Self::Candidates(candidates) = self else { return None };
+        candidates.iter().find_map(|candidate| match candidate {
+            Candidate::Foreign(format, claimed) if claimed.session == *id => Some(Remains {
+                record: format.delete_on_logout.then(|| claimed.key.clone()),
+                cookies: [Some(format.cookie.clone()), format.signature_cookie()]
+                    .into_iter()
+                    .flatten()
+                    .collect(),
+            }),
+            _ => None,
+        })
+    }
+}
+
+/// What one format makes of the cookies of a request.
+#[derive(Debug)]
+pub struct Reading {
+    /// The name of its cookie.
+    pub cookie: String,
+    /// The format; `None` is our own.
+    pub format: Option<Arc<Format>>,
+    /// The claim, or why there is none.
+    pub claim: Result<Candidate, Why>,
+}
+
+/// Why a format sees no claim.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Why {
+    /// There is no such cookie, there are several, or it is not one of ours.
+    Cookie(Reason),
+    /// It is not one of the framework's.
+    Refused(Refusal),
+}
+
+/// Another framework's session that a request claims, with the names of its cookies.
+pub type ForeignClaim<'a> = (&'a SessionId, &'a Format);
+
+impl Why {
+    const fn reason(self) -> Reason {
+        match self {
+            Self::Cookie(reason) => reason,
+            Self::Refused(Refusal::Unsigned | Refusal::Forged) => Reason::ForgedToken,
+            Self::Refused(_) => Reason::MalformedCookie,
+        }
+    }
 }
 
 /// How sessions are claimed.
@@ -69,6 +142,28 @@ impl Profile {
             },
             Self::Several(sources) => several(headers, sources),
         }
+    }
+
+    /// What each format makes of the cookies, for a person who asks why. Requests go through [`Self::claim`].
+    pub fn each(&self, headers: &HeaderMap) -> Vec<Reading> {
+        let sources = match self {
+            Self::Native { .. } => return Vec::new(),
+            Self::Several(sources) => sources,
+        };
+        let reading = |source: &Source| match source {
+            Source::Native { cookie, keys } => Reading {
+                cookie: cookie.clone(),
+                format: None,
+                claim: native(headers, cookie, keys).map(Candidate::Native).map_err(Why::Cookie),
+            },
+            Source::Foreign(format) => Reading {
+                cookie: format.cookie.clone(),
+                format: Some(Arc::clone(format)),
+                claim: foreign(headers, format)
+                    .map(|claimed| Candidate::Foreign(Arc::clone(format), claimed)),
+            },
+        };
+        sources.iter().map(reading).collect()
     }
 
     /// Whether sessions of our own are read at all.
@@ -132,7 +227,8 @@ fn several(headers: &HeaderMap, sources: &[Source]) -> Claim {
         let candidate = match source {
             Source::Native { cookie, keys } => native(headers, cookie, keys).map(Candidate::Native),
             Source::Foreign(format) => {
-                foreign(headers, format).map(|claimed| Candidate::Foreign(Arc::clone(format), claimed))
+                let claimed = foreign(headers, format).map_err(Why::reason);
+                claimed.map(|claimed| Candidate::Foreign(Arc::clone(format), claimed))
             }
         };
         match candidate {
@@ -146,16 +242,14 @@ fn several(headers: &HeaderMap, sources: &[Source]) -> Claim {
     if candidates.is_empty() { Claim::Nobody(reason) } else { Claim::Candidates(candidates.into()) }
 }
 
-fn foreign(headers: &HeaderMap, format: &Format) -> Result<Claimed, Reason> {
-    let cookie = written(headers, format, &format.cookie)?.ok_or(Reason::NoCookie)?;
+fn foreign(headers: &HeaderMap, format: &Format) -> Result<Claimed, Why> {
+    let cookie = written(headers, format, &format.cookie).map_err(Why::Cookie)?;
+    let cookie = cookie.ok_or(Why::Cookie(Reason::NoCookie))?;
     let signature = match format.signature_cookie() {
-        Some(name) => written(headers, format, &name)?,
+        Some(name) => written(headers, format, &name).map_err(Why::Cookie)?,
         None => None,
     };
-    format.claim(cookie, signature).map_err(|refusal| match refusal {
-        Refusal::Unsigned | Refusal::Forged => Reason::ForgedToken,
-        _ => Reason::MalformedCookie,
-    })
+    format.claim(cookie, signature).map_err(Why::Refused)
 }
 
 fn written<'a>(
@@ -173,7 +267,6 @@ mod tests {
 
     use super::*;
     use crate::keys::Key;
-    use crate::secret::Secret;
 
     fn keys() -> Vec<Key> {
         vec![Key { id: "k".to_owned(), secret: Secret::new(vec![7; 32]) }]

@@ -31,6 +31,7 @@ pub use redis::RedisStore;
 use crate::breaker::Breaker;
 use crate::clock::{Clock, Timestamp};
 use crate::context::{Platform, PlatformId, Session, SessionId, User, UserId};
+use crate::secret::Secret;
 use foreign::{ForeignAnswer, ForeignKey};
 
 /// What a store knows under one key.
@@ -291,6 +292,11 @@ pub trait Store: Send + Sync + fmt::Debug {
         Err(StoreError::Unavailable)
     }
 
+    /// Deletes a session of another framework, as the framework itself would when its user logs out.
+    async fn delete_foreign(&self, _key: &Secret) -> Result<(), StoreError> {
+        Err(StoreError::Unavailable)
+    }
+
     /// Appends events to the streams of users, in the order given: one round trip. Whoever follows is told.
     async fn append_events(&self, events: &[(UserId, Event)]) -> Result<(), StoreError>;
 
@@ -378,7 +384,7 @@ pub struct RedisSettings {
     /// ACL user; `None` is the server's default user.
     pub username: Option<String>,
     /// Password.
-    pub password: Option<crate::secret::Secret>,
+    pub password: Option<Secret>,
     /// TLS, with an own certificate authority (PEM) if one is given.
     pub tls: Option<RedisTls>,
     /// What every key begins with.

@@ -21,6 +21,7 @@ use super::{
 use crate::breaker::Breaker;
 use crate::clock::{Clock, Timestamp};
 use crate::context::{Platform, PlatformId, Session, SessionId, UserId};
+use crate::secret::Secret;
 use crate::telemetry::Metrics;
 
 /// The most writes that wait: some 30 MB.
@@ -309,6 +310,10 @@ impl Store for PersistentStore {
 
     async fn note_foreign(&self, id: &SessionId, seen: Timestamp, kept: Duration) -> Result<(), StoreError> {
         self.inner.note_foreign(id, seen, kept).await
+    }
+
+    async fn delete_foreign(&self, key: &Secret) -> Result<(), StoreError> {
+        self.inner.delete_foreign(key).await
     }
 
     async fn put_foreign_platform(

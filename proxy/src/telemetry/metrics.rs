@@ -88,6 +88,8 @@ registry! {
         "Time from the sending of a request to the head of its answer, by upstream";
     refusals: IntCounterVec "refusals_total" ["route", "reason"]
         "Requests not let through, by route and reason";
+    reported: IntCounterVec "reported_refusals_total" ["route", "reason"]
+        "Requests let through by routes that only report and would otherwise have refused them, by route and reason";
     in_flight: IntGauge "requests_in_flight" []
         "Requests being served now";
     lookups: IntCounterVec "context_lookups_total" ["what", "layer", "result"]
@@ -118,7 +120,7 @@ registry! {
         "Requests refused by the HTTP layer before policy saw them, by kind";
     activity_batches: IntCounterVec "activity_batches_total" ["layer", "result"]
         "Batches of last-seen times written, by layer and result";
-    store_writes_failed: IntCounterVec "store_writes_failed_total" ["what"] = ["session", "tombstone", "entities", "event"]
+    store_writes_failed: IntCounterVec "store_writes_failed_total" ["what"] = ["session", "tombstone", "entities", "event", "record"]
         "Changes durable in the directory that could not be told to the store, by what was to be written";
     store_writes_pending: IntGauge "store_writes_pending" []
         "Writes to the store that failed and wait to be tried again";

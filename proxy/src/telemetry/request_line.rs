@@ -39,6 +39,8 @@ pub struct RequestFacts<'a> {
     pub outcome: &'static str,
     /// Why it was not simply let through.
     pub reason: Option<&'static str>,
+    /// Why it would have been refused, had its route not only reported.
+    pub would_refuse: Option<&'static str>,
     /// Status of the answer; 0 when there was none.
     pub status: u16,
     /// What the signed context said about identity.
@@ -82,6 +84,7 @@ impl RequestFacts<'_> {
         number(out, "attempts", self.attempts.into());
         text(out, "outcome", self.outcome);
         optional(out, "reason", self.reason);
+        optional(out, "would_refuse", self.would_refuse);
         number(out, "status", self.status.into());
         optional(out, "authn", self.authn);
         if let Some(session) = &self.session {
@@ -194,6 +197,7 @@ mod tests {
             attempts: 0,
             outcome: "refused",
             reason: Some("bad_host"),
+            would_refuse: None,
             status: 400,
             authn: None,
             session: None,
@@ -244,6 +248,7 @@ mod tests {
             attempts: 2,
             outcome: "failed",
             reason: Some("upstream_timeout"),
+            would_refuse: Some("role_missing"),
             status: 504,
             authn: Some("session"),
             session: Some(session),
@@ -261,7 +266,7 @@ mod tests {
             "timestamp": "2026-11-21T07:06:26.042Z", "level": "INFO", "message": "request", "request_id": "r2",
             "client": "192.0.2.10", "protocol": "2", "method": "POST", "host": "app.example",
             "path": "/a\"b\\\u{7f}é", "route": "api", "upstream": "app", "attempts": 2, "outcome": "failed",
-            "reason": "upstream_timeout", "status": 504, "authn": "session", "session_id": session.to_string(),
+            "reason": "upstream_timeout", "would_refuse": "role_missing", "status": 504, "authn": "session", "session_id": session.to_string(),
             "user_id": "42", "platform_id": "7", "layer": "process", "bytes_in": 1, "bytes_out": 1_048_576,
             "duration_us": 250_000,
         });

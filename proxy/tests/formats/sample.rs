@@ -6,11 +6,12 @@ use std::time::Duration;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use countersign::clock::Timestamp;
-use countersign::formats::decode::Raw;
+use countersign::formats::decode::{Decoder, Raw};
 use countersign::formats::envelope::Cipher;
 use countersign::formats::locate::Path;
 use countersign::formats::preset::{Kind, Options, Serializer};
-use countersign::formats::{Format, Refusal};
+use countersign::formats::verify::Verification;
+use countersign::formats::{Claimed, Format, Refusal};
 use countersign::secret::Secret;
 use countersign::session::profile::{Candidate, Claim, Profile, Source};
 use http::header::COOKIE;
@@ -24,9 +25,29 @@ pub(crate) const NOW: Timestamp = Timestamp::from_secs(1_795_224_600);
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) enum Verdict {
     /// This user, with this platform.
-    User(String, Option<String>),
+    User(String, Platform),
     Refused,
 }
+
+/// The platform that goes with a user.
+#[derive(Clone, Debug)]
+pub(crate) enum Platform {
+    /// None, or this one.
+    Is(Option<String>),
+    /// The file does not say.
+    Unsaid,
+}
+
+impl PartialEq for Platform {
+    fn eq(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Is(one), Self::Is(two)) => one == two,
+            _ => true,
+        }
+    }
+}
+
+impl Eq for Platform {}
 
 impl Verdict {
     /// As `expected` in a file says.
@@ -36,8 +57,9 @@ impl Verdict {
             Value::Number(number) => Some(number.to_string()),
             _ => None,
         };
+        let platform = expected.get("platform_id").map_or(Platform::Unsaid, |field| Platform::Is(id(field)));
         match id(&expected["user_id"]) {
-            Some(user) => Self::User(user, id(&expected["platform_id"])),
+            Some(user) => Self::User(user, platform),
             None => Self::Refused,
         }
     }
@@ -50,14 +72,37 @@ pub(crate) struct Sample {
     /// Whether the paths in the file are used, or the format's own.
     pub(crate) locates: bool,
     pub(crate) wrong_secret: bool,
+    /// Whether sessions that never end are accepted, as an operator can allow.
+    pub(crate) endless: bool,
+    /// The moment at which it is looked at.
+    pub(crate) now: Timestamp,
 }
 
 /// All samples that are sessions with a cookie.
 pub(crate) fn all() -> Vec<Sample> {
-    let mut samples: Vec<Sample> = files()
+    sessions(files())
+}
+
+/// Those of this repository, whatever `SESSION_SAMPLES` says.
+pub(crate) fn own() -> Vec<Sample> {
+    sessions(files_in(OWN))
+}
+
+/// Where the samples of this repository lie.
+const OWN: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/session-samples");
+
+fn sessions(files: Vec<(String, Value)>) -> Vec<Sample> {
+    let mut samples: Vec<Sample> = files
         .into_iter()
         .filter(|(_, json)| json["redis"].is_object() && json["cookie_header"].is_string())
-        .map(|(file, json)| Sample { file, json, locates: true, wrong_secret: false })
+        // Whose user is not in its session.
+        .filter(|(_, json)| !json["framework"].as_str().unwrap_or_default().contains("ASP.NET"))
+        .map(|(file, json)| {
+            // One that is accepted although its key has no end is one of an operator who allows that.
+            let endless = json["redis"]["ttl"] == -1 && Verdict::of(&json["expected"]) != Verdict::Refused;
+            let sample = Sample { file, json, locates: true, wrong_secret: false, endless, now: NOW };
+            Sample { now: sample.moment(), ..sample }
+        })
         .collect();
     samples.sort_by(|one, two| one.file.cmp(&two.file));
     samples
@@ -65,9 +110,11 @@ pub(crate) fn all() -> Vec<Sample> {
 
 /// Every JSON file of the folder.
 pub(crate) fn files() -> Vec<(String, Value)> {
-    let own = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/session-samples");
-    let folder = std::env::var("SESSION_SAMPLES").unwrap_or_else(|_| own.to_owned());
-    let entries = std::fs::read_dir(&folder).unwrap_or_else(|error| panic!("{folder}: {error}"));
+    files_in(&std::env::var("SESSION_SAMPLES").unwrap_or_else(|_| OWN.to_owned()))
+}
+
+fn files_in(folder: &str) -> Vec<(String, Value)> {
+    let entries = std::fs::read_dir(folder).unwrap_or_else(|error| panic!("{folder}: {error}"));
     entries
         .map(|entry| entry.unwrap().path())
         .filter(|path| path.extension() == Some("json".as_ref()))
@@ -83,6 +130,15 @@ pub(crate) fn bytes(value: &Value) -> Vec<u8> {
     STANDARD.decode(value.as_str().unwrap_or_default()).unwrap()
 }
 
+/// The bytes of a value: in base64, or as the text that they are.
+fn written(entry: &Value) -> Vec<u8> {
+    match (&entry["value_base64"], &entry["value_text"]) {
+        (Value::String(_), _) => bytes(&entry["value_base64"]),
+        (_, Value::String(text)) => text.clone().into_bytes(),
+        _ => Vec::new(),
+    }
+}
+
 impl Sample {
     pub(crate) fn text(&self, pointer: &str) -> &str {
         self.json.pointer(pointer).and_then(Value::as_str).unwrap_or_default()
@@ -96,14 +152,39 @@ impl Sample {
         self.json["config"][key].as_bool()
     }
 
+    /// Whether anything in the cookie or the session depends on the secrets of the file.
     pub(crate) fn has_secret(&self) -> bool {
-        !self.secrets().is_empty()
+        let format = self.format();
+        let is_signed = !matches!(format.verification, Verification::None | Verification::Base64);
+        is_signed || matches!(format.decoder, Decoder::Laravel(Some(_), _))
+    }
+
+    /// The value of the session cookie as it stands in the header.
+    pub(crate) fn cookie(&self) -> (&str, &str) {
+        let header = self.text("/cookie_header");
+        let named = header.split("; ").find_map(|pair| {
+            let (name, value) = pair.split_once('=')?;
+            (name == self.config("cookie_name")).then_some((name, value))
+        });
+        let first = header.split("; ").next().unwrap_or_default();
+        named.or_else(|| first.split_once('=')).unwrap_or((first, ""))
+    }
+
+    /// The id as the framework knows it: what the file says, or else the longest end of the key that the cookie holds.
+    fn session_id(&self) -> &str {
+        let said = self.text("/session_id");
+        if !said.is_empty() {
+            return said;
+        }
+        let (key, cookie) = (self.text("/redis/key"), self.cookie().1);
+        let ends = (0..key.len()).filter_map(|at| key.get(at..));
+        ends.into_iter().find(|end| cookie.contains(end)).unwrap_or_default()
     }
 
     /// The kind that the framework's name stands for.
     fn kind(&self) -> Kind {
         let name = self.text("/framework").to_lowercase();
-        let is_hash = self.json["redis"]["type"] == "hash";
+        let is_hash = self.json["redis"]["fields"].is_array();
         let kinds = [
             ("fastify", Kind::Fastify),
             ("better-auth", Kind::BetterAuth),
@@ -113,13 +194,17 @@ impl Sample {
             ("nest", Kind::Express),
             ("django", Kind::Django),
             ("flask-session", Kind::Flask),
+            ("flask session", Kind::Flask),
             ("laravel", Kind::Laravel),
             ("rails", Kind::Rails),
+            ("redis-actionpack", Kind::Rails),
+            ("redis-session-store", Kind::Rails),
             ("spring", Kind::Spring),
             ("starsessions", Kind::Starsessions),
             ("starlette", Kind::Starsessions),
             ("aiohttp", Kind::Aiohttp),
             ("gorilla", Kind::Gorilla),
+            ("redistore", Kind::Gorilla),
             ("scs", Kind::Scs),
             ("php", Kind::Php),
             ("symfony", Kind::Php),
@@ -129,10 +214,16 @@ impl Sample {
         named.unwrap_or(if is_hash { Kind::Hash } else { Kind::Json })
     }
 
+    /// The secrets as an operator would write them.
+    pub(crate) fn secret_texts(&self) -> Vec<String> {
+        self.secrets().iter().map(|secret| secret.expose_text().unwrap_or_default().to_owned()).collect()
+    }
+
     /// Every secret of the configuration but the keys of an encryption, which stand apart.
     fn secrets(&self) -> Vec<Secret> {
         // Django and others have secrets that no cookie is signed with.
-        if self.flag("signed") == Some(false) || self.kind() == Kind::Django {
+        let is_unsigned = self.flag("signed").or(self.flag("use_signer")) == Some(false);
+        if (is_unsigned && self.kind() != Kind::Laravel) || self.kind() == Kind::Django {
             return Vec::new();
         }
         let mut texts = Vec::new();
@@ -141,8 +232,13 @@ impl Sample {
                 .contains(&key.as_str())
                 || key.starts_with("previous")
                 || key.ends_with("previous_keys")
+                || key.ends_with("_secret")
                 || key.ends_with("_secrets");
             match value {
+                // APP_PREVIOUS_KEYS is one text.
+                Value::String(text) if names_secrets && text.starts_with("base64:") => {
+                    texts.extend(text.split(',').map(|key| key.trim().to_owned()));
+                }
                 Value::String(text) if names_secrets => texts.push(text.clone()),
                 Value::Array(list) if names_secrets => {
                     texts.extend(list.iter().filter_map(Value::as_str).map(str::to_owned));
@@ -162,12 +258,14 @@ impl Sample {
 
     /// What stands in front of the id in the key.
     fn prefix(&self) -> String {
-        let (key, id) = (self.text("/redis/key"), self.text("/session_id"));
+        let (key, id) = (self.text("/redis/key"), self.session_id());
+        let said = self.json["config"]["key_prefix"].as_str();
+        let before_id = key.strip_suffix(id).filter(|_| !id.is_empty());
         match self.kind() {
-            Kind::Rails => key[..key.find("2::").unwrap()].to_owned(),
-            Kind::Koa => self.config("key_prefix").to_owned(),
-            _ if self.flag("hash_token_in_store") == Some(true) => self.config("key_prefix").to_owned(),
-            _ => key.strip_suffix(id).unwrap_or_else(|| self.config("key_prefix")).to_owned(),
+            Kind::Rails => key.find("2::").map_or(before_id.unwrap_or_default(), |at| &key[..at]).to_owned(),
+            // The id in the file may be the whole key.
+            Kind::Koa => said.map_or_else(|| key[..key.len().saturating_sub(36)].to_owned(), str::to_owned),
+            _ => before_id.or(said).unwrap_or_default().to_owned(),
         }
     }
 
@@ -188,10 +286,22 @@ impl Sample {
     }
 
     fn paths(&self, field: &str) -> Vec<Path> {
-        let Some(locate) = self.json["locate"][field].as_str().filter(|_| self.locates) else {
+        if !self.locates {
             return Vec::new();
-        };
-        vec![Path::parse(locate.strip_prefix("hash field ").unwrap_or(locate))]
+        }
+        let path = |locate: &str| Path::parse(locate.strip_prefix("hash field ").unwrap_or(locate));
+        match &self.json["locate"][field] {
+            Value::String(locate) => vec![path(locate)],
+            Value::Array(list) => list.iter().filter_map(Value::as_str).map(path).collect(),
+            _ => Vec::new(),
+        }
+    }
+
+    /// Whether the file looks for the user where the framework usually has it.
+    pub(crate) fn is_usual(&self) -> bool {
+        let usual = Sample { locates: false, ..self.clone() }.format().locator.user;
+        let own = self.paths("user_id");
+        own.is_empty() || own.iter().any(|path| usual.contains(path))
     }
 
     /// The format with everything that the file says of it.
@@ -208,10 +318,10 @@ impl Sample {
             user.push(Path::parse("/_user_id"));
         }
         let options = Options {
-            cookie: Some(self.text("/cookie_header").split('=').next().unwrap().to_owned()),
+            cookie: Some(self.cookie().0.to_owned()),
             secrets: self.secrets(),
-            block_keys: unhex(self.config("block_key_hex")).map(Secret::new).into_iter().collect(),
-            signed: self.flag("use_signer").or(self.flag("cookie_encrypted")),
+            block_keys: self.block_keys(),
+            signed: self.is_signed(kind),
             prefix: Some(self.prefix()),
             serializer: self.serializer(),
             encrypted: self.flag("session_encrypt").unwrap_or(false),
@@ -221,8 +331,11 @@ impl Sample {
                 Cipher::Cbc
             },
             express_prefix: self.config("cookie_prefix") == "s:",
-            plain_cookie: kind == Kind::Spring && !self.config("cookie_encoding").contains("base64"),
+            plain_cookie: kind == Kind::Spring && self.cookie().1.starts_with(self.session_id()),
+            route: Some(self.config("jvm_route")).filter(|route| !route.is_empty()).map(str::to_owned),
             hashed: self.flag("hash_token_in_store").unwrap_or(false),
+            plain_key: kind == Kind::Rails && !self.text("/redis/key").contains("2::"),
+            endless: self.endless,
             max_age: self.json["config"]["cookie_max_age_s"].as_u64().map(Duration::from_secs),
             user,
             platform: match self.paths("platform_id") {
@@ -236,6 +349,37 @@ impl Sample {
         kind.format(options).unwrap_or_else(|mistake| panic!("{}: {mistake}", self.file))
     }
 
+    /// Whether the cookie is signed, where a framework leaves the choice.
+    fn is_signed(&self, kind: Kind) -> Option<bool> {
+        let said = self.flag("use_signer").or(self.flag("cookie_encrypted"));
+        let leaves_choice = matches!(kind, Kind::Koa | Kind::KoaGeneric | Kind::Gorilla);
+        said.or(self.flag("signed").filter(|_| leaves_choice))
+    }
+
+    fn block_keys(&self) -> Vec<Secret> {
+        let hex = unhex(self.config("block_key_hex")).map(Secret::new);
+        let plain = Some(self.config("block_key")).filter(|key| !key.is_empty()).map(Secret::from);
+        hex.or(plain).into_iter().collect()
+    }
+
+    /// The moment at which the file is looked at: when all samples were taken, or for one that was over by then the
+    /// last second of its own life.
+    fn moment(&self) -> Timestamp {
+        let Claim::Candidates(candidates) = self.profile().claim(&headers(self.text("/cookie_header")))
+        else {
+            return NOW;
+        };
+        let [Candidate::Foreign(format, claimed), ..] = &candidates[..] else { return NOW };
+        let stored = claimed.key.expose_text().ok().and_then(|key| self.stored(key, NOW));
+        let found = stored.and_then(|(raw, ends)| format.read(&raw, ends, Timestamp::default()).ok());
+        let ends = [claimed.ends, found.map(|found| found.ends)].into_iter().flatten().min();
+        let is_over = Verdict::of(&self.json["expected"]) != Verdict::Refused;
+        match ends.filter(|end| *end <= NOW && is_over) {
+            Some(end) => Timestamp::from_millis(end.as_millis().saturating_sub(1000)),
+            None => NOW,
+        }
+    }
+
     fn profile(&self) -> Profile {
         Profile::Several(vec![Source::Foreign(Arc::new(self.format()))])
     }
@@ -247,22 +391,30 @@ impl Sample {
         };
         for candidate in candidates.iter() {
             let Candidate::Foreign(format, claimed) = candidate else { continue };
-            if claimed.ends.is_some_and(|end| end <= NOW) {
-                continue;
-            }
-            let key = claimed.key.expose_text().unwrap();
-            let Some((raw, ends)) = self.stored(key) else { continue };
-            match format.read(&raw, ends, NOW) {
-                Ok(found) => {
-                    let platform = found.platform.map(|id| id.as_str().to_owned());
-                    return Verdict::User(found.user.as_str().to_owned(), platform);
-                }
-                Err(refusal) => {
-                    assert_ne!(refusal, Refusal::Spelling, "reading a value says nothing of cookies");
-                }
+            match self.read_with(format, claimed) {
+                Verdict::Refused => {}
+                user @ Verdict::User(..) => return user,
             }
         }
         Verdict::Refused
+    }
+
+    /// What lies under a claimed key, as this format reads it.
+    pub(crate) fn read_with(&self, format: &Format, claimed: &Claimed) -> Verdict {
+        let now = self.now;
+        let is_over = claimed.ends.is_some_and(|end| end <= now);
+        let stored = self.stored(claimed.key.expose_text().unwrap(), now);
+        let Some((raw, ends)) = stored.filter(|_| !is_over) else { return Verdict::Refused };
+        match format.read(&raw, ends, now) {
+            Ok(found) => {
+                let platform = found.platform.map(|id| id.as_str().to_owned());
+                Verdict::User(found.user.as_str().to_owned(), Platform::Is(platform))
+            }
+            Err(refusal) => {
+                assert_ne!(refusal, Refusal::Spelling, "reading a value says nothing of cookies");
+                Verdict::Refused
+            }
+        }
     }
 
     pub(crate) fn forwarded(&self, cookie: &str) -> String {
@@ -271,10 +423,10 @@ impl Sample {
     }
 
     /// What lies under a key: that of the sample, or one of the others that lay beside it.
-    fn stored(&self, key: &str) -> Option<(Raw, Option<Timestamp>)> {
+    fn stored(&self, key: &str, now: Timestamp) -> Option<(Raw, Option<Timestamp>)> {
         let others = self.json["other_redis_keys"].as_array().into_iter().flatten();
         let entry = std::iter::once(&self.json["redis"]).chain(others).find(|entry| entry["key"] == key)?;
-        let ends = entry["ttl"].as_u64().map(|ttl| NOW.plus(Duration::from_secs(ttl)));
+        let ends = entry["ttl"].as_u64().map(|ttl| now.plus(Duration::from_secs(ttl)));
         Some((raw(entry)?, ends))
     }
 
@@ -282,7 +434,11 @@ impl Sample {
     pub(crate) fn varied(&self, variant: &Value) -> Self {
         let mut changed = self.clone();
         if let Some(value) = variant.get("value") {
-            changed.json["redis"]["value_base64"] = STANDARD.encode(value.to_string()).into();
+            let written = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+            changed.json["redis"]["value_base64"] = STANDARD.encode(written).into();
+        }
+        if let Some(value) = variant.get("value_base64") {
+            changed.json["redis"]["value_base64"] = value.clone();
         }
         if let Some(ttl) = variant.get("ttl") {
             changed.json["redis"]["ttl"] = ttl.clone();
@@ -320,13 +476,14 @@ pub(crate) fn headers(cookie: &str) -> HeaderMap {
 }
 
 fn raw(entry: &Value) -> Option<Raw> {
-    match entry["type"].as_str()? {
-        "string" => Some(Raw::Text(bytes(&entry["value_base64"]))),
+    let kind = if entry["fields"].is_array() { "hash" } else { "string" };
+    match entry["type"].as_str().unwrap_or(kind) {
+        "string" => Some(Raw::Text(written(entry))),
         "hash" => {
             let fields = entry["fields"].as_array()?.iter();
             let pair = |field: &Value| {
                 let name = field["field"].as_str().unwrap_or_default().as_bytes().to_vec();
-                (name, bytes(&field["value_base64"]))
+                (name, written(field))
             };
             Some(Raw::Hash(fields.map(pair).collect()))
         }

@@ -76,7 +76,8 @@ pub(crate) struct Format {
     /// Gorilla: keys with which cookies are encrypted, one for each of `secrets`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) block_keys: Vec<SecretSource>,
-    /// Whether the cookie is signed or encrypted. Default for Flask: whether there are `secrets`; for Laravel: yes.
+    /// Whether the cookie is signed or encrypted. Default for Flask: whether there are `secrets`; for Laravel, Koa and
+    /// gorilla: yes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) signed: Option<bool>,
     /// What the session's key in Redis begins with, whole. Default: the framework's.
@@ -103,6 +104,9 @@ pub(crate) struct Format {
     /// scs: the key in Redis holds the hash of the token.
     #[serde(default)]
     pub(crate) hashed: bool,
+    /// Rails: the key in Redis holds the id as it is in the cookie, as it was before version 6.
+    #[serde(default)]
+    pub(crate) plain_key: bool,
     /// Gorilla: how long after it was made a cookie is accepted. Default: 30 days.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) max_age: Option<Span>,
@@ -112,6 +116,10 @@ pub(crate) struct Format {
     /// Accept sessions that never end: keys without a lifetime in Redis.
     #[serde(default)]
     pub(crate) endless: bool,
+    /// Whether a session that is ended through the proxy is also deleted from Redis, as the application itself would do it.
+    /// Nothing else is ever written there.
+    #[serde(default)]
+    pub(crate) delete_on_logout: bool,
     /// Paths to the user's id, as JSON pointers; the first that leads to something counts. Default: the framework's.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) user: Vec<String>,

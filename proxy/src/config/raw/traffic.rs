@@ -230,6 +230,9 @@ pub(crate) struct Route {
     pub(crate) upstream: Option<String>,
     /// What a request must bring: one word, or a table with several demands.
     pub(crate) require: Require,
+    /// Whether the requirement is held to: `enforce`, or `report`, which resolves, signs, counts and logs what would have
+    /// been refused, and forwards it all the same. For comparing before switching on.
+    pub(crate) mode: Mode,
     /// Whether the upstream may start, change and end sessions from here with the `countersign-session` header. For
     /// login and logout only.
     pub(crate) session_authority: bool,
@@ -265,6 +268,17 @@ pub(crate) struct Route {
     pub(crate) read_timeout: Option<Span>,
 }
 
+/// What becomes of a request that does not meet a route's requirement.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Mode {
+    /// It is refused.
+    #[default]
+    Enforce,
+    /// It is forwarded with the context as found, and reported.
+    Report,
+}
+
 impl Default for Route {
     fn default() -> Self {
         Self {
@@ -274,6 +288,7 @@ impl Default for Route {
             methods: Vec::new(),
             upstream: None,
             require: Require::Word(RequireWord::Session),
+            mode: Mode::Enforce,
             session_authority: false,
             csrf: false,
             login: None,

@@ -9,8 +9,9 @@ use url::Url;
 use super::Judge;
 use crate::config::problem::{Problem, shown};
 use crate::config::raw;
+use crate::config::raw::formats::{FormatName, Formats};
 use crate::config::raw::traffic as written;
-use crate::config::raw::traffic::{ContextExtra, Require, RequireWord};
+use crate::config::raw::traffic::{ContextExtra, Mode, Require, RequireWord};
 use crate::config::raw::values::{OneOrMany, Switch};
 use crate::policy::route::{Found, Overlap, RouteTable};
 use crate::policy::target::Target;
@@ -130,6 +131,7 @@ impl Judge<'_> {
             methods,
             upstream: raw.upstream.clone().unwrap_or_default(),
             requirement,
+            only_reports: raw.mode == Mode::Report,
             session_authority: raw.session_authority,
             csrf: raw.csrf,
             login: raw.login.clone(),
@@ -309,11 +311,18 @@ impl Judge<'_> {
         if file.route.is_empty() {
             let problem = self.problem("route", "there is no route: every request is answered with 404");
             self.tell_missing(problem.hint("add a `[[route]]`").as_warning());
-        } else if !file.route.iter().any(|route| route.session_authority) {
+        } else if makes_sessions(file) && !file.route.iter().any(|route| route.session_authority) {
             let problem = self.problem("route", "no route is a `session_authority`: nobody can log in");
             self.tell_missing(
                 problem.hint("set `session_authority = true` on the route of the login page").as_warning(),
             );
+        }
+        for (index, _) in file.route.iter().enumerate().filter(|(_, route)| route.mode == Mode::Report) {
+            let problem = self.problem(
+                &format!("route[{index}].mode"),
+                "this route only reports: it refuses nobody, whatever it requires",
+            );
+            self.tell(problem.hint("set `mode = \"enforce\"` when the reports are as expected").as_warning());
         }
         for (index, upstream) in file.upstream.iter().enumerate() {
             let Some(name) = upstream.name.as_deref() else { continue };
@@ -322,6 +331,16 @@ impl Judge<'_> {
                 self.tell_missing(problem.found(shown(name)).as_warning());
             }
         }
+    }
+}
+
+/// Whether sessions of our own are read: where they all are another framework's, nobody logs in through us.
+fn makes_sessions(file: &raw::File) -> bool {
+    match &file.session.format {
+        None => true,
+        Some(Formats::Name(name)) => *name == FormatName::Native,
+        Some(Formats::One(format)) => format.name == FormatName::Native,
+        Some(Formats::Several(formats)) => formats.iter().any(|format| format.name == FormatName::Native),
     }
 }
 

@@ -153,7 +153,16 @@ fn cases(route: &Arc<Route>, resolution: Option<&Resolution>, now: Timestamp) ->
 }
 
 fn decided(route: &Route, who: &'static str, resolution: &Resolution, now: Timestamp) -> Case {
-    match decide::decide(&route.requirement, Some(resolution), now) {
+    let decision = decide::decide(&route.requirement, Some(resolution), now);
+    let decision =
+        if route.only_reports { decide::only_reported(decision, Some(resolution)) } else { decision };
+    match decision {
+        Decision::Report(authn, reason) => Case {
+            authn: Some(authn.as_str()),
+            code: Some(reason.code()),
+            why: format!("the route only reports; it would refuse: {}", reason.explanation().trim()),
+            ..case(who, "forward")
+        },
         Decision::Forward(authn) => {
             let why = match &route.requirement {
                 Requirement::Nothing => "the route asks for nothing",

@@ -11,9 +11,10 @@ use crate::clock::Timestamp;
 use crate::config::Snapshot;
 use crate::context::Resolution;
 use crate::directory::Directory;
+use crate::formats::trace;
 use crate::reason::Reason;
 use crate::resolve::inspect::{Step, Verdict, inspect, inspect_foreign};
-use crate::session::profile::{Candidate, Claim};
+use crate::session::profile::{Candidate, Claim, Reading, Why};
 use crate::store::Store;
 
 /// All that was seen.
@@ -50,8 +51,6 @@ pub async fn try_cookie(
         let inspection = match candidate {
             Candidate::Native(id) => inspect(id, store, directory, &snapshot.session, now).await,
             Candidate::Foreign(format, claimed) => {
-                let found = format!("genuine as `{}`; it opens session {}", format.name, claimed.session);
-                steps.push(Step { step: "token", verdict: Verdict::Good, found });
                 inspect_foreign((format, claimed), store, directory, &snapshot.session, now).await
             }
         };
@@ -82,15 +81,24 @@ pub async fn try_cookie(
     Trial { steps, outcome, code, context, request }
 }
 
-/// Reads the claim through the profile, as a request is read; what it means is told by its reason, so that a format of
-/// other frameworks needs nothing here.
+/// Reads the claim through the profile, as a request is read, and tells what each format of it makes of the cookie.
 fn read(snapshot: &Snapshot, cookie: &str) -> (Vec<Step>, Result<Vec<Candidate>, Reason>) {
     let name = &snapshot.session.cookie;
-    let claim = match line(cookie, name) {
-        Some(headers) => snapshot.profile.claim(&headers),
+    let headers = line(cookie, snapshot);
+    let claim = match &headers {
+        Some(headers) => snapshot.profile.claim(headers),
         None => Claim::Nobody(Reason::MalformedCookie),
     };
     let step = |step, verdict, found: String| Step { step, verdict, found };
+    let readings = headers.map(|headers| snapshot.profile.each(&headers)).unwrap_or_default();
+    if !readings.is_empty() {
+        let claims = match claim {
+            Claim::Candidates(candidates) => Ok(candidates.to_vec()),
+            Claim::Session(id) => Ok(vec![Candidate::Native(id)]),
+            Claim::Nobody(reason) => Err(reason),
+        };
+        return (readings.iter().flat_map(told).collect(), claims);
+    }
     let cookie_is_there = step("cookie", Verdict::Good, format!("there is one cookie `{name}`"));
     match claim {
         Claim::Session(id) => {
@@ -109,11 +117,52 @@ fn read(snapshot: &Snapshot, cookie: &str) -> (Vec<Step>, Result<Vec<Candidate>,
     }
 }
 
-/// The `Cookie` field that a browser would send.
-fn line(cookie: &str, name: &str) -> Option<HeaderMap> {
-    let whole = cookie.split(';').any(|part| part.trim_start().starts_with(&format!("{name}=")))
-        || cookie.contains("; ");
-    let text = if whole { cookie.to_owned() } else { format!("{name}={cookie}") };
+/// What one of several formats makes of the cookie.
+fn told(reading: &Reading) -> Vec<Step> {
+    let name = reading.format.as_ref().map_or("native", |format| format.name);
+    let step = |step, verdict, found: String| Step { step, verdict, found: format!("`{name}`: {found}") };
+    let there = step("cookie", Verdict::Good, format!("there is one cookie `{}`", reading.cookie));
+    match &reading.claim {
+        Ok(Candidate::Native(id)) => {
+            vec![there, step("token", Verdict::Good, format!("genuine; it opens session {id}"))]
+        }
+        Ok(Candidate::Foreign(format, claimed)) => {
+            let found = format!("genuine; session {} is the {}", claimed.session, trace::place(format));
+            vec![there, step("token", Verdict::Good, found)]
+        }
+        Err(Why::Cookie(Reason::NoCookie)) => {
+            vec![step("cookie", Verdict::Silent, format!("there is no cookie `{}`", reading.cookie))]
+        }
+        Err(Why::Cookie(reason @ (Reason::ConflictingCookies | Reason::MalformedCookie))) => {
+            vec![step("cookie", Verdict::Bad, reason.explanation().trim().to_owned())]
+        }
+        Err(Why::Cookie(reason)) => {
+            vec![there, step("token", Verdict::Bad, reason.explanation().trim().to_owned())]
+        }
+        Err(Why::Refused(refusal)) => {
+            let found = match &reading.format {
+                Some(format) => trace::advice(format, *refusal),
+                None => refusal.to_string(),
+            };
+            vec![there, step("token", Verdict::Bad, found)]
+        }
+    }
+}
+
+/// The `Cookie` field that a browser would send: what was given, or that as the value of the session cookie.
+fn line(cookie: &str, snapshot: &Snapshot) -> Option<HeaderMap> {
+    let readings = snapshot.profile.each(&HeaderMap::new());
+    let own = std::iter::once(snapshot.session.cookie.as_str());
+    let mut names = readings.iter().map(|reading| reading.cookie.as_str()).chain(own);
+    let first = names.clone().next().unwrap_or_default();
+    let begins = |part: &str, name: &str| {
+        part.trim_start().strip_prefix(name).is_some_and(|rest| rest.starts_with('='))
+    };
+    // A lone value has `=` at its end at most.
+    let whole = names.any(|name| cookie.split(';').any(|part| begins(part, name)))
+        || cookie.contains("; ")
+        || cookie.trim_end().trim_end_matches('=').contains('=');
+    let text = if whole { cookie.to_owned() } else { format!("{first}={cookie}") };
     let mut value = HeaderValue::from_str(text.trim()).ok()?;
     value.set_sensitive(true);
     Some(HeaderMap::from_iter([(COOKIE, value)]))

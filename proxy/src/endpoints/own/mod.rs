@@ -36,6 +36,7 @@ use crate::reason::Reason;
 use crate::resolve::Resolver;
 use crate::session;
 use crate::session::csrf;
+use crate::session::profile::Remains;
 
 /// Answers with our own documents are for pages of the same origin only (Fetch, section 3.7).
 const RESOURCE_POLICY: HeaderName = HeaderName::from_static("cross-origin-resource-policy");
@@ -69,6 +70,8 @@ pub struct Request {
     pub call: Call,
     /// Who asks; `Err` holds why nobody is known, for endpoints that answer anybody.
     pub who: Result<Arc<Context>, Reason>,
+    /// What its end would leave, when it is a session of another framework.
+    pub remains: Option<Remains>,
     /// The JSON object of the body; empty where there was none.
     pub body: Map<String, Value>,
     /// For the audit log.
@@ -102,14 +105,14 @@ pub struct Answer {
     pub status: StatusCode,
     /// The document.
     pub body: Value,
-    /// A change of the session cookie.
-    pub set_cookie: Option<HeaderValue>,
+    /// Changes of session cookies.
+    pub set_cookies: Vec<HeaderValue>,
 }
 
 impl Answer {
     fn of(document: &impl Serialize) -> Result<Self, Fault> {
         let body = serde_json::to_value(document).map_err(|_| Reason::Internal)?;
-        Ok(Self { status: StatusCode::OK, body, set_cookie: None })
+        Ok(Self { status: StatusCode::OK, body, set_cookies: Vec::new() })
     }
 
     /// The answer as it is sent. `name` is the endpoint's; one that came by an alias also speaks as the pages from before
@@ -123,7 +126,9 @@ impl Answer {
         let mut response = own_answer(self.status, name, "application/json", body);
         let headers = response.headers_mut();
         headers.insert(RESOURCE_POLICY, HeaderValue::from_static("same-origin"));
-        headers.extend(self.set_cookie.map(|cookie| (SET_COOKIE, cookie)));
+        for cookie in self.set_cookies {
+            headers.append(SET_COOKIE, cookie);
+        }
         response
     }
 }

@@ -1,6 +1,6 @@
 //! Sessions end here: this one, all of the user, or another one that the user picks from a list.
 
-use http::StatusCode;
+use http::{HeaderValue, StatusCode};
 
 use super::documents::{Ended, ListedSession, Sessions};
 use super::{Answer, Request, Services, change_failed};
@@ -16,7 +16,7 @@ pub(super) async fn logout(services: Services<'_>, request: &Request) -> Result<
     let session = &request.context()?.session;
     let how = services.lifecycle.end(session, &request.by).await.map_err(change_failed)?;
     let mut answer = ended(how == lifecycle::Ended::Durable)?;
-    answer.set_cookie = Some(cookie::clear(&request.settings.session));
+    answer.set_cookies = forgotten(services, request).await;
     Ok(answer)
 }
 
@@ -25,7 +25,7 @@ pub(super) async fn logout_everywhere(services: Services<'_>, request: &Request)
     let user = &request.context()?.user;
     let how = services.lifecycle.end_all(&user.id, &request.by).await.map_err(change_failed)?;
     let mut answer = ended(how == lifecycle::Ended::Durable)?;
-    answer.set_cookie = Some(cookie::clear(&request.settings.session));
+    answer.set_cookies = forgotten(services, request).await;
     Ok(answer)
 }
 
@@ -62,6 +62,17 @@ pub(super) async fn end_one(services: Services<'_>, request: &Request) -> Result
     }
     let ending = services.lifecycle.end_of_user(&context.user.id, &id, &request.by).await;
     ended(ending.map_err(change_failed)? == lifecycle::Ended::Durable)
+}
+
+/// Clears what is left of the session that asked: the record, where that is allowed, and the cookies.
+async fn forgotten(services: Services<'_>, request: &Request) -> Vec<HeaderValue> {
+    let settings = &request.settings.session;
+    let mut cookies = vec![cookie::clear(settings)];
+    if let Some(remains) = &request.remains {
+        services.lifecycle.delete_remains(remains).await;
+        cookies.extend(remains.cookies.iter().filter_map(|name| cookie::clear_named(settings, name)));
+    }
+    cookies
 }
 
 /// 200 when the end is durable, 202 when it is only accepted: every proxy that asks the store sees it.

@@ -101,10 +101,12 @@ impl Reader<'_> {
         self.strings.get(number).copied().ok_or(self.input.malformed())
     }
 
-    /// A value that is referred to later: arrays and objects have their number already.
+    /// A value that is referred to later: arrays and objects have their number already, and so has what is referred to
+    /// here for the second time.
     fn referred(&mut self, depth: Depth) -> Result<NodeId, DecodeError> {
+        let has_number = matches!(self.input.peek(), Some(0x01..=0x03 | 0x14..=0x1c | 0x22..=0x24));
         let id = self.value(depth.deeper()?)?;
-        if !matches!(self.builder.node(id), Node::Map(_) | Node::Object(..) | Node::Opaque) {
+        if !has_number {
             self.references.push(id);
         }
         Ok(id)
@@ -134,6 +136,15 @@ impl Reader<'_> {
             tag @ 0x1d..=0x1f => {
                 let length = self.number(tag - 0x1d)?;
                 self.input.take(length)?;
+                Ok(id)
+            }
+            // A case of an enum: its name.
+            0x27 => {
+                let tag = self.input.byte()?;
+                if !matches!(tag, 0x0e..=0x13) {
+                    return Err(self.input.malformed());
+                }
+                self.scalar(tag)?;
                 Ok(id)
             }
             _ => Err(self.input.malformed()),

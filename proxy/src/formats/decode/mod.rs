@@ -12,6 +12,7 @@ pub(super) mod php;
 pub(super) mod pickle;
 pub(super) mod rails;
 pub mod spring;
+pub(super) mod squeezed;
 pub(super) mod zlib;
 
 use super::envelope::Encrypter;
@@ -35,7 +36,7 @@ pub enum Decoder {
     Msgpack,
     /// Python's pickle.
     Pickle,
-    /// Django's caches: pickle or JSON, perhaps compressed with zlib.
+    /// Django's caches: pickle, JSON or `MessagePack`, perhaps compressed.
     Django,
     /// Flask-Session: `MessagePack`, JSON or pickle, side by side while an application is upgraded.
     Flask,
@@ -93,9 +94,11 @@ impl Decoder {
             Self::Json => json::decode(bytes),
             Self::Msgpack => msgpack::decode(bytes),
             Self::Pickle => pickle::decode(bytes),
-            Self::Django if zlib::is_zlib(bytes) => python(&zlib::inflate(bytes)?),
-            Self::Django => python(bytes),
-            Self::Flask => flask(bytes),
+            Self::Django => match squeezed::expand(bytes)? {
+                Some(plain) => python(&plain),
+                None => python(bytes),
+            },
+            Self::Flask => python(bytes),
             Self::Php => php::decode_session(bytes),
             Self::PhpSerialize => php::decode_serialized(bytes),
             Self::PhpBinary => php::decode_binary(bytes),
@@ -112,12 +115,9 @@ impl Decoder {
     }
 }
 
+/// What applications in Python write, which one by its first bytes: `80 02` to `80 05` would be an empty map with
+/// something behind it in `MessagePack`, and `{` a lone number.
 fn python(bytes: &[u8]) -> Result<Decoded, DecodeError> {
-    if bytes.first() == Some(&0x80) { pickle::decode(bytes) } else { json::decode(bytes) }
-}
-
-/// `80 02` to `80 05` would be an empty map with something behind it in `MessagePack`, and `{` a lone number.
-fn flask(bytes: &[u8]) -> Result<Decoded, DecodeError> {
     match bytes {
         [0x80, 2..=5, ..] => pickle::decode(bytes),
         [b'{', ..] => json::decode(bytes),

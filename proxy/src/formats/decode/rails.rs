@@ -1,7 +1,7 @@
 //! What Rails keeps: Marshal, JSON, or one of the envelopes of its cache store around Marshal (6.1: an object; 7.0: one
-//! byte; 7.1 and later: a binary head). Envelopes say when the session ends.
+//! byte; 7.1 and later: a binary head, perhaps around `MessagePack`). Envelopes say when the session ends.
 
-use super::{json, marshal, zlib};
+use super::{json, marshal, msgpack, zlib};
 use crate::clock::Timestamp;
 use crate::formats::value::{DecodeError, Decoded, Node, NodeId};
 
@@ -14,6 +14,8 @@ const HEAD_7_1: usize = 2 + 1 + 8 + 4;
 const OBJECT: u8 = 1;
 /// Bit of the type: the payload is compressed.
 const COMPRESSED: u8 = 0x80;
+/// What Rails writes in front of its `MessagePack`: the number 128 in two bytes, which nothing else begins with.
+const MESSAGE_PACK: &[u8] = &[0xcc, 0x80];
 
 /// Reads a session, whichever of these it is.
 pub(in crate::formats) fn decode(bytes: &[u8]) -> Result<Decoded, DecodeError> {
@@ -37,13 +39,17 @@ fn entry_7_1(bytes: &[u8]) -> Result<Decoded, DecodeError> {
     if kind & !COMPRESSED != OBJECT {
         return Err(MALFORMED);
     }
-    let mut session = if kind & COMPRESSED == 0 {
-        marshal::decode(payload)?
-    } else {
-        marshal::decode(&zlib::inflate(payload)?)?
-    };
+    let mut session =
+        if kind & COMPRESSED == 0 { object(payload)? } else { object(&zlib::inflate(payload)?)? };
     session.ends = (ends >= 0.0).then(|| moment(ends));
     Ok(session)
+}
+
+fn object(payload: &[u8]) -> Result<Decoded, DecodeError> {
+    match payload.strip_prefix(MESSAGE_PACK) {
+        Some(packed) => msgpack::decode(packed),
+        None => marshal::decode(payload),
+    }
 }
 
 /// `[value]`, `[value, end]` or `[value, end, version]`.

@@ -72,7 +72,15 @@ const BASE: Usual = Usual {
 
 /// What JavaScript applications have in common.
 const JAVASCRIPT: Usual = Usual {
-    user: &["/passport/user", "/passport/user/id", "/user_id", "/userId", "/user/id", "/user/_id"],
+    user: &[
+        "/passport/user",
+        "/passport/user/id",
+        "/passport/user/_id",
+        "/user_id",
+        "/userId",
+        "/user/id",
+        "/user/_id",
+    ],
     platform: &["/platform_id", "/platformId"],
     is_javascript: true,
     ..BASE
@@ -101,7 +109,7 @@ const BETTER_AUTH: Usual = Usual {
     prefix: Some(""),
     spelling: Spelling { percent: true, ..PLAIN },
     id: shape(Alphabet::Alphanumeric, 32, 64),
-    user: &["/user/id"],
+    user: &["/user/id", "/session/userId"],
     platform: &["/session/activeOrganizationId", "/session/platformId"],
     created: &["/session/createdAt"],
     authenticated: &["/session/createdAt"],
@@ -180,9 +188,10 @@ const SPRING: Usual = Usual {
     id: shape(Alphabet::Uuid, 36, 36),
     user: &[
         "/sessionAttr:user_id",
+        "/sessionAttr:userId",
         "/sessionAttr:org.springframework.session.FindByIndexNameSessionRepository.PRINCIPAL_NAME_INDEX_NAME",
     ],
-    platform: &["/sessionAttr:platform_id"],
+    platform: &["/sessionAttr:platform_id", "/sessionAttr:platformId"],
     created: &["/creationTime"],
     ..BASE
 };
@@ -192,7 +201,8 @@ const STARSESSIONS: Usual = Usual {
     cookie: Some("session"),
     prefix: Some("starsessions."),
     spelling: PYTHON,
-    id: shape(Alphabet::Hex, 32, 32),
+    // Version 1 made ids of 256 digits, and keys without a prefix.
+    id: shape(Alphabet::Hex, 32, 256),
     user: &["/user_id"],
     created: &["/__metadata__/created"],
     ..BASE
@@ -203,7 +213,8 @@ const AIOHTTP: Usual = Usual {
     cookie: Some("AIOHTTP_SESSION"),
     prefix: Some("AIOHTTP_SESSION_"),
     spelling: PYTHON,
-    id: shape(Alphabet::Hex, 32, 32),
+    // `key_factory` is the application's own.
+    id: shape(Alphabet::UrlSafe, 32, 64),
     user: &["/session/user_id", "/session/AIOHTTP_SECURITY"],
     platform: &["/session/platform_id"],
     created: &["/created"],
@@ -219,7 +230,8 @@ const SCS: Usual = Usual {
     prefix: Some("scs:session:"),
     spelling: Spelling { quotes: true, ..PLAIN },
     id: shape(Alphabet::UrlSafe, 43, 43),
-    user: &["/user_id", "/userID"],
+    user: &["/user_id", "/userID", "/userId", "/authenticatedUserID"],
+    platform: &["/platform_id", "/platformID"],
     ..BASE
 };
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Decision, decide};
+use super::{Decision, decide, only_reported};
 use crate::clock::Timestamp;
 use crate::context::{Authn, Context, Layer, Platform, Resolution, Session, SessionId, User};
 use crate::policy::{Demands, Requirement};
@@ -132,4 +132,22 @@ fn a_login_from_a_clock_that_runs_ahead_counts_as_fresh() {
     let context = known(&[], false, false);
     let decision = decide(&requirement, Some(&context), Timestamp::from_secs(LOGIN - 5));
     assert_eq!(decision, Decision::Forward(Authn::Session));
+}
+
+#[test]
+fn a_route_that_only_reports_lets_everything_through_as_it_was_found() {
+    let session = demands(false, &["admin"], None);
+    for (resolution, authn, reason) in [
+        (known(&[], false, false), Authn::Session, Reason::RoleMissing),
+        (Resolution::Unknown(Reason::SessionIdle), Authn::None, Reason::SessionIdle),
+        (Resolution::Undetermined(Reason::StoreTimeout), Authn::Undetermined, Reason::StoreTimeout),
+    ] {
+        let refused = decided(&session, Some(&resolution), 0);
+        assert_eq!(refused, Decision::Refuse(reason));
+        assert_eq!(only_reported(refused, Some(&resolution)), Decision::Report(authn, reason));
+    }
+    let forwarded = decided(&session, Some(&known(&["admin"], false, false)), 0);
+    assert_eq!(only_reported(forwarded, None), forwarded);
+    let nobody_asked = decided(&session, None, 0);
+    assert_eq!(only_reported(nobody_asked, None), Decision::Refuse(Reason::Internal));
 }

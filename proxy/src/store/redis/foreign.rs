@@ -1,5 +1,5 @@
 //! Sessions of other frameworks in Redis. Their keys are read, in one round trip with what is ours about them; they are
-//! never written, renewed or locked.
+//! never written, renewed or locked, and deleted only at a log-out, where the operator lets us.
 
 use std::time::Duration;
 
@@ -10,6 +10,7 @@ use crate::clock::Timestamp;
 use crate::context::{PlatformId, SessionId};
 use crate::formats::decode::Raw;
 use crate::formats::value::MOST_BYTES;
+use crate::secret::Secret;
 use crate::store::foreign::{ForeignAnswer, ForeignKey, Own};
 use crate::store::{Lookup, StoreError, StoredSession, record};
 
@@ -76,6 +77,12 @@ impl RedisStore {
         kept: Duration,
     ) -> Result<(), StoreError> {
         self.write_own(id, PLATFORM, platform.map_or("", PlatformId::as_str), kept, "replace").await
+    }
+
+    pub(super) async fn delete_record(&self, key: &Secret) -> Result<(), StoreError> {
+        let mut commands = Pipeline::new();
+        commands.cmd("DEL").arg(key.expose());
+        self.connection.ask_all(&commands).await.map(drop)
     }
 
     async fn write_own(

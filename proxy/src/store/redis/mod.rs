@@ -37,6 +37,7 @@ use super::{
 use crate::breaker::Breaker;
 use crate::clock::Timestamp;
 use crate::context::{Platform, PlatformId, Session, SessionId, UserId};
+use crate::secret::Secret;
 
 /// How long a time of last use is kept: longer than any idle timeout that makes sense (31 days).
 const ACTIVITY_KEPT: Duration = Duration::from_hours(31 * 24);
@@ -340,6 +341,10 @@ impl Store for RedisStore {
         kept: Duration,
     ) -> Result<(), StoreError> {
         self.write_foreign_platform(id, platform, kept).await
+    }
+
+    async fn delete_foreign(&self, key: &Secret) -> Result<(), StoreError> {
+        self.delete_record(key).await
     }
 
     async fn append_events(&self, events: &[(UserId, Event)]) -> Result<(), StoreError> {

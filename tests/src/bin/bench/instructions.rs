@@ -46,14 +46,25 @@ fn read() -> Result<f64, Failure> {
 
 fn measure() -> Result<f64, Failure> {
     let upstream = start_upstream()?;
+    counted(|under| {
+        let wanted = Wanted { name: "Countersign", path: "/", sessions: 1, h2c: false, under };
+        let contender = countersign(&wanted, upstream)?;
+        let request = load::requests(&contender, 0, 1).swap_remove(0);
+        Ok((contender, request))
+    })
+}
+
+/// Instructions per request of a proxy that `start` starts under the command it is given, and of the request that goes
+/// with it.
+pub(super) fn counted(
+    start: impl FnOnce(&[String]) -> Result<(Contender, Vec<u8>), Failure>,
+) -> Result<f64, Failure> {
     let folder = tempfile::tempdir()?;
     let out = folder.path().join("callgrind");
     // One processor, so that the proxy runs one worker: two hand work to each other, differently each time.
     let under = ["taskset", "-c", "0", "valgrind", "--quiet", "--tool=callgrind"].map(str::to_owned);
     let under = [&under[..], &[format!("--callgrind-out-file={}", out.display())]].concat();
-    let wanted = Wanted { name: "Countersign", path: "/", sessions: 1, h2c: false, under: &under };
-    let contender = countersign(&wanted, upstream)?;
-    let request = load::requests(&contender, 0, 1).swap_remove(0);
+    let (contender, request) = start(&under)?;
     let mut stream = TcpStream::connect(contender.address)?;
     stream.set_nodelay(true)?;
     for _ in 0..WARM_UP {

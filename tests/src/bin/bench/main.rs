@@ -2,10 +2,12 @@
 //! in memory, in instructions. Prints tables; `docs/performance.md` says how to read them.
 //!
 //! `cargo build --release --workspace --bins --examples && cargo run --release -p e2e --bin bench -- [PART ...]`
-//! with the parts `cpu`, `nginx`, `latency`, `memory` (all of these without arguments), `instructions` and, to write
-//! today's number down as the one to compare with, `instructions-write`.
+//! with the parts `cpu`, `nginx`, `latency`, `memory` (all of these without arguments), `foreign` (sessions of other
+//! frameworks beside ours), `instructions` and, to write today's number down as the one to compare with,
+//! `instructions-write`.
 
 mod cpu;
+mod foreign;
 mod http2;
 mod instructions;
 mod latency;
@@ -32,11 +34,13 @@ fn main() -> Result<(), Failure> {
             "latency" => latency::run()?,
             "memory" => memory::run()?,
             "instructions" => instructions::check()?,
+            "foreign" => foreign::check()?,
             "instructions-write" => instructions::write()?,
             other => {
-                return Err(
-                    format!("no part `{other}`; try cpu, nginx, latency, memory, instructions").into()
-                );
+                return Err(format!(
+                    "no part `{other}`; try cpu, nginx, latency, memory, foreign, instructions"
+                )
+                .into());
             }
         }
     }

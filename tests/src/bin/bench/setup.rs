@@ -83,7 +83,7 @@ pub(super) fn countersign(wanted: &Wanted<'_>, upstream: SocketAddr) -> Result<C
     Ok(Contender { name: wanted.name.to_owned(), address, process, path: wanted.path, tokens })
 }
 
-fn migrate(binary: &Path, file: &Path) -> Result<(), Failure> {
+pub(super) fn migrate(binary: &Path, file: &Path) -> Result<(), Failure> {
     let done = Command::new(binary).args(["migrate", "up", path(file)]).output()?;
     if done.status.success() {
         Ok(())
@@ -92,11 +92,11 @@ fn migrate(binary: &Path, file: &Path) -> Result<(), Failure> {
     }
 }
 
-fn path(path: &Path) -> &str {
+pub(super) fn path(path: &Path) -> &str {
     path.to_str().expect("temporary folders have names of ASCII")
 }
 
-fn configuration(
+pub(super) fn configuration(
     folder: &Path,
     address: SocketAddr,
     admin: SocketAddr,

@@ -1,0 +1,96 @@
+//! What a session of another framework costs beside one of ours, both kept in the process: instructions per request, as
+//! [`super::instructions`] counts them, over the same Redis and the same directory.
+
+use std::process::{Command, Stdio};
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD_NO_PAD;
+use hmac::{Hmac, KeyInit, Mac};
+use sha2::Sha256;
+
+use super::instructions::counted;
+use super::process::{Process, free_address};
+use super::setup::{COOKIE, Contender, configuration, migrate, path, release_folder, start_upstream};
+use super::table::line;
+use super::{Failure, sessions};
+
+/// How much more a session of another framework may cost.
+const MOST: f64 = 1.03;
+const SECRET: &str = "the-secret-of-an-application-that-was-there-before";
+const ID: &str = "Kc3_PxlLu7hd1N4WhcGHrjgXbWdPCmtn";
+
+/// Counts, and fails when one of the frameworks costs over 3 % more.
+pub(super) fn check() -> Result<(), Failure> {
+    let native = measure("", |token| format!("{COOKIE}={token}"))?;
+    line(&format!("instructions per request, session of ours: {native:.0}"));
+    let express = "format = { name = \"express\", secrets = [{ file = \"SECRET_FILE\" }] }";
+    let mut worst: f64 = 0.0;
+    for (name, format, cookie) in [
+        ("express", express, format!("connect.sid={}", signed())),
+        ("django", "format = \"django\"", "sessionid=0123456789abcdefghijklmnopqrstuv".to_owned()),
+    ] {
+        let found = measure(format, |_| cookie.clone())?;
+        line(&format!("instructions per request, {name}: {found:.0}, ratio {:.3}", found / native));
+        worst = worst.max(found / native);
+    }
+    if worst > MOST {
+        return Err("a session of another framework costs over 3 % more than one of ours".into());
+    }
+    Ok(())
+}
+
+/// The cookie as express-session signs it, percent-encoded as it sets it.
+fn signed() -> String {
+    let mut mac = Hmac::<Sha256>::new_from_slice(SECRET.as_bytes()).expect("HMAC takes keys of any length");
+    mac.update(ID.as_bytes());
+    let signature = STANDARD_NO_PAD.encode(mac.finalize().into_bytes());
+    format!("s%3A{ID}.{}", signature.replace('+', "%2B").replace('/', "%2F"))
+}
+
+fn measure(format: &str, cookie: impl Fn(&str) -> String) -> Result<f64, Failure> {
+    let upstream = start_upstream()?;
+    let redis = free_address()?;
+    let mut server = Command::new("redis-server");
+    server.args(["--port", &redis.port().to_string(), "--bind", "127.0.0.1", "--save", ""]);
+    let _redis = Process::start(server.stdout(Stdio::null()), redis)?;
+    let mut connection = redis::Client::open(format!("redis://{redis}"))?.get_connection()?;
+    let value = "{\"cookie\":{\"originalMaxAge\":null},\"user_id\":0,\"platform_id\":0}";
+    for key in
+        [format!("sess:{ID}"), ":1:django.contrib.sessions.cache0123456789abcdefghijklmnopqrstuv".to_owned()]
+    {
+        redis::cmd("SET").arg(key).arg(value).arg("EX").arg(3600).exec(&mut connection)?;
+    }
+    counted(|under| {
+        let folder = tempfile::tempdir()?.keep();
+        let binary = release_folder()?.join("countersign");
+        let (address, admin) = (free_address()?, free_address()?);
+        for name in ["token", "csrf", "sealing", "hmac", "jwt"] {
+            std::fs::write(
+                folder.join(name),
+                Command::new(&binary).args(["key", "new", name]).output()?.stdout,
+            )?;
+        }
+        let text = configuration(&folder, address, admin, upstream, false);
+        let text =
+            text.replace("kind = \"embedded\"", &format!("kind = \"redis\"\nurl = \"redis://{redis}\""));
+        let secret = folder.join("application");
+        std::fs::write(&secret, SECRET)?;
+        let format = format.replace("SECRET_FILE", path(&secret));
+        let text = text.replace("[cache]", &format!("{format}\n[cache]"));
+        let file = folder.join("bench.toml");
+        std::fs::write(&file, text)?;
+        migrate(&binary, &file)?;
+        let key = std::fs::read(folder.join("token"))?;
+        let tokens = sessions::write(&folder.join("bench.sqlite"), key.trim_ascii_end(), 1)?;
+        let mut command = Command::new(&under[0]);
+        command.args(&under[1..]).args([path(&binary), "run", path(&file)]);
+        let process = Process::start(command.stdout(std::fs::File::create(folder.join("log"))?), address)?;
+        let request = format!(
+            "GET / HTTP/1.1\r\nHost: bench.test\r\nUser-Agent: bench\r\nCookie: theme=dark; {}\r\n\r\n",
+            cookie(&tokens[0])
+        );
+        let contender =
+            Contender { name: "Countersign".to_owned(), address, process, path: "/", tokens: Vec::new() };
+        Ok((contender, request.into_bytes()))
+    })
+}
