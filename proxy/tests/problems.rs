@@ -19,6 +19,7 @@ fn every_broken_configuration_is_refused_with_the_text_beside_it() {
         let environment = |variable: &str| match variable {
             "TOKEN" => Some("0123456789abcdef0123456789abcdef".to_owned()),
             "OTHER" => Some("fedcba9876543210fedcba9876543210".to_owned()),
+            "THIRD" => Some("00112233445566778899aabbccddeeff".to_owned()),
             "SHORT" => Some("too short".to_owned()),
             "EMPTY" => Some("\n".to_owned()),
             _ => None,

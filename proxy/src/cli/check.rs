@@ -232,6 +232,7 @@ trusted_proxies = ["10.0.0.0/8"]
 
 [keys]
 token = [{ id = "t", secret = { env = "TOKEN" } }]
+csrf = [{ id = "c", secret = { env = "CSRF" } }]
 hmac = [{ id = "h", secret = { env = "HMAC" } }]
 
 [[upstream]]
@@ -282,7 +283,9 @@ Routes, in the order of matching
     #[test]
     fn a_valid_configuration_is_told_in_words_and_its_overlaps_listed() {
         let environment = |name: &str| {
-            ["TOKEN", "HMAC"].contains(&name).then(|| format!("{name}-0123456789abcdef0123456789abcdef"))
+            ["TOKEN", "HMAC", "CSRF"]
+                .contains(&name)
+                .then(|| format!("{name}-0123456789abcdef0123456789abcdef"))
         };
         let snapshot = crate::config::parse(CONFIGURATION, "test.toml", &environment).unwrap();
         let mut out = Vec::new();

@@ -302,6 +302,7 @@ mod tests {
             let text = format!(
                 "[[listen]]\naddress = \"127.0.0.1:8080\"\n[keys]\n\
                  token = [{{ id = \"t\", secret = {{ env = \"TOKEN\" }} }}]\n\
+                 csrf = [{{ id = \"c\", secret = {{ env = \"TOKEN\" }} }}]\n\
                  jwt = [{{ id = \"j\", algorithm = \"{name}\", secret = {{ env = \"JWT\" }} }}]\n"
             );
             let token = printed(Kind::Token, Algorithm::EdDsa);
@@ -320,6 +321,7 @@ mod tests {
         let environment = |name: &str| (name == "K").then(|| "0123456789abcdef0123456789abcdef".to_owned());
         let text = "[[listen]]\naddress = \"127.0.0.1:8080\"\n[keys]\n\
                     token = [{ id = \"t\", secret = { env = \"K\" } }]\n\
+                    csrf = [{ id = \"c\", secret = { env = \"K\" } }]\n\
                     sealing = [{ id = \"s\", secret = { env = \"K\" } }]\n";
         let snapshot = crate::config::parse(text, "test.toml", &environment).unwrap();
         let platform: PlatformId = "7".parse().unwrap();

@@ -21,6 +21,7 @@ const LEAST: &str = r#"
 listen = [{ address = "127.0.0.1:8080" }]
 [keys]
 token = [{ id = "t1", secret = { env = "COUNTERSIGN_TOKEN_KEY" } }]
+csrf = [{ id = "c1", secret = { env = "COUNTERSIGN_CSRF_KEY" } }]
 "#;
 
 fn text_of(key: &Secret) -> String {
@@ -90,6 +91,7 @@ fn the_default_file_says_nothing_but_defaults() {
         route = [{ path = "/", upstream = "app" }]
         [keys]
         token = [{ id = "t1", secret = { env = "COUNTERSIGN_TOKEN_KEY" } }]
+        csrf = [{ id = "c1", secret = { env = "COUNTERSIGN_CSRF_KEY" } }]
         hmac = [{ id = "h1", secret = { env = "COUNTERSIGN_HMAC_KEY" } }]
         jwt = [{ id = "j1", algorithm = "EdDSA", secret = { env = "COUNTERSIGN_JWT_KEY" } }]
         "#,
@@ -129,7 +131,8 @@ fn a_sqlite_file_can_be_written_as_a_path_or_as_a_url() {
     for written in
         ["path = \"/srv/people.db\"", "url = \"sqlite:///srv/people.db\"", "url = \"sqlite:/srv/people.db\""]
     {
-        let keys = "[keys]\ntoken = [{ id = \"t\", secret = { env = \"COUNTERSIGN_TOKEN_KEY\" } }]\n";
+        let keys = "[keys]\ntoken = [{ id = \"t\", secret = { env = \"COUNTERSIGN_TOKEN_KEY\" } }]\n\
+            csrf = [{ id = \"c\", secret = { env = \"COUNTERSIGN_CSRF_KEY\" } }]\n";
         let listen = "[[listen]]\naddress = \"127.0.0.1:0\"\n";
         let text = format!("{listen}{keys}[directory]\nkind = \"sqlite\"\n{written}\n");
         let snapshot = accepted(&text, &[]);
@@ -350,7 +353,10 @@ fn included_files_are_put_together_and_their_paths_begin_beside_them() {
         "main.toml",
         "include = [\"more/keys.toml\", \"more/listen.toml\"]\n[[listen]]\naddress = \"127.0.0.1:1\"\n",
     );
-    place("more/keys.toml", "[keys]\ntoken = [{ id = \"t\", secret = { file = \"token\" } }]\n");
+    let keys = "[keys]\ntoken = [{ id = \"t\", secret = { file = \"token\" } }]\n\
+        csrf = [{ id = \"c\", secret = { file = \"csrf\" } }]\n";
+    place("more/keys.toml", keys);
+    place("more/csrf", "fedcba9876543210fedcba9876543210\n");
     place("more/listen.toml", "[[listen]]\naddress = \"127.0.0.1:2\"\n[log]\nlevel = \"warn\"\n");
     place("more/token", "0123456789abcdef0123456789abcdef\n");
     let snapshot =
@@ -413,11 +419,11 @@ fn no_secret_is_ever_printed_wherever_it_is_put() {
 
 #[test]
 fn what_follows_from_a_problem_is_not_told_again() {
-    let text = "[[listen]]\naddress = 5\n[keys]\ntoken = 5\n";
+    let text = "[[listen]]\naddress = 5\n[keys]\ntoken = 5\ncsrf = 5\n";
     let problems = refused(text, &[]);
     let errors = problems.iter().filter(|problem| problem.severity == Severity::Error);
     let keys: Vec<&str> = errors.map(|problem| problem.key.as_str()).collect();
-    assert_eq!(keys, ["listen[0].address", "keys.token"]);
+    assert_eq!(keys, ["listen[0].address", "keys.token", "keys.csrf"]);
 }
 
 #[test]

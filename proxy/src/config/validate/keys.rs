@@ -192,6 +192,9 @@ impl Judge<'_> {
         if file.keys.token.is_empty() {
             self.needed("token", "session tokens are made with it", "token");
         }
+        if file.keys.csrf.is_empty() {
+            self.needed("csrf", "the proxy's own endpoints judge anti-forgery tokens with it", "csrf");
+        }
         let wants = |sign: Sign, algorithm: Option<SignatureAlgorithm>| {
             let mut upstreams = file.upstream.iter().filter(|upstream| upstream.name.is_some());
             upstreams.find(|upstream| {
@@ -214,10 +217,6 @@ impl Judge<'_> {
                 let upstream = upstream.name.as_deref().unwrap_or_default();
                 self.needed(name, &format!("requests to the upstream `{upstream}` are signed with it"), kind);
             }
-        }
-        let protects = file.route.iter().position(|route| route.csrf);
-        if let Some(index) = protects.filter(|_| file.keys.csrf.is_empty()) {
-            self.needed("csrf", &format!("`route[{index}].csrf` judges anti-forgery tokens with it"), "csrf");
         }
         let opens = file.route.iter().position(|route| route.platform_authorization);
         if let Some(index) = opens.filter(|_| file.keys.sealing.is_empty() && no_fernet) {

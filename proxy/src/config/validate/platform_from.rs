@@ -150,6 +150,7 @@ mod tests {
             upstream = [{{ name = "app", servers = ["127.0.0.1:1"], sign = ["http-message-signature"] }}]
             [keys]
             token = [{{ id = "t1", secret = {{ env = "TOKEN" }} }}]
+            csrf = [{{ id = "c1", secret = {{ env = "CSRF" }} }}]
             hmac = [{{ id = "h1", secret = {{ env = "HMAC" }} }}]
             [[route]]
             upstream = "app"
@@ -160,7 +161,8 @@ mod tests {
 
     fn judged(route: &str) -> Result<Option<PlatformSource>, Problems> {
         let environment = |name: &str| {
-            matches!(name, "TOKEN" | "HMAC").then(|| format!("{name:A<8}{}", "0123456789abcdef".repeat(4)))
+            matches!(name, "TOKEN" | "HMAC" | "CSRF")
+                .then(|| format!("{name:A<8}{}", "0123456789abcdef".repeat(4)))
         };
         let snapshot = parse(&configuration(route), "test.toml", &environment)?;
         Ok(snapshot.routes.routes()[0].platform_from.clone())

@@ -373,7 +373,8 @@ mod tests {
     use crate::config::{self, Problems, Snapshot};
 
     fn read(more: &str) -> Result<Snapshot, Problems> {
-        let text = format!("[keys]\ntoken = [{{ id = \"t\", secret = {{ env = \"TOKEN\" }} }}]\n{more}\n");
+        let key = "[{ id = \"k\", secret = { env = \"TOKEN\" } }]";
+        let text = format!("[keys]\ntoken = {key}\ncsrf = {key}\n{more}\n");
         let key = |name: &str| (name == "TOKEN").then(|| "a token key of more than 32 bytes!".to_owned());
         config::parse(&text, "/etc/countersign/test.toml", &key)
     }

@@ -228,6 +228,7 @@ mod tests {
 address = "127.0.0.1:8080"
 [keys]
 token = [{ id = "t", secret = { env = "K" } }]
+csrf = [{ id = "c", secret = { env = "K" } }]
 hmac = [{ id = "h", secret = { env = "K" } }]
 jwt = [{ id = "j", algorithm = "HS256", secret = { env = "K" } }]
 [[upstream]]

@@ -10,6 +10,7 @@ const CONFIGURATION: &str = r#"
 address = "127.0.0.1:8080"
 [keys]
 token = [{ id = "t", secret = { env = "K" } }]
+csrf = [{ id = "c", secret = { env = "K" } }]
 "#;
 
 struct Asked {

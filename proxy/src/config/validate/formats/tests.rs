@@ -9,11 +9,13 @@ const DOCUMENTATION: &str = include_str!("../../../../../docs/session-formats.md
 fn read(session: &str, store: &str) -> Result<Snapshot, Problems> {
     let file = format!(
         "listen = [{{ address = \"127.0.0.1:8080\" }}]\n{store}\n\
-         [keys]\ntoken = [{{ id = \"t1\", secret = {{ env = \"TOKEN\" }} }}]\n{session}\n"
+         [keys]\ntoken = [{{ id = \"t1\", secret = {{ env = \"TOKEN\" }} }}]\n\
+         csrf = [{{ id = \"c1\", secret = {{ env = \"CSRF\" }} }}]\n{session}\n"
     );
     let variable = |name: &str| {
         Some(str::to_owned(match name {
             "TOKEN" => "0123456789abcdef0123456789abcdef-token",
+            "CSRF" => "0123456789abcdef0123456789abcdef-csrf",
             "APP_KEY" => "base64:xRif4hgrvRmodLGz4dMIlhP5ewbL025UfhGmKOXindA=",
             "REDIS_HOST"
             | "REDIS_PORT"
