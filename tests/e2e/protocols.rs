@@ -1,5 +1,6 @@
 //! Requests and answers of every kind pass through as they are: protocols, upgrades, streams, large bodies.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -15,7 +16,7 @@ use http::{HeaderMap, HeaderValue, Version};
 use http_body_util::BodyExt;
 use hyper::body::Frame;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::net::{TcpListener, TcpStream};
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::tungstenite::{Error, Message};
 
@@ -264,5 +265,50 @@ async fn a_head_request_leaves_the_connection_in_step() {
             client.call(http::Method::HEAD, "/public/page").send_on(&mut connection).await.expect(200);
         assert!(answer.body.is_empty());
         assert_eq!(client.get("/public/page").send_on(&mut connection).await.expect(200).text(), "a page");
+    }
+}
+
+/// An application that answers each handshake before it was asked, as fast ones seem to on a busy machine, and then
+/// sends back what it is told.
+async fn hasty() -> SocketAddr {
+    const ANSWER: &[u8] =
+        b"HTTP/1.1 101 Switching Protocols\r\nupgrade: websocket\r\nconnection: upgrade\r\n\
+        sec-websocket-accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n";
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            stream.write_all(ANSWER).await.unwrap();
+            tokio::spawn(async move {
+                let mut head = Vec::new();
+                while !head.ends_with(b"\r\n\r\n") {
+                    head.push(stream.read_u8().await?);
+                }
+                let (mut read, mut write) = stream.split();
+                tokio::io::copy(&mut read, &mut write).await
+            });
+        }
+    });
+    address
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_message_right_after_the_handshake_is_not_lost_however_fast_the_application_answers() {
+    let builder = Proxy::builder().upstream("app", hasty().await, "").route("/", "app", "\"nothing\"", "");
+    let proxy = builder.start(&Stores::embedded()).await;
+    for round in 0..30 {
+        let mut stream = TcpStream::connect(proxy.addresses().http1).await.unwrap();
+        let handshake = b"GET / HTTP/1.1\r\nhost: app.test\r\nconnection: upgrade\r\nupgrade: websocket\r\n\
+            sec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
+        stream.write_all(handshake).await.unwrap();
+        let mut head = Vec::new();
+        while !head.ends_with(b"\r\n\r\n") {
+            head.push(stream.read_u8().await.unwrap());
+        }
+        assert!(head.starts_with(b"HTTP/1.1 101 "), "{}", String::from_utf8_lossy(&head));
+        stream.write_all(b"hello").await.unwrap();
+        let mut echo = [0; 5];
+        let read = stream.read_exact(&mut echo).await;
+        assert!(read.is_ok() && echo == *b"hello", "round {round}: {read:?} {echo:?}");
     }
 }

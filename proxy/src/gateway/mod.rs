@@ -11,6 +11,7 @@ mod incoming;
 mod meters;
 mod outgoing;
 mod own;
+mod patient;
 mod peer;
 pub(crate) mod request_id;
 pub mod rules;

@@ -1,6 +1,7 @@
 //! Route to peer: which server, over which protocol, with which time-outs, and when another one may be tried.
 
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::{Method, header};
@@ -10,6 +11,7 @@ use pingora::proxy::Session;
 use pingora::upstreams::peer::{HttpPeer, Peer};
 use pingora::{Error, ErrorType};
 
+use super::patient::Patient;
 use super::rules::UpstreamRules;
 use super::state::RequestState;
 use super::tls;
@@ -39,6 +41,11 @@ pub(super) fn choose(session: &Session, state: &mut RequestState) -> pingora::Re
         // A WebSocket may be silent for as long as both sides like; PINGORA.md, pitfall 17.
         peer.options.read_timeout = None;
         peer.options.write_timeout = None;
+        // A connection of its own, which no other request has used or will use.
+        peer.group_key = !peer.group_key;
+        peer.options.idle_timeout = Some(Duration::ZERO);
+        peer.options.custom_l4 =
+            Some(Arc::new(Patient { timeout: admitted.upstream.settings.connect_timeout }));
     }
     Ok(Box::new(peer))
 }
