@@ -104,6 +104,8 @@ reasons! {
     SessionSuperseded = "session_superseded", 401, "Your session is over";
     /// The user is not active, or not in the directory any more.
     UserInactive = "user_inactive", 401, "Your account is not active";
+    /// Whoever acts for the user in this session may not any more: logged out everywhere, inactive, or without the role.
+    ImpersonationOver = "impersonation_over", 401, "Your session is over";
     /// The stores that must be asked cannot be reached, or do not hold what is needed.
     StoreUnavailable = "store_unavailable", 503, "Sessions cannot be checked at the moment";
     /// The stores did not answer within the budget of one request.

@@ -3,12 +3,16 @@
 
 use std::time::Duration;
 
+use e2e::client::Answer;
 use e2e::eventually::until;
 use e2e::fixture::{ANA, BEN, CHO};
 use e2e::proxy::COOKIE;
+use e2e::stores::Stores;
 use e2e::verifier::from_base64url;
 use serde_json::Value;
 
+use crate::admin::{command, get, said};
+use crate::own::Tab;
 use crate::setup::{Site, on_every_backend};
 
 on_every_backend! {
@@ -22,11 +26,16 @@ on_every_backend! {
         let third = site.logged_in(ANA).await;
         let answer = first.get("/session/").send().await;
         answer.expect_problem(401, "session_ended");
+        let log = get(&site, "/v1/audit?limit=2").await.expect(200).json();
+        let said = |line: usize| (log["audit"][line]["event"].as_str(), log["audit"][line]["by"].as_str());
+        assert_eq!((said(0), said(1)), ((Some("session_started"), Some("upstream:app")), (Some("session_ended"), Some("proxy"))));
         assert_eq!((site.status(&second).await, site.status(&third).await), (200, 200));
         assert_eq!(site.status(&site.logged_in(BEN).await).await, 200);
         // Who logs in again in the same browser takes nobody else's place.
         site.direct(&third, &format!("create;user=\"{ANA}\"")).await.expect(200);
         assert_eq!((site.status(&second).await, site.status(&third).await), (200, 200));
+        let log = get(&site, "/v1/audit?limit=2").await.expect(200).json();
+        assert_eq!(log["audit"][1]["event"], "session_replaced");
     }
 
     async fn one_too_many_does_not_begin_where_that_is_the_rule(stores) {
@@ -56,8 +65,12 @@ on_every_backend! {
             site.direct(&ana, &format!("platform;id=\"{platform}\"")).await.expect(200);
         }
         let refused = site.direct(&ana, "platform;id=\"11\"").await.expect_problem(429, "too_many_switches");
-        let seconds: u64 = refused.header("retry-after").parse().unwrap();
-        assert!((1..=3601).contains(&seconds));
+        let within_the_hour = |answer: &Answer| (1..=3601).contains(&answer.header("retry-after").parse::<u64>().unwrap());
+        assert!(within_the_hour(&refused));
+        // Whatever way a page takes.
+        let tab = Tab::open(&ana).await;
+        let refused = tab.post("platforms/11/switch").await.expect_problem(429, "too_many_switches");
+        assert!(within_the_hour(&refused));
         assert_eq!(site.arrives(&ana, "/platform/").await.context("platform-id"), Some("12"));
         let ben = site.logged_in(BEN).await;
         site.direct(&ben, "platform;id=\"22\"").await.expect(200);
@@ -83,6 +96,25 @@ on_every_backend! {
         assert_eq!(site.arrives(&ben, "/session/").await.context("user-id"), Some(BEN));
     }
 
+    async fn what_an_actor_does_ends_when_they_log_out_everywhere(stores) {
+        let site = Site::with(stores, |b| b.session("impersonation_roles = [\"admin\"]")).await;
+        let (acting, elsewhere) = (site.logged_in(ANA).await, site.logged_in(ANA).await);
+        let act = format!("create;user=\"{BEN}\";actor=\"{ANA}\"");
+        site.direct(&acting, &act).await.expect(200);
+        let ben = site.logged_in(BEN).await;
+        assert_eq!((site.status(&acting).await, site.status(&ben).await), (200, 200));
+        // What is done in somebody's name is told with the name of who does it.
+        Tab::open(&acting).await.post("platforms/22/switch").await.expect(200);
+        let log = get(&site, "/v1/audit?limit=1").await.expect(200).json();
+        assert_eq!((&log["audit"][0]["event"], &log["audit"][0]["by"]), (&"platform_switched".into(), &"user for user:1".into()));
+        site.direct(&elsewhere, "end-all").await.expect(200);
+        acting.get("/session/").send().await.expect_problem(401, "impersonation_over");
+        assert_eq!(site.status(&ben).await, 200, "the user's own session stands");
+        let again = site.logged_in(ANA).await;
+        site.direct(&again, &act).await.expect(200);
+        assert_eq!(site.status(&again).await, 200);
+    }
+
     async fn a_route_can_ask_for_a_recent_login(stores) {
         let more = "login = \"/auth/login\"";
         let site = Site::with(stores, |b| b.route("/careful/", "app", "{ recent_login = \"2s\" }", more)).await;
@@ -103,4 +135,21 @@ on_every_backend! {
         // No grace: whoever had the old token has nothing.
         ana.get("/session/").cookies(format!("{COOKIE}={before}")).send().await.expect_problem(401, "session_ended");
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_an_actor_does_ends_with_the_role_for_it() {
+    let site = Site::with(Stores::real(), |b| b.session("impersonation_roles = [\"admin\"]")).await;
+    let acting = site.logged_in(ANA).await;
+    site.direct(&acting, &format!("create;user=\"{BEN}\";actor=\"{ANA}\"")).await.expect(200);
+    let cookie = acting.cookie(COOKIE).unwrap();
+    let config = site.proxy.config().display().to_string();
+    let look = ["test-session", &config, "--cookie", "-"];
+    let known = command(&site.proxy, &look, &cookie).await;
+    assert!(known.status.success() && said(&known).contains("acts for the user"), "{}", said(&known));
+    site.stores.sql("UPDATE users SET roles = '{reviewer}' WHERE id = '1';").await;
+    until("the role is gone", async || site.status(&acting).await == 401).await;
+    acting.get("/session/").send().await.expect_problem(401, "impersonation_over");
+    let over = command(&site.proxy, &look, &cookie).await;
+    assert!(said(&over).contains("impersonation_over"), "{}", said(&over));
 }

@@ -11,15 +11,20 @@ use super::document::join;
 use super::raw;
 
 /// Sections, and keys of sections, that are read once, when the process starts.
-const FIXED: [&str; 9] = [
+const FIXED: [&str; 14] = [
     "admin.address",
     "cache",
     "directory",
+    "events",
     "resolve",
     "session.absolute_timeout",
     "session.idle_timeout",
+    "session.impersonation_roles",
+    "session.platform_switches_per_hour",
     "session.rotation_grace",
+    "session.sessions_per_user",
     "session.touch_interval",
+    "session.when_exceeded",
     "store",
 ];
 
@@ -100,6 +105,7 @@ mod tests {
     fn snapshot(more: &str) -> Snapshot {
         let text = format!(
             "[keys]\ntoken = [{{ id = \"t\", secret = {{ env = \"TOKEN\" }} }}]\n\
+             csrf = [{{ id = \"c\", secret = {{ env = \"TOKEN\" }} }}]\n\
              [[listen]]\naddress = \"127.0.0.1:1\"\n{more}"
         );
         let key = |name: &str| (name == "TOKEN").then(|| "a token key of more than 32 bytes!".to_owned());
@@ -119,6 +125,10 @@ mod tests {
     #[test]
     fn what_needs_a_restart_is_told_by_name() {
         assert_eq!(differences("", "[store]\ntimeout = \"7ms\"\n"), ["store.timeout"]);
+        assert_eq!(
+            differences("", "[session]\nimpersonation_roles = [\"admin\"]\n[events]\nheartbeat = \"9s\"\n"),
+            ["events.heartbeat", "session.impersonation_roles"]
+        );
         assert_eq!(differences("", "h2c = true\n"), ["listen (\"127.0.0.1:1\")"]);
         assert_eq!(
             differences("[[listen]]\naddress = \"127.0.0.1:2\"\n", "[[listen]]\naddress = \"127.0.0.1:3\"\n"),

@@ -40,6 +40,11 @@ impl Session {
     /// directory.
     pub const FOREIGN: u64 = 0;
 
+    /// Whose rights it rests on: the user, and whoever acts for them. When one of them loses theirs, it is over.
+    pub fn people(&self) -> impl Iterator<Item = &UserId> {
+        std::iter::once(&self.user).chain(&self.actor)
+    }
+
     /// Whether another framework keeps this session.
     #[must_use]
     pub const fn is_foreign(&self) -> bool {

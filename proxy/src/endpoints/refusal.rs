@@ -108,6 +108,7 @@ const fn remedy(reason: Reason) -> Remedy {
         | Reason::SessionExpired
         | Reason::SessionSuperseded
         | Reason::UserInactive
+        | Reason::ImpersonationOver
         | Reason::LoginTooOld => Remedy::Login,
         Reason::PlatformMissing | Reason::PlatformUnavailable => Remedy::ChoosePlatform,
         // Logging in cannot remove the second cookie: it may lie on another path or domain. A redirect would come

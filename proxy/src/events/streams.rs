@@ -13,7 +13,7 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use crate::context::{Resolution, SessionId, UserId};
+use crate::context::{Resolution, Session, SessionId, UserId};
 
 /// How often every session with an open stream is looked at: for ends that nobody tells of, by their time.
 const LOOK_AFTER: Duration = Duration::from_secs(1);
@@ -77,7 +77,8 @@ struct Open {
 }
 
 struct Held {
-    user: UserId,
+    /// Whose rights the session rests on.
+    people: Vec<UserId>,
     leashes: Vec<(u64, Arc<Leash>)>,
 }
 
@@ -119,19 +120,19 @@ impl Streams {
 
     /// Ties a stream to a session. The session is looked at once more: it may have ended while the stream was opened.
     #[must_use]
-    pub fn hold(self: &Arc<Self>, session: &SessionId, user: &UserId, leash: &Arc<Leash>) -> Hold {
+    pub fn hold(self: &Arc<Self>, session: &Session, leash: &Arc<Leash>) -> Hold {
         let mut open = self.open.lock();
         open.number += 1;
         let number = open.number;
         let held = open
             .of_session
-            .entry(*session)
-            .or_insert_with(|| Held { user: user.clone(), leashes: Vec::new() });
+            .entry(session.id)
+            .or_insert_with(|| Held { people: session.people().cloned().collect(), leashes: Vec::new() });
         held.leashes.push((number, Arc::clone(leash)));
-        open.doubted.insert(*session);
+        open.doubted.insert(session.id);
         drop(open);
         self.wake.notify_one();
-        Hold { streams: Arc::clone(self), session: *session, number, leash: Arc::clone(leash) }
+        Hold { streams: Arc::clone(self), session: session.id, number, leash: Arc::clone(leash) }
     }
 
     /// How many sessions have open streams.
@@ -152,7 +153,7 @@ impl Streams {
 
     /// All sessions of a user may have.
     pub fn doubt_user(&self, user: &UserId) {
-        self.doubt_where(|held| held.user == *user);
+        self.doubt_where(|held| held.people.contains(user));
     }
 
     /// All sessions may have.
@@ -221,18 +222,30 @@ impl fmt::Debug for Streams {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::clock::Timestamp;
     use crate::reason::Reason;
 
     #[tokio::test]
     async fn streams_end_with_their_session_and_not_when_nobody_can_say() {
         let streams = Streams::new();
-        let (user, other) = ("ana".parse().unwrap(), "ben".parse().unwrap());
+        let session = |id: SessionId, user: &str| Session {
+            id,
+            user: user.parse().unwrap(),
+            platform: None,
+            created: Timestamp::from_secs(1),
+            authenticated: Timestamp::from_secs(1),
+            expires: Timestamp::from_secs(2),
+            predecessor: None,
+            successor: None,
+            actor: None,
+            version: 1,
+        };
         let (ended, lives, unsaid) =
             (SessionId::of_token(b"1"), SessionId::of_token(b"2"), SessionId::of_token(b"3"));
         let (one, two, three) = (Leash::new(), Leash::new(), Leash::new());
-        let held = streams.hold(&ended, &user, &one);
-        let _alive = streams.hold(&lives, &user, &two);
-        let _unsaid = streams.hold(&unsaid, &other, &three);
+        let held = streams.hold(&session(ended, "ana"), &one);
+        let _alive = streams.hold(&session(lives, "ana"), &two);
+        let _unsaid = streams.hold(&session(unsaid, "ben"), &three);
         let asked = Arc::new(Mutex::new(Vec::new()));
         let log = Arc::clone(&asked);
         let task = tokio::spawn(Arc::clone(&streams).run(move |id| {

@@ -87,7 +87,7 @@ pub(super) async fn open(
         subscription,
         resumed: last.is_some(),
         form: if websocket { Form::WebSocket(Box::new(Frames::new())) } else { Form::Sse },
-        _hold: core.streams.hold(id, user, &leash),
+        _hold: core.streams.hold(&context.session, &leash),
         leash,
         clock: Arc::clone(own.clock),
         session: state.rules.snapshot.session.clone(),

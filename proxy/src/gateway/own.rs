@@ -97,7 +97,10 @@ impl Own<'_> {
                 let keys = state.rules.public_jwks().ok_or(Reason::NoRoute)?;
                 Ok(jwks::answer(keys, &request.method, &request.headers))
             }
-            _ => Ok(openapi::answer(&rules_path(state))),
+            _ => {
+                let snapshot = &state.rules.snapshot;
+                Ok(openapi::answer(&snapshot.reserved_path, &snapshot.session.cookie))
+            }
         }
     }
 
@@ -139,12 +142,13 @@ impl Own<'_> {
         let body =
             if call.line.body { read_object(session, &call, largest_body(state)).await? } else { Map::new() };
         let remains = who.as_ref().ok().and_then(|context| claim.remains(&context.session.id));
+        let by = whose_doing(who.as_deref().ok());
         Ok(Request {
             who,
             remains,
             body,
             by: Origin {
-                by: "user".to_owned(),
+                by,
                 from: state
                     .origin
                     .as_ref()
@@ -190,6 +194,12 @@ impl Core {
     }
 }
 
+/// Who does it, for the audit log: the user, or whoever acts in their name.
+fn whose_doing(context: Option<&Context>) -> String {
+    let actor = context.and_then(|context| context.session.actor.as_ref());
+    actor.map_or_else(|| "user".to_owned(), |actor| format!("user for user:{actor}"))
+}
+
 /// Whether this unsafe request is shown to come from a page of ours.
 fn shown_origin(headers: &HeaderMap, state: &RequestState) -> Result<(), Reason> {
     let (Some(accepted), Some(origin)) = (&state.accepted, &state.origin) else {
@@ -225,10 +235,6 @@ pub(super) fn csrf_token(headers: &HeaderMap) -> Option<&[u8]> {
     let mut given = CSRF_HEADERS.iter().flat_map(|name| headers.get_all(*name)).map(HeaderValue::as_bytes);
     let first = given.next()?;
     Some(if given.all(|other| other == first) { first } else { b"" })
-}
-
-fn rules_path(state: &RequestState) -> String {
-    state.rules.snapshot.reserved_path.clone()
 }
 
 /// Room for the largest settings, spelled more widely than we do.

@@ -40,7 +40,7 @@ pub(super) fn tie(answer: &ResponseHeader, state: &mut RequestState, core: &Arc<
     let (Some(context), Some(leash)) = (context, wire::leash()) else { return };
     let route = state.route.as_ref().map_or("-", |route| route.name.as_str());
     state.tied = Some(Tied {
-        hold: core.streams.hold(&context.session.id, &context.user.id, &leash),
+        hold: core.streams.hold(&context.session, &leash),
         request_id: state.request_id.clone(),
         ended: metrics.streams_ended.with_label_values(&["forwarded"]),
         requests: metrics.requests.with_label_values(&[route, "dropped"]),

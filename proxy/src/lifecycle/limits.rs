@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Lifecycle, LifecycleError, Start};
+use super::{Lifecycle, LifecycleError, Origin, Start};
 use crate::clock::Timestamp;
 use crate::context::{Session, SessionId, User, UserId};
 use crate::session::WhenExceeded;
@@ -52,15 +52,22 @@ impl Lifecycle {
     ///
     /// # Errors
     /// `TooManySessions` when nobody's place may be taken; `new` is ended then.
-    pub(super) async fn make_room(&self, new: &Session, now: Timestamp) -> Result<(), LifecycleError> {
+    pub(super) async fn make_room(
+        &self,
+        new: &Session,
+        origin: &Origin,
+        now: Timestamp,
+    ) -> Result<(), LifecycleError> {
         let allowances = &self.settings.allowances;
         // Somebody else's work in the user's name takes nobody's place.
         let Some(most) = allowances.sessions_per_user.filter(|_| new.actor.is_none()) else { return Ok(()) };
         let others = self.sessions_beside(&new.user, Some(&new.id), now).await?;
         match allowances.when_exceeded {
             WhenExceeded::EndOldest => {
-                let too_many = others.into_iter().skip(most.saturating_sub(1)).map(|session| session.id);
-                self.end_crowd(new, too_many.collect(), now).await
+                let too_many: Vec<Session> = others.into_iter().skip(most.saturating_sub(1)).collect();
+                // Nobody asked for it: the login that came later caused it.
+                let origin = Origin { by: "proxy".to_owned(), ..origin.clone() };
+                self.end_crowd(new, &too_many, &origin, now).await
             }
             WhenExceeded::Refuse => {
                 // All of them, whoever began first: the last one to be written sees all others. Of two at the same
@@ -77,16 +84,18 @@ impl Lifecycle {
     async fn end_crowd(
         &self,
         new: &Session,
-        too_many: Vec<SessionId>,
+        too_many: &[Session],
+        origin: &Origin,
         now: Timestamp,
     ) -> Result<(), LifecycleError> {
-        for id in too_many {
-            let ended = self.end_family(&id, now).await?;
+        for session in too_many {
+            let ended = self.end_family(&session.id, now).await?;
             let events = ended.iter().map(|id| Event::SessionEnded { session: *id });
             let announced = self.announce(&new.user, events.collect::<Vec<_>>());
             // A failure is counted there.
             let _told = futures_util::join!(self.tell_ended(&ended, now), announced);
             self.count("ended");
+            self.audit("session_ended", session, origin, now).await;
         }
         Ok(())
     }

@@ -39,6 +39,7 @@ impl Lifecycle {
         origin: &Origin,
     ) -> Result<(Session, Platform), LifecycleError> {
         let chosen = self.own_platform(&session.user, platform).await?;
+        self.count_switch(&session.user).await?;
         let stands = self.change_platform(session, Some(platform), version, origin).await?;
         Ok((stands, chosen))
     }

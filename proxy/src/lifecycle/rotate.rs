@@ -31,6 +31,10 @@ impl Lifecycle {
         let now = self.clock.now();
         let user = self.user(&current.user).await?.ok_or(SESSION_OVER)?;
         lifetime::check_user(current, &user).map_err(|_| SESSION_OVER)?;
+        if let Some(actor) = &current.actor {
+            let actor = self.user(actor).await?.ok_or(SESSION_OVER)?;
+            lifetime::check_actor(current, &actor, &self.settings).map_err(|_| SESSION_OVER)?;
+        }
         let mut old = current.clone();
         for _ in 0..ATTEMPTS {
             if old.successor.is_some() {

@@ -31,12 +31,12 @@ impl Lifecycle {
     pub async fn start(&self, start: &Start, origin: &Origin) -> Result<Started, LifecycleError> {
         // Taken before the user is read: whoever logs out everywhere in between ends this session as well.
         let now = self.clock.now();
-        let user = self.check_people(start).await?;
+        let (user, valid_after) = self.check_people(start).await?;
         let platform = self.first_platform(start).await?;
         self.check_room(start, now).await?;
         let token = SessionToken::mint(&self.keys.load());
         // Never before the moment of a log-out everywhere that a clock ahead of ours has written.
-        let created = user.sessions_valid_after.map_or(now, |moment| moment.max(now));
+        let created = valid_after.map_or(now, |moment| moment.max(now));
         let session = Session {
             id: token.id(),
             user: user.id,
@@ -52,9 +52,9 @@ impl Lifecycle {
         self.directory.create_session(&session, start.replaces.as_ref(), now).await?;
         // It ended with the transaction, whether or not there is room for the new one: nobody may be served it any more.
         if let Some(replaced) = &start.replaces {
-            self.end_replaced(replaced, now).await;
+            self.end_replaced(replaced, origin, now).await;
         }
-        self.make_room(&session, now).await?;
+        self.make_room(&session, origin, now).await?;
         self.tell_session(&session, now).await;
         self.count("started");
         let event = if session.actor.is_some() { "impersonation_started" } else { "session_started" };
@@ -64,13 +64,16 @@ impl Lifecycle {
         Ok(Started { token, session })
     }
 
-    async fn check_people(&self, start: &Start) -> Result<User, LifecycleError> {
+    /// The user, and the moment after which sessions of theirs and of whoever acts for them are valid.
+    async fn check_people(&self, start: &Start) -> Result<(User, Option<Timestamp>), LifecycleError> {
         let mut wanted = vec![start.user.clone()];
         wanted.extend(start.actor.clone());
         let people = self.directory.users(&wanted).await?;
         let active = |id: &UserId| people.iter().find(|user| user.id == *id && user.active);
         self.check_actor(start, &people)?;
-        active(&start.user).cloned().ok_or(LifecycleError::Impossible("the user is unknown or inactive"))
+        let user = active(&start.user).cloned();
+        let user = user.ok_or(LifecycleError::Impossible("the user is unknown or inactive"))?;
+        Ok((user, people.iter().filter_map(|person| person.sessions_valid_after).max()))
     }
 
     /// The platform that was asked for, or the default: chosen here, so that a cold context needs no further lookup.
@@ -84,12 +87,16 @@ impl Lifecycle {
     }
 
     /// The replaced session ended with the transaction; its relatives in their grace follow, as well as it goes.
-    async fn end_replaced(&self, replaced: &SessionId, now: Timestamp) {
+    async fn end_replaced(&self, replaced: &SessionId, origin: &Origin, now: Timestamp) {
         let ended = self.end_family(replaced, now).await.unwrap_or_else(|error| {
             tracing::warn!(%error, "relatives of a replaced session may live until the end of their grace");
             vec![*replaced]
         });
         // A failure is counted there.
         let _told = self.tell_ended(&ended, now).await;
+        // Whose it was is not certain to be who logs in now.
+        if let Ok(Some(row)) = self.row(replaced).await {
+            self.audit("session_replaced", &row.session, origin, now).await;
+        }
     }
 }

@@ -92,7 +92,7 @@ impl Proxy {
         self.resolver.resolve(id, Instant::now() + PATIENCE).await
     }
 
-    async fn start(&self, user: &str) -> Arc<crate::context::Session> {
+    async fn start(&self, user: &str) -> Arc<Session> {
         let start =
             Start { user: user.parse().unwrap(), platform: None, actor: None, acted: false, replaces: None };
         Arc::new(self.lifecycle.start(&start, &origin()).await.unwrap().session)

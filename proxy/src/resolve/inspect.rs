@@ -32,7 +32,7 @@ pub enum Verdict {
 /// One step on the way from a cookie to a decision.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize)]
 pub struct Step {
-    /// Which one: `cookie`, `token`, `store`, `directory`, `lifetime`, `user`, `platform`, `decision`.
+    /// Which one: `cookie`, `token`, `store`, `directory`, `lifetime`, `user`, `actor`, `platform`, `decision`.
     pub step: &'static str,
     /// How it went.
     pub verdict: Verdict,
@@ -169,6 +169,9 @@ impl Looking<'_> {
 
     async fn entities(&mut self, seen: Seen) -> Result<Resolution, Resolution> {
         let user = self.user(&seen.session).await?;
+        if let Some(actor) = &seen.session.actor {
+            self.actor(&seen.session, actor).await?;
+        }
         let (platform, platform_refused) = self.platform(&seen.session).await?;
         Ok(Resolution::Known(Arc::new(Context {
             session: Arc::new(seen.session),
@@ -291,20 +294,35 @@ impl Looking<'_> {
         }
     }
 
-    async fn user(&mut self, session: &Session) -> Result<User, Resolution> {
-        let told = self.directory.users(std::slice::from_ref(&session.user)).await;
-        let user = match told {
-            Ok(users) => users.into_iter().find(|user| user.id == session.user),
-            Err(error) => {
-                if let Some(user) = self.cached_user(&session.user).await {
-                    Some(user)
-                } else {
-                    self.say("user", Verdict::Undetermined, error.to_string());
-                    return Err(Resolution::Undetermined(Reason::StoreUnavailable));
+    /// Somebody, as a request would find them; `step` is the one that cannot go on when nobody could say.
+    async fn person(&mut self, id: &UserId, step: &'static str) -> Result<Option<User>, Resolution> {
+        match self.directory.users(std::slice::from_ref(id)).await {
+            Ok(users) => Ok(users.into_iter().find(|user| user.id == *id)),
+            Err(error) => match self.cached_user(id).await {
+                Some(user) => Ok(Some(user)),
+                None => {
+                    self.say(step, Verdict::Undetermined, error.to_string());
+                    Err(Resolution::Undetermined(Reason::StoreUnavailable))
                 }
-            }
-        };
-        let Some(user) = user else {
+            },
+        }
+    }
+
+    /// Whoever acts for the user, if they still may.
+    async fn actor(&mut self, session: &Session, id: &UserId) -> Result<(), Resolution> {
+        let actor = self.person(id, "actor").await?;
+        let judged = actor.is_some_and(|actor| lifetime::check_actor(session, &actor, self.settings).is_ok());
+        if judged {
+            self.say("actor", Verdict::Good, format!("user {id} acts for the user, and may"));
+            return Ok(());
+        }
+        let reason = Reason::ImpersonationOver;
+        self.say("actor", Verdict::Bad, format!("user {id}: {}", reason.explanation().trim()));
+        Err(Resolution::Unknown(reason))
+    }
+
+    async fn user(&mut self, session: &Session) -> Result<User, Resolution> {
+        let Some(user) = self.person(&session.user, "user").await? else {
             self.say("user", Verdict::Bad, format!("user {} is not in the directory", session.user));
             return Err(Resolution::Unknown(Reason::UserInactive));
         };

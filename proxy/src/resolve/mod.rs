@@ -29,7 +29,7 @@ use crate::cache::proof::{Proof, Reading};
 use crate::cache::values::Value;
 use crate::cache::{Activity, Invalidate, SingleFlight};
 use crate::clock::Clock;
-use crate::context::{Context, Layer, PlatformId, Resolution, SessionId};
+use crate::context::{Context, Layer, PlatformId, Resolution, Session, SessionId, UserId};
 use crate::directory::Directory;
 use crate::reason::Reason;
 use crate::session::{Settings as SessionSettings, lifetime};
@@ -247,9 +247,13 @@ impl Layers {
         self.check_use(&mut found, now).await?;
         let session = found.session;
         let pair = PairKey { user: session.user.clone(), platform: session.platform.clone() };
-        let key = EntityKey { pair, ask_store: found.store_failure.is_none() };
-        let Entities { pair, layer } = self.entities_of(key).await?;
+        let ask_store = found.store_failure.is_none();
+        let Entities { pair, layer } = self.entities_of(EntityKey { pair, ask_store }).await?;
         lifetime::check_user(&session, &pair.user).map_err(Stop::Unknown)?;
+        let mut proof = self.copies.proof(reading, found.source).and(&pair.proof);
+        if let Some(actor) = &session.actor {
+            proof = proof.and(&self.check_actor(&session, actor, ask_store).await?);
+        }
         let context = Context {
             session: Arc::new(session),
             user: Arc::clone(&pair.user),
@@ -258,7 +262,23 @@ impl Layers {
             last_seen: found.last_seen,
             layer: found.layer.max(layer),
         };
-        Ok((context, self.copies.proof(reading, found.source).and(&pair.proof)))
+        Ok((context, proof))
+    }
+
+    /// Whether whoever acts in the session still may; answers what that rests on, so that the context ends with it.
+    async fn check_actor(
+        self: &Arc<Self>,
+        session: &Session,
+        actor: &UserId,
+        ask_store: bool,
+    ) -> Result<Proof, Stop> {
+        let pair = PairKey { user: actor.clone(), platform: None };
+        let found = self.entities_of(EntityKey { pair, ask_store }).await.map_err(|stop| match stop {
+            Stop::Unknown(_) => Stop::Unknown(Reason::ImpersonationOver),
+            Stop::Undetermined(reason) => Stop::Undetermined(reason),
+        })?;
+        lifetime::check_actor(session, &found.pair.user, &self.session).map_err(Stop::Unknown)?;
+        Ok(found.pair.proof.clone())
     }
 
     /// What the session refers to: a copy, or what one lookup for all who ask answers.

@@ -44,6 +44,17 @@ pub fn check_user(session: &Session, user: &User) -> Result<(), Reason> {
     Ok(())
 }
 
+/// Whether `actor` may still act for the session's user in it: active, not logged out everywhere since it began, and with
+/// a role for it. What an administrator does in somebody's name ends with what made them one.
+///
+/// # Errors
+/// `ImpersonationOver`.
+pub fn check_actor(session: &Session, actor: &User, settings: &Settings) -> Result<(), Reason> {
+    let roles = &settings.allowances.impersonation_roles;
+    let may = actor.roles.iter().any(|role| roles.contains(role));
+    if may && check_user(session, actor).is_ok() { Ok(()) } else { Err(Reason::ImpersonationOver) }
+}
+
 /// Whether the session was used recently enough, as far as `last_seen` tells. Its beginning counts as a use.
 ///
 /// # Errors
@@ -149,6 +160,23 @@ mod tests {
         let later = START.plus(Duration::from_millis(1));
         assert_eq!(judged(&session(), &after(later), START, START), Err(Reason::SessionSuperseded));
         assert_eq!(judged(&session(), &after(START), START, START), Ok(()));
+    }
+
+    #[test]
+    fn what_an_actor_does_ends_with_their_role_activity_and_sessions() {
+        let mut settings = settings();
+        settings.allowances.impersonation_roles = vec!["admin".to_owned(), "support".to_owned()];
+        let actor = User { roles: vec!["support".to_owned()], ..user() };
+        let later = START.plus(Duration::from_millis(1));
+        for (actor, expected) in [
+            (actor.clone(), Ok(())),
+            (User { sessions_valid_after: Some(START), ..actor.clone() }, Ok(())),
+            (User { roles: vec!["viewer".to_owned()], ..actor.clone() }, Err(Reason::ImpersonationOver)),
+            (User { active: false, ..actor.clone() }, Err(Reason::ImpersonationOver)),
+            (User { sessions_valid_after: Some(later), ..actor }, Err(Reason::ImpersonationOver)),
+        ] {
+            assert_eq!(check_actor(&session(), &actor, &settings), expected, "{actor:?}");
+        }
     }
 
     #[test]

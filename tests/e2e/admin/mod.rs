@@ -18,7 +18,7 @@ fn authorized(site: &Site, call: Call) -> Call {
     call.header("authorization", format!("Bearer {}", site.proxy.secret("admin-token")))
 }
 
-async fn get(site: &Site, path: &str) -> Answer {
+pub(crate) async fn get(site: &Site, path: &str) -> Answer {
     authorized(site, site.proxy.admin().get(path)).send().await
 }
 
@@ -32,7 +32,7 @@ async fn post(site: &Site, path: &str, body: &serde_json::Value) -> Answer {
 }
 
 /// Runs the command line beside a proxy; the token comes from its configuration.
-async fn command(proxy: &Proxy, arguments: &[&str], input: &str) -> Output {
+pub(crate) async fn command(proxy: &Proxy, arguments: &[&str], input: &str) -> Output {
     let mut command = Command::new(environment::binary());
     command.args(arguments).env_remove("COUNTERSIGN_ADMIN_TOKEN");
     let config = proxy.config().display().to_string();
@@ -43,6 +43,6 @@ async fn command(proxy: &Proxy, arguments: &[&str], input: &str) -> Output {
 }
 
 /// Everything that a command said.
-fn said(output: &Output) -> String {
+pub(crate) fn said(output: &Output) -> String {
     String::from_utf8_lossy(&[output.stdout.as_slice(), &output.stderr].concat()).into_owned()
 }

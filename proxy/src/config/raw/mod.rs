@@ -271,7 +271,8 @@ pub(crate) struct Session {
     #[schemars(range(min = 1))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) platform_switches_per_hour: Option<u64>,
-    /// Roles whose bearers may act for other users (`create` with an `actor`). Default: nobody may.
+    /// Roles whose bearers may act for other users (`create` with an `actor`). Such a session is over as soon as its actor
+    /// has none of them any more, is not active, or has logged out everywhere. Default: nobody may.
     pub(crate) impersonation_roles: Vec<String>,
 }
 
