@@ -144,7 +144,7 @@ async fn both_get_in(ana: &Client, ben: &Client) -> bool {
 }
 
 /// Until sessions, users and platforms lie in Redis; what was forgotten just now is kept out for ten seconds.
-async fn until_redis_holds_all(site: &mut Site, ana: &Client, ben: &Client) {
+pub(crate) async fn until_redis_holds_all(site: &mut Site, ana: &Client, ben: &Client) {
     until("Redis holds sessions, users and platforms", async || {
         both_are_served(site, ana, ben).await;
         let redis = site.stores.redis();

@@ -2,6 +2,7 @@
 
 mod aliases;
 mod forgery;
+mod fuzz;
 mod session;
 mod settings;
 

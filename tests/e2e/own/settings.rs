@@ -129,3 +129,19 @@ async fn another_proxy_sees_a_switch() {
     })
     .await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_context_that_cannot_be_found_out_says_so() {
+    let mut site = Site::start(e2e::stores::Stores::to_be_stopped()).await;
+    let (ana, ben) = (Tab::of(&site, ANA).await, site.logged_in(BEN).await);
+    crate::outages::until_redis_holds_all(&mut site, &ana.browser, &ben).await;
+    site.stores.postgres().stop();
+    until("the list cannot be had any more", async || {
+        ana.get("context").await.expect(200).json()["error"] == true
+    })
+    .await;
+    let context = ana.get("context").await.json();
+    assert_eq!((&context["user"]["id"], &context["active_platform"]["id"]), (&json!(ANA), &json!("11")));
+    assert_eq!((&context["platforms"], &context["platform_count"]), (&json!([]), &json!(0)));
+    ana.get("platforms").await.expect_problem(503, "store_unavailable");
+}

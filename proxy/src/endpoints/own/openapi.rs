@@ -14,17 +14,20 @@ use crate::endpoints::own_answer;
 use crate::policy::own::{Audience, Endpoint, Line, lines};
 use crate::reason::Reason;
 
-/// The description as an answer.
+/// The description as an answer; `cookie` is the name of the session cookie.
 #[must_use]
-pub fn answer(reserved: &str) -> Response<Bytes> {
-    let body = Bytes::from(describe(reserved).to_string());
+pub fn answer(reserved: &str, cookie: &str) -> Response<Bytes> {
+    let body = Bytes::from(describe(reserved, cookie).to_string());
     own_answer(StatusCode::OK, "description", "application/json", body)
 }
+
+/// The cookie's name in docs/openapi.json: the default where browsers speak https.
+const USUAL_COOKIE: &str = "__Host-session";
 
 /// The description as docs/openapi.json holds it.
 #[must_use]
 pub fn text() -> String {
-    let described = describe("/.countersign/");
+    let described = describe("/.countersign/", USUAL_COOKIE);
     let mut text = serde_json::to_string_pretty(&described).unwrap_or_default();
     text.push('\n');
     text
@@ -55,9 +58,9 @@ pub fn table() -> String {
     text
 }
 
-/// The description of the endpoints below `reserved`.
+/// The description of the endpoints below `reserved`, for whoever sends the session in `cookie`.
 #[must_use]
-pub fn describe(reserved: &str) -> Value {
+pub fn describe(reserved: &str, cookie: &str) -> Value {
     let mut schemas = SchemaSettings::draft2020_12()
         .with(|settings| settings.definitions_path = "/components/schemas".into())
         .into_generator();
@@ -81,7 +84,7 @@ pub fn describe(reserved: &str) -> Value {
         "components": {
             "schemas": components,
             "securitySchemes": {
-                "session": { "type": "apiKey", "in": "cookie", "name": "session" },
+                "session": { "type": "apiKey", "in": "cookie", "name": cookie },
                 "csrf": { "type": "apiKey", "in": "header", "name": "x-csrf-token" },
             },
         },
@@ -91,6 +94,10 @@ pub fn describe(reserved: &str) -> Value {
 fn operation(line: &Line, schemas: &mut SchemaGenerator) -> Value {
     let mut responses: Map<String, Value> = Map::new();
     let document = json!({ "application/json": { "schema": schema_of(line.endpoint, schemas) } });
+    if matches!(line.endpoint, Endpoint::SessionEnd | Endpoint::Logout | Endpoint::LogoutEverywhere) {
+        let description = "In force, and durable as soon as the directory is back.";
+        responses.insert("202".into(), json!({ "description": description, "content": document.clone() }));
+    }
     responses.insert("200".into(), json!({ "description": "Done.", "content": document }));
     for status in problems(line) {
         let titles: Vec<&str> = reasons(line).filter(|r| r.status() == status).map(Reason::code).collect();
@@ -157,7 +164,9 @@ pub fn reasons(line: &Line) -> impl Iterator<Item = Reason> {
     );
     let switches = line.endpoint == Endpoint::PlatformSwitch;
     let changes = line.is_unsafe() && line.endpoint != Endpoint::SessionValidate;
-    let groups: [(bool, &[Reason]); 11] = [
+    let groups: [(bool, &[Reason]); 13] = [
+        (line.has_parameter(), &[Reason::AmbiguousPath]),
+        (line.endpoint == Endpoint::PublicKeys, &[Reason::NoRoute]),
         (line.endpoint == Endpoint::Events, &[Reason::TooManyStreams, Reason::ForeignOrigin]),
         (switches, &[Reason::TooManySwitches]),
         (line.audience == Audience::Session, &[Reason::NoCookie, Reason::SessionEnded, Reason::SessionIdle]),
@@ -247,7 +256,7 @@ mod tests {
 
     #[test]
     fn every_reference_leads_somewhere() {
-        let described = describe("/.countersign/");
+        let described = describe("/.countersign/", USUAL_COOKIE);
         let text = described.to_string();
         let references: Vec<&str> =
             text.split("\"$ref\":\"#").skip(1).filter_map(|rest| rest.split('"').next()).collect();
