@@ -7,17 +7,14 @@ use e2e::client::Client;
 use e2e::environment::{self, node_script, python};
 use e2e::eventually::until;
 use e2e::ports;
-use e2e::proxy::{COOKIE, KeyKind, Proxy};
+use e2e::proxy::{Builder, COOKIE, KeyKind, Proxy};
 use e2e::stores::Stores;
 use e2e::verifier::verifier_keys;
 use tokio::process::{Child, Command};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_flask_application_logs_in_sees_the_context_switches_and_logs_out() {
-    let mut command = Command::new(python());
-    command.arg(environment::root().join("tests/apps/flask/app.py"));
-    command.env("VERIFIERS", environment::root().join("tests/verifiers")).env("PYTHONDONTWRITEBYTECODE", "1");
-    the_application_works(command, Stores::real()).await;
+    the_application_works(flask(), Stores::real()).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -25,6 +22,28 @@ async fn an_express_application_logs_in_sees_the_context_switches_and_logs_out()
     let mut command = Command::new("node");
     command.arg(node_script("apps/express/app.mjs"));
     the_application_works(command, Stores::real()).await;
+}
+
+/// A proxy with the Flask application behind it, whose login form is the only way in.
+pub(crate) async fn flask_behind(stores: &Stores, change: impl FnOnce(Builder) -> Builder) -> (Proxy, Child) {
+    let address = SocketAddr::from(([127, 0, 0, 1], ports::free()));
+    let builder = Proxy::builder()
+        .upstream("app", address, "")
+        .route("/login", "app", "\"nothing\"", "session_authority = true")
+        .route("/logout", "app", "\"session\"", "session_authority = true");
+    let proxy = change(builder).start(stores).await;
+    let keys = verifier_keys(&proxy, "app", KeyKind::Ed25519, false).await;
+    let mut command = flask();
+    let app =
+        start(command.env("KEYS", keys.to_string()).env("PORT", address.port().to_string()), address).await;
+    (proxy, app)
+}
+
+fn flask() -> Command {
+    let mut command = Command::new(python());
+    command.arg(environment::root().join("tests/apps/flask/app.py"));
+    command.env("VERIFIERS", environment::root().join("tests/verifiers")).env("PYTHONDONTWRITEBYTECODE", "1");
+    command
 }
 
 async fn the_application_works(mut command: Command, stores: Stores) {
@@ -69,7 +88,7 @@ async fn the_application_works(mut command: Command, stores: Stores) {
     around.send().await.expect(403);
 }
 
-async fn form(browser: &Client, path: &str, fields: &str) -> e2e::client::Answer {
+pub(crate) async fn form(browser: &Client, path: &str, fields: &str) -> e2e::client::Answer {
     let call =
         browser.post(path, fields.to_owned()).header("content-type", "application/x-www-form-urlencoded");
     call.send().await

@@ -1,4 +1,4 @@
-//! The demo in a real browser: headless Chromium, driven by a script.
+//! In a real browser, headless Chromium driven by a script: the demo, and pages of an application over TLS and HTTP/2.
 
 use std::net::SocketAddr;
 use std::process::Stdio;
@@ -7,21 +7,46 @@ use e2e::client::Client;
 use e2e::environment::{self, binary, keepsakes, node_script};
 use e2e::eventually::until;
 use e2e::ports;
+use e2e::stores::Stores;
 use tokio::process::{Child, Command};
+
+use crate::apps::flask_behind;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_demo_works_in_a_browser_and_its_tabs_follow_each_other() {
     let (_demo, address) = start_demo().await;
-    let profile = tempfile::tempdir().unwrap();
     let mut script = Command::new("node");
     script.arg(node_script("browser/demo.mjs"));
-    script.env("DEMO", format!("http://{address}")).env("PROFILE", profile.path());
+    script.env("DEMO", format!("http://{address}"));
     script.env("SCREENSHOTS", keepsakes("screenshots"));
-    let output = environment::run(&mut script, b"").await;
+    succeeds(&mut script).await;
+}
+
+async fn succeeds(script: &mut Command) {
+    let output = environment::run(script, b"").await;
     let said =
         String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
     println!("{said}");
     assert!(output.status.success(), "{said}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn over_tls_and_http2_tabs_follow_keep_their_own_platform_and_end_from_elsewhere() {
+    let stores = Stores::real();
+    let (proxy, _app) = flask_behind(&stores, |builder| {
+        let own = "platform_from = { path_segment = 1 }\nlogin = \"/login\"";
+        builder.https().route("/p/", "app", "\"platform\"", own).route(
+            "/tab",
+            "app",
+            "\"platform\"",
+            "login = \"/login\"",
+        )
+    })
+    .await;
+    let mut script = Command::new("node");
+    script.arg(node_script("browser/lifecycle.mjs"));
+    script.env("PORT", proxy.addresses().tls.port().to_string());
+    succeeds(&mut script).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -48,6 +48,14 @@ fn write(out: &mut String, addresses: &Addresses, paint: &Paint) -> fmt::Result 
         ),
         ("Switch the platform, and look again.", format!("curl -si -b jar -d platform=12 {proxy}/switch")),
         (
+            "What Countersign itself answers: the session, and how to change it (docs/endpoints.md).",
+            format!("curl -s -b jar {proxy}/.countersign/session"),
+        ),
+        (
+            "Listen to what happens to the session; switch the platform in a browser or with the line above meanwhile.",
+            format!("curl -sN -b jar {proxy}/.countersign/events"),
+        ),
+        (
             "Log out. The cookie in the file is worth nothing any more.",
             format!("curl -si -b jar -X POST {proxy}/logout"),
         ),

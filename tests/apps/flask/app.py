@@ -9,13 +9,13 @@ import os
 import sys
 from urllib.parse import unquote
 
-from flask import Flask, abort, jsonify, redirect, request
+from flask import Flask, abort, jsonify, redirect, render_template_string, request
 
 sys.path.insert(0, os.environ["VERIFIERS"])
 from verify import jwt_claims, message_error  # noqa: E402
 
 KEYS = json.loads(os.environ["KEYS"])
-PEOPLE = {"ana": ("1", "demo"), "ben": ("2", "demo")}
+PEOPLE = {"ana": ("1", "demo"), "ben": ("2", "demo"), "cho": ("3", "demo")}
 
 app = Flask(__name__)
 
@@ -73,8 +73,36 @@ def logout():
 
 @app.get("/")
 @app.get("/account/<path:page>")
+@app.get("/dashboard")
+@app.get("/caption_generation")
+@app.get("/platform_management")
 def page(page=""):
     return jsonify(who())
+
+
+@app.get("/tab")
+@app.get("/p/<platform>/tab")
+def tab(platform=None):
+    """A page that shows whom it was told of, and listens to what happens to the session."""
+    return render_template_string(TAB, context=who(), pinned=platform is not None)
+
+
+TAB = """<!doctype html>
+<title>Tab</title>
+<p>User <b id="user">{{ context["user-id"] }}</b> works with <b id="platform">{{ context["platform-id"] }}</b>.</p>
+<p id="state">open</p>
+<script>
+  const events = new EventSource("/.countersign/events");
+  const state = document.getElementById("state");
+  events.addEventListener("hello", () => { state.textContent = "listening"; });
+  events.addEventListener("platform_switched", ({ data }) => {
+    if (!{{ pinned | tojson }}) document.getElementById("platform").textContent = JSON.parse(data).platform;
+  });
+  events.addEventListener("session_ended", ({ data }) => {
+    if (JSON.parse(data).this_session) { events.close(); state.textContent = "ended"; }
+  });
+</script>
+"""
 
 
 if __name__ == "__main__":
