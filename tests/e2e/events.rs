@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use e2e::client::{Client, Wire};
-use e2e::eventually::eventually;
+use e2e::eventually::{eventually, until};
 use e2e::fixture::{ANA, BEN};
 use e2e::proxy::{COOKIE, Proxy};
 use e2e::stores::Stores;
@@ -17,6 +17,7 @@ use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 
+use crate::own;
 use crate::setup::{Site, on_every_backend, routes};
 
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -185,13 +186,9 @@ on_every_backend! {
         let (mut other, _) = Tab::greeted(&again).await;
         let address = site.proxy.addresses().http1;
         let cookie = ana.cookie(COOKIE).unwrap();
-        // A message that follows the handshake at once is lost now and then, with the connection.
-        let mut echo = eventually("an echo", async || {
-            let mut echo = websocket(address, "/session/websocket", &cookie, "http://app.test").await.unwrap();
-            echo.send(Message::text("before")).await.ok()?;
-            matches!(echo.next().await, Some(Ok(Message::Text(_)))).then_some(echo)
-        })
-        .await;
+        let mut echo = websocket(address, "/session/websocket", &cookie, "http://app.test").await.unwrap();
+        echo.send(Message::text("before")).await.unwrap();
+        assert_eq!(echo.next().await.unwrap().unwrap(), Message::text("before"));
         let mut forwarded = Vec::new();
         for (wire, at) in [(Wire::Http1, address), (Wire::Http2, site.proxy.addresses().http2)] {
             let answer = ana.over(wire, at).get("/session/events").header("accept", "text/event-stream").open().await.unwrap();
@@ -295,6 +292,40 @@ async fn what_happens_on_one_proxy_is_told_to_tabs_on_the_other() {
     }
     let closed = tokio::time::timeout(PATIENCE, echo.next()).await.expect("the WebSocket ends");
     assert!(matches!(closed, None | Some(Err(_) | Ok(Message::Close(_)))), "{closed:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_tabs_that_switch_at_once_come_to_one_order_and_both_are_told() {
+    let site = Site::start(Stores::real()).await;
+    let there = second(&site).await;
+    let ana = site.logged_in(ANA).await;
+    let elsewhere = at(&there, &ana);
+    // The other proxy has an anti-forgery key of its own.
+    let (one, two) = (own::Tab::open(&ana).await, own::Tab::open(&elsewhere).await);
+    let (mut here, _) = Tab::greeted(&ana).await;
+    let (mut tab, _) = Tab::greeted(&elsewhere).await;
+    for _ in 0..5 {
+        let answers = tokio::join!(one.post("platforms/12/switch"), two.post("platforms/11/switch"));
+        let answers = [answers.0, answers.1].map(|answer| answer.expect(200).json());
+        let last = answers.iter().max_by_key(|answer| answer["version"].as_u64()).unwrap();
+        assert_ne!(answers[0]["version"], answers[1]["version"]);
+        let mut order = Vec::new();
+        for tab in [&mut here, &mut tab] {
+            let told = [tab.expect("platform_switched").await, tab.expect("platform_switched").await];
+            order.push(told.map(|event| (event.id, event.data["platform"].clone())));
+        }
+        assert_eq!(order[0], order[1], "both are told the same, in the same order");
+        let mut told: Vec<_> = order[0].iter().map(|(_, platform)| platform.as_str().unwrap()).collect();
+        told.sort_unstable();
+        assert_eq!(told, ["11", "12"]);
+        for browser in [&ana, &elsewhere] {
+            until("both proxies serve the later one", async || {
+                let state = own::get(browser, "session").await.json();
+                state["version"] == last["version"] && state["platform"]["id"] == last["platform"]["id"]
+            })
+            .await;
+        }
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

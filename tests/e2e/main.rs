@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that finds nothing where something must be has failed")]
 
+mod acceptance;
 mod accounting;
 mod admin;
 mod answers;
@@ -30,4 +31,5 @@ mod report_mode;
 mod sessions;
 mod setup;
 mod spellings;
+mod switching;
 mod upstreams;

@@ -44,12 +44,23 @@ pub struct Builder {
     variables: Vec<(String, String)>,
     jwt_key: KeyKind,
     token_key: Option<String>,
+    csrf_key: Option<String>,
     keys: String,
     seeded: bool,
     people: String,
+    https: bool,
 }
 
 impl Builder {
+    /// Says that browsers speak https, as they do with the listener that has a certificate: the cookie gets its usual
+    /// name and `Secure`.
+    #[must_use]
+    pub fn https(mut self) -> Self {
+        self.top = self.top.replace("\"http\"", "\"https\"");
+        self.https = true;
+        self
+    }
+
     /// Adds an upstream with one server; `more` holds further keys, one per line.
     #[must_use]
     pub fn upstream(self, name: &str, address: SocketAddr, more: &str) -> Self {
@@ -107,6 +118,13 @@ impl Builder {
     #[must_use]
     pub fn token_key(mut self, key: &str) -> Self {
         self.token_key = Some(key.to_owned());
+        self
+    }
+
+    /// Takes over the anti-forgery key of another proxy, so that its tokens are believed here.
+    #[must_use]
+    pub fn csrf_key(mut self, key: &str) -> Self {
+        self.csrf_key = Some(key.to_owned());
         self
     }
 
@@ -179,7 +197,8 @@ impl Builder {
         // Tests stop many proxies, and no balancer looks elsewhere meanwhile.
         let shutdown =
             if self.sections.contains("[shutdown]") { "" } else { "[shutdown]\nlame_duck = \"0s\"\n" };
-        let session = format!("[session]\ncookie = \"{COOKIE}\"\n{}", self.session);
+        let cookie = if self.https { String::new() } else { format!("cookie = \"{COOKIE}\"\n") };
+        let session = format!("[session]\n{cookie}{}", self.session);
         [
             self.top.as_str(),
             &listeners,
@@ -201,7 +220,11 @@ impl Builder {
     fn key_section(&self, directory: &Path) -> String {
         let mut text = String::from("[keys]\n");
         for name in ["token", "csrf", "sealing", "hmac"] {
-            let taken_over = self.token_key.clone().filter(|_| name == "token");
+            let taken_over = match name {
+                "token" => self.token_key.clone(),
+                "csrf" => self.csrf_key.clone(),
+                _ => None,
+            };
             let secret = secret_file(directory, name, &taken_over.unwrap_or_else(random_text));
             let _ = writeln!(text, "{name} = [{{ id = \"{name}-1\", secret = {secret} }}]");
         }
@@ -265,9 +288,11 @@ impl Proxy {
             variables: Vec::new(),
             jwt_key: KeyKind::Ed25519,
             token_key: None,
+            csrf_key: None,
             keys: String::new(),
             seeded: true,
             people: String::new(),
+            https: false,
         }
     }
 

@@ -28,6 +28,8 @@ pub const PLATFORMS: usize = 3;
 pub struct Setting {
     /// How many proxies.
     pub proxies: usize,
+    /// How many users, at the least [`USERS`].
+    pub users: usize,
     /// Sections that are added to the configuration of each.
     pub more: String,
     /// How long they wait for their stores.
@@ -38,7 +40,12 @@ impl Default for Setting {
     /// Two proxies with the documented bounds, and deadlines for a machine that is shared with the tests.
     fn default() -> Self {
         let [store, directory, budget] = [500, 2000, 5000].map(Duration::from_millis);
-        Self { proxies: 2, more: String::new(), deadlines: Deadlines { store, directory, budget } }
+        Self {
+            proxies: 2,
+            users: USERS,
+            more: String::new(),
+            deadlines: Deadlines { store, directory, budget },
+        }
     }
 }
 
@@ -88,9 +95,11 @@ impl Fleet {
             real.redis_url = Some(format!("redis://{}/0", redis.address()));
             real.database_url = Some(format!("postgres://postgres@{}/{name}", postgres.address()));
             let app = Application::start().await;
-            let mut builder = builder(setting, app.address()).people(&people());
+            let mut builder = builder(setting, app.address()).people(&people(setting.users.max(USERS)));
             if let Some(first) = seats.first() {
-                builder = builder.unseeded().token_key(&first.proxy.lock().await.secret("token"));
+                let first = first.proxy.lock().await;
+                builder =
+                    builder.unseeded().token_key(&first.secret("token")).csrf_key(&first.secret("csrf"));
             }
             let proxy = builder.start(&stores).await;
             app.believe(&proxy).await;
@@ -101,6 +110,18 @@ impl Fleet {
             Self { seats, stores: Mutex::new(stores), next: AtomicU64::new(0), old: Mutex::default() };
         fleet.until(Row::Whole).await;
         Arc::new(fleet)
+    }
+
+    /// What Postgres answers to a query, without headings.
+    ///
+    /// # Panics
+    /// When it does not answer.
+    pub async fn query(&self, statement: &str) -> String {
+        let mut stores = self.stores.lock().await;
+        let real = stores.servers();
+        let (_, name) = real.database.rsplit_once('/').expect("a URL with a database");
+        let (server, name) = (real.postgres.as_ref().expect("a server of its own"), name.to_owned());
+        tokio::task::block_in_place(|| server.sql(&name, statement))
     }
 
     /// A number for a request that no other has.
@@ -207,9 +228,9 @@ pub fn platform_of(user: usize, number: usize) -> String {
     format!("u{user}-p{number}")
 }
 
-fn people() -> String {
+fn people(users: usize) -> String {
     let mut statements = String::new();
-    for number in 0..=USERS {
+    for number in 0..=users {
         let id = user(number);
         let _ = writeln!(
             statements,

@@ -7,9 +7,11 @@ mod browser;
 mod crowd;
 mod faults;
 mod fleet;
+mod switches;
 
 pub use application::Application;
 pub use browser::{Browser, Reply, Wish};
 pub use crowd::{Crowd, Pace};
 pub use faults::{Fault, Wound};
 pub use fleet::{Fleet, PLATFORMS, Setting, USERS, platform_of, user};
+pub use switches::{Switching, Tally, switch_at_random};
