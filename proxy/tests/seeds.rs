@@ -32,8 +32,8 @@ fn every_row_is_there_once_and_its_tests_exist() {
     let rows: Vec<usize> = lines.iter().map(|cells| cells[0].parse().unwrap()).collect();
     assert_eq!(rows, (1..=ROWS).collect::<Vec<_>>(), "one line for each row, in order");
     for cells in &lines {
-        let [row, _, lives, shown] = cells.as_slice() else { panic!("row {} has four cells", cells[0]) };
-        for file in quoted(lives).filter(|name| is_file(name)) {
+        let [row, _, place, shown] = cells.as_slice() else { panic!("row {} has four cells", cells[0]) };
+        for file in quoted(place).filter(|name| is_file(name)) {
             assert!(root.join("proxy/src").join(file).is_file(), "row {row}: {file}");
         }
         if let Some(why) = shown.strip_prefix("none: ") {

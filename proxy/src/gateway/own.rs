@@ -92,16 +92,12 @@ impl Own<'_> {
     /// Endpoints that ask for nobody.
     fn everybody(session: &Session, state: &RequestState, call: &Call) -> Result<Response<Bytes>, Reason> {
         let request = session.req_header();
-        match call.line.endpoint {
-            Endpoint::PublicKeys => {
-                let keys = state.rules.public_jwks().ok_or(Reason::NoRoute)?;
-                Ok(jwks::answer(keys, &request.method, &request.headers))
-            }
-            _ => {
-                let snapshot = &state.rules.snapshot;
-                Ok(openapi::answer(&snapshot.reserved_path, &snapshot.session.cookie))
-            }
+        if call.line.endpoint == Endpoint::PublicKeys {
+            let keys = state.rules.public_jwks().ok_or(Reason::NoRoute)?;
+            return Ok(jwks::answer(keys, &request.method, &request.headers));
         }
+        let snapshot = &state.rules.snapshot;
+        Ok(openapi::answer(&snapshot.reserved_path, &snapshot.session.cookie))
     }
 
     /// Origin, session, anti-forgery token, body: in this order, each before the next costs anything.

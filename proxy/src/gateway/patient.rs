@@ -28,9 +28,8 @@ pub(super) struct Patient {
 #[async_trait]
 impl L4Connect for Patient {
     async fn connect(&self, address: &SocketAddr) -> pingora::Result<Stream> {
-        let connected = match tokio::time::timeout(self.timeout, Link::to(address)).await {
-            Ok(connected) => connected,
-            Err(_) => return Error::e_explain(ErrorType::ConnectTimedout, "connecting to the application"),
+        let Ok(connected) = tokio::time::timeout(self.timeout, Link::to(address)).await else {
+            return Error::e_explain(ErrorType::ConnectTimedout, "connecting to the application");
         };
         let link = connected.map_err(|error| {
             let kind = match error.kind() {

@@ -298,13 +298,13 @@ impl Looking<'_> {
     async fn person(&mut self, id: &UserId, step: &'static str) -> Result<Option<User>, Resolution> {
         match self.directory.users(std::slice::from_ref(id)).await {
             Ok(users) => Ok(users.into_iter().find(|user| user.id == *id)),
-            Err(error) => match self.cached_user(id).await {
-                Some(user) => Ok(Some(user)),
-                None => {
-                    self.say(step, Verdict::Undetermined, error.to_string());
-                    Err(Resolution::Undetermined(Reason::StoreUnavailable))
+            Err(error) => {
+                if let Some(user) = self.cached_user(id).await {
+                    return Ok(Some(user));
                 }
-            },
+                self.say(step, Verdict::Undetermined, error.to_string());
+                Err(Resolution::Undetermined(Reason::StoreUnavailable))
+            }
         }
     }
 

@@ -234,40 +234,18 @@ impl Shared {
             made.sort_by_key(|made| made.version);
             tally.switches += made.len();
             tally.unsure += person.unsure.load(Ordering::Relaxed);
-            self.is_one_order(person, &made, &mut tally);
+            is_one_order(person, &made, &mut tally);
             self.is_what_stands(&mut browsers, person, &made, &mut tally).await;
         }
-        let book = self.history.book();
-        tally.requests = book.requests.iter().filter(|request| request.seen.is_some()).count();
-        tally.report = check(&book, &Bounds::default());
-        drop(book);
+        self.keep_to_the_rules(&mut tally);
         self.is_written_down(&mut tally).await;
         tally
     }
 
-    /// Whether the versions, sorted, are one order that agrees with the times, without a gap.
-    fn is_one_order(&self, person: &Person, made: &[Made], tally: &mut Tally) {
-        let user = user(person.user);
-        let versions: BTreeSet<u64> = made.iter().map(|made| made.version).collect();
-        if versions.len() != made.len() {
-            tally.lost.push(format!("{user}: two switches came to the same version"));
-        }
-        let unsure = person.unsure.load(Ordering::Relaxed) as u64;
-        let last = made.last().map_or(1, |made| made.version);
-        if last < 1 + made.len() as u64 || last > 1 + made.len() as u64 + unsure {
-            tally.lost.push(format!(
-                "{user}: {} switches and {unsure} unsure ones, but version {last}",
-                made.len()
-            ));
-        }
-        for pair in made.windows(2) {
-            if pair[1].end < pair[0].begin {
-                tally
-                    .lost
-                    .push(format!("{user}: {:?} took the place of a later one, {:?}", pair[1], pair[0]));
-            }
-            tally.overlapping += usize::from(pair[1].begin < pair[0].end);
-        }
+    fn keep_to_the_rules(&self, tally: &mut Tally) {
+        let book = self.history.book();
+        tally.requests = book.requests.iter().filter(|request| request.seen.is_some()).count();
+        tally.report = check(&book, &Bounds::default());
     }
 
     /// Whether every proxy serves the platform of the last switch.
@@ -300,5 +278,27 @@ impl Shared {
         if !(tally.switches..=tally.switches + tally.unsure).contains(&written) {
             tally.lost.push(format!("{} switches, of which the audit log has {written}", tally.switches));
         }
+    }
+}
+
+/// Whether the versions, sorted, are one order that agrees with the times, without a gap.
+fn is_one_order(person: &Person, made: &[Made], tally: &mut Tally) {
+    let user = user(person.user);
+    let versions: BTreeSet<u64> = made.iter().map(|made| made.version).collect();
+    if versions.len() != made.len() {
+        tally.lost.push(format!("{user}: two switches came to the same version"));
+    }
+    let unsure = person.unsure.load(Ordering::Relaxed) as u64;
+    let last = made.last().map_or(1, |made| made.version);
+    if last < 1 + made.len() as u64 || last > 1 + made.len() as u64 + unsure {
+        tally
+            .lost
+            .push(format!("{user}: {} switches and {unsure} unsure ones, but version {last}", made.len()));
+    }
+    for pair in made.windows(2) {
+        if pair[1].end < pair[0].begin {
+            tally.lost.push(format!("{user}: {:?} took the place of a later one, {:?}", pair[1], pair[0]));
+        }
+        tally.overlapping += usize::from(pair[1].begin < pair[0].end);
     }
 }
