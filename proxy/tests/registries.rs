@@ -3,14 +3,14 @@
 
 #![expect(clippy::unwrap_used, reason = "a page that cannot be read is a failed test")]
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use countersign::reason::Reason;
-use countersign::telemetry::Metrics;
 use countersign::telemetry::metrics::Description;
+use countersign::telemetry::{Metrics, Step, request_line, traces};
 
 #[test]
 fn every_reason_is_documented() {
@@ -100,6 +100,127 @@ fn every_metric_that_a_dashboard_or_an_alert_names_exists() {
         }
     }
     assert!(named > 5, "the dashboards were not read");
+}
+
+#[test]
+fn every_field_of_the_log_and_every_span_is_documented() {
+    let mut page = String::from(LOGGING);
+    let row =
+        |page: &mut String, name: &str, meaning: &str| writeln!(page, "| `{name}` | {meaning} |").unwrap();
+    for (name, meaning) in request_line::FIELDS {
+        row(&mut page, name, meaning);
+    }
+    page.push_str(SLOW);
+    row(&mut page, request_line::SLOW, "`true`");
+    for step in Step::ALL {
+        row(&mut page, step.field(), &format!("Microseconds {}", step.meaning()));
+    }
+    page.push_str(TRACES);
+    row(&mut page, "request", "the whole request, of kind SERVER; its attributes are below");
+    for step in Step::ALL {
+        row(&mut page, step.span(), step.meaning());
+    }
+    page.push_str("\n| Attribute of `request` | Meaning |\n|---|---|\n");
+    for (name, meaning) in traces::FACTS {
+        row(&mut page, name, meaning);
+    }
+    page.push_str(OTHERS);
+    for (message, (levels, fields)) in messages() {
+        let words =
+            |set: BTreeSet<String>| set.iter().map(|word| format!("`{word}`")).collect::<Vec<_>>().join(", ");
+        writeln!(page, "| {} | {} | {} |", message.replace('|', "\\|"), words(levels), words(fields))
+            .unwrap();
+    }
+    check_page("docs/logging.md", &page);
+}
+
+const LOGGING: &str = "# Logs and traces\n\nOne line of JSON for each thing that happens, on standard output; one for each \
+    request. Names of fields stay what they are: dashboards may rest on them. Text from outside is escaped and capped; tokens, \
+    cookies, query strings, signatures and keys are in no line. A log that is read too slowly loses lines \
+    (`countersign_log_lines_dropped_total`), never requests. Written by a test from the source.\n\n\
+    | `[log]` | |\n|---|---|\n\
+    | `level` | the least that is logged; the line of a request is `info`, of a slow one `warn`; a reload changes it |\n\
+    | `successes` | the share of successful requests that get a line; refused, failed and slow ones, and statuses of 400 and more, always do |\n\
+    | `slow` | from this duration on a request is slow; streams and WebSockets never are |\n\n\
+    ## The line of a request\n\nFields that are not known are left out.\n\n| Field | Meaning |\n|---|---|\n";
+
+const SLOW: &str = "\n## What the line of a slow request adds\n\nOnly where `log.slow` is set. Each step begins where the \
+    one before it ended; those not taken are left out, and of several attempts the last one counts.\n\n\
+    | Field | Meaning |\n|---|---|\n";
+
+const TRACES: &str = "\n## Traces\n\nWith `traces.endpoint` set, the proxy takes part in W3C Trace Context: a `traceparent` \
+    that fits its form is continued, and `tracestate` passed on with it if that fits too; anything else is as if it were \
+    not there. Recorded requests (`traces.sample` of all) are told to the application as its callers, unrecorded ones \
+    pass the context on. Whether a caller records is believed only of `trusted_proxies`: for their requests they decide, \
+    for all others the flag is cleared, so that no stranger can have everything recorded. Without an endpoint both fields \
+    are headers like any other.\n\nRecords go to the collector as OTLP over HTTP (protobuf), in batches, from a queue of \
+    2,048; what finds it full is dropped and counted (`countersign_trace_spans_total`). Requests never wait. The trace of \
+    a recorded request is an exemplar in the metrics and `trace_id` in its line.\n\n| Span | From the end of the one before |\n|---|---|\n";
+
+const OTHERS: &str = "\n## Other lines\n\nThey have `timestamp`, `level`, `message`, `target` (the module that speaks), and \
+    these fields. Messages of the libraries beneath are passed on from `warn`, capped at 300 bytes, under `library`.\n\n\
+    | Message | Level | Fields |\n|---|---|---|\n";
+
+/// What the source logs: messages with their levels and fields.
+fn messages() -> BTreeMap<String, (BTreeSet<String>, BTreeSet<String>)> {
+    let mut found: BTreeMap<String, (BTreeSet<String>, BTreeSet<String>)> = BTreeMap::new();
+    let mut folders = vec![root().join("proxy/src")];
+    while let Some(folder) = folders.pop() {
+        for path in fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()) {
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                let text = fs::read_to_string(path).unwrap();
+                for level in ["error", "warn", "info", "debug", "trace"] {
+                    for call in text.split(&format!("tracing::{level}!(")).skip(1) {
+                        let (message, fields) = message(call);
+                        let known = found.entry(message).or_default();
+                        known.0.insert(level.to_uppercase());
+                        known.1.extend(fields);
+                    }
+                }
+            }
+        }
+    }
+    assert!(found.len() > 20, "the source was not read");
+    found
+}
+
+/// Message and fields of one call, from behind its parenthesis on.
+fn message(call: &str) -> (String, Vec<String>) {
+    let (mut nesting, mut parts, mut part, mut in_text, mut escaped) =
+        (0, Vec::new(), String::new(), false, false);
+    for c in call.chars() {
+        if in_text {
+            in_text = escaped || c != '"';
+            escaped = c == '\\' && !escaped;
+        } else {
+            match c {
+                '"' => in_text = true,
+                '(' | '[' | '{' => nesting += 1,
+                ')' if nesting == 0 => break,
+                ')' | ']' | '}' => nesting -= 1,
+                ',' if nesting == 0 => {
+                    parts.push(std::mem::take(&mut part));
+                    continue;
+                }
+                _ => {}
+            }
+        }
+        part.push(c);
+    }
+    parts.push(part);
+    let (mut text, mut fields) = (String::new(), Vec::new());
+    for part in parts.iter().map(|part| part.trim()).filter(|part| !part.is_empty()) {
+        if let Some(quoted) = part.strip_prefix('"') {
+            quoted.trim_end_matches('"').clone_into(&mut text);
+            // What follows the message are its arguments.
+            break;
+        }
+        let name = part.split('=').next().unwrap_or_default().trim().trim_start_matches(['%', '?']);
+        fields.push(name.rsplit('.').next().unwrap_or_default().to_owned());
+    }
+    (text, fields)
 }
 
 #[test]

@@ -137,7 +137,7 @@ fn kind_of_branch(branch: &Schema) -> String {
     if is_type(branch, "object") {
         return if is_secret_table(branch) { "secret" } else { "table" }.to_owned();
     }
-    for (name, kind) in [("boolean", "`true`, `false`"), ("integer", "integer")] {
+    for (name, kind) in [("boolean", "`true`, `false`"), ("integer", "integer"), ("number", "number")] {
         if is_type(branch, name) {
             return kind.to_owned();
         }

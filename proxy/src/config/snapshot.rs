@@ -20,6 +20,7 @@ use crate::policy::route::RouteTable;
 use crate::policy::route::alias::Aliases;
 use crate::secret::Secret;
 use crate::session::profile::Profile;
+use crate::telemetry::traces::{self, Share};
 use crate::upstream::{Identity, Upstream};
 use crate::{directory, headers, resolve, session, store};
 
@@ -78,6 +79,10 @@ pub struct Snapshot {
     pub public_scheme: Scheme,
     /// The least that is logged.
     pub log: LogLevel,
+    /// Which requests get a line.
+    pub request_log: RequestLog,
+    /// What is recorded of requests, and where that goes; `None` records nothing.
+    pub traces: Option<std::sync::Arc<traces::Settings>>,
     /// How long lines of the audit log are kept (a year).
     pub audit_retention: Duration,
     /// The whole configuration with its defaults, for people: sources of secrets, never a secret.
@@ -111,6 +116,15 @@ impl Snapshot {
     pub fn upstream(&self, name: &str) -> Option<&Upstream> {
         self.upstreams.get(*self.upstream_positions.get(name)?)
     }
+}
+
+/// What is told of requests.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct RequestLog {
+    /// The share of successful ones that get a line (all).
+    pub successes: Share,
+    /// Those that take as long as this are warnings, with the time of each step; `None` times no steps.
+    pub slow: Option<Duration>,
 }
 
 /// Limits on connections of clients; `None` is without limit.

@@ -1,27 +1,39 @@
 //! Step 10: count and tell, once per request, whatever became of it.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 
 use pingora::http::RequestHeader;
 use pingora::proxy::Session;
 
 use super::state::{Outcome, RequestState};
+use super::trace;
+use crate::config::snapshot::LogLevel;
 use crate::context::Authn;
-use crate::telemetry::{LogSink, Metrics, Refusal, RequestFacts};
+use crate::telemetry::traces::{Trace, Tracer};
+use crate::telemetry::{LogSink, Metrics, Refusal, RequestFacts, Step};
 
 /// The route label of requests that found none.
-const NO_ROUTE: &str = "-";
+pub(super) const NO_ROUTE: &str = "-";
 
 thread_local! {
     /// Where a thread writes its lines, one after the other; texts from outside are capped, so it stays small.
     static LINE: RefCell<Vec<u8>> = RefCell::new(Vec::with_capacity(2048));
+    /// How many successes it has counted.
+    static SUCCESSES: Cell<u32> = const { Cell::new(0) };
 }
 
-/// Counts a finished request and writes its line.
-pub(super) fn finish(session: &Session, state: &mut RequestState, metrics: &Metrics, log: Option<&LogSink>) {
+/// Counts a finished request, writes its line, and hands it to whoever records.
+pub(super) fn finish(
+    session: &Session,
+    state: &mut RequestState,
+    metrics: &Metrics,
+    log: Option<&LogSink>,
+    tracer: Option<&Tracer>,
+) {
     if state.outcome == Outcome::Pending && session.response_written().is_some() {
         state.outcome = Outcome::Forwarded;
     }
+    state.steps.end(Step::Answer, state.started);
     let route = route_label(state);
     let duration = state.started.elapsed();
     let lasts = state.tied.is_some() || state.is_websocket();
@@ -39,13 +51,35 @@ pub(super) fn finish(session: &Session, state: &mut RequestState, metrics: &Metr
     if let Some(reason) = state.would_refuse {
         metrics.reported.with_label_values(&[route, reason.code()]).inc();
     }
-    if let Some(log) = log {
+    let limit = state.rules.snapshot.request_log.slow.filter(|_| !lasts);
+    let facts = facts(session, state, duration, limit.is_some_and(|limit| duration >= limit));
+    trace::finish(state, &facts, duration, tracer, metrics);
+    if let Some(log) = log.filter(|_| is_shown(state, &facts)) {
         LINE.with_borrow_mut(|line| {
             line.clear();
-            facts(session, state, duration).write(line);
+            facts.write(line);
             log.put(line);
         });
     }
+}
+
+/// Whether a request gets its line: slow ones are warnings; of those that simply succeeded, a share.
+fn is_shown(state: &RequestState, facts: &RequestFacts<'_>) -> bool {
+    let snapshot = &state.rules.snapshot;
+    if facts.slow {
+        return snapshot.log != LogLevel::Error;
+    }
+    let succeeded = matches!(state.outcome, Outcome::Forwarded | Outcome::Answered)
+        && state.reason.is_none()
+        && state.would_refuse.is_none()
+        && facts.status < 400;
+    snapshot.log.shows_requests() && (!succeeded || snapshot.request_log.successes.takes(next_success()))
+}
+
+/// Counts the successes of a thread, so that a share of them is spread evenly.
+fn next_success() -> u32 {
+    SUCCESSES.set(SUCCESSES.get().wrapping_add(1));
+    SUCCESSES.get()
 }
 
 /// Counts how long the application took to begin its answer.
@@ -55,6 +89,7 @@ pub(super) fn answered(state: &mut RequestState, metrics: &Metrics) {
         let label = || metrics.upstream_seconds.with_label_values(&[upstream.settings.name.as_str()]);
         upstream.answers.get_or_init(label).observe(sent.elapsed().as_secs_f64());
     }
+    state.steps.end(Step::Upstream, state.started);
 }
 
 /// The name of the route, or of the endpoint of our own: both are closed sets.
@@ -67,6 +102,7 @@ fn facts<'a>(
     session: &'a Session,
     state: &'a RequestState,
     duration: std::time::Duration,
+    slow: bool,
 ) -> RequestFacts<'a> {
     let request = session.req_header();
     let admitted = state.admitted.as_ref();
@@ -102,6 +138,9 @@ fn facts<'a>(
         bytes_in: session.body_bytes_read(),
         bytes_out: session.body_bytes_sent(),
         duration,
+        trace_id: state.trace.as_ref().map(Trace::digits),
+        slow,
+        steps: &state.steps,
     }
 }
 

@@ -41,15 +41,26 @@ pub(super) fn accept(session: &Session, rules: &Rules) -> Result<Accepted, Reaso
 /// Step 1, continued: where the request comes from, believing only trusted proxies.
 pub(super) fn client_origin(session: &Session, rules: &Rules, accepted: &Accepted) -> ClientOrigin {
     let peer = session.client_addr().and_then(|address| address.as_inet()).map(std::net::SocketAddr::ip);
-    let listener = session.server_addr().and_then(|address| address.as_inet());
-    let listener = listener.and_then(|address| rules.snapshot.listener(*address));
     let hop = Hop {
         peer,
-        trusted: listener.map_or(&[], |listener| &listener.trusted_proxies),
+        trusted: trusted_proxies(session, rules),
         scheme: rules.snapshot.public_scheme,
         authority: accepted.authority.as_str(),
     };
     forwarded::origin(&hop, &session.req_header().headers)
+}
+
+/// Who is believed on the listener that a request came in by.
+fn trusted_proxies<'a>(session: &Session, rules: &'a Rules) -> &'a [ipnet::IpNet] {
+    let listener = session.server_addr().and_then(|address| address.as_inet());
+    let listener = listener.and_then(|address| rules.snapshot.listener(*address));
+    listener.map_or(&[], |listener| &listener.trusted_proxies)
+}
+
+/// Whether the other end of the connection is a proxy that is believed.
+pub(super) fn is_trusted_proxy(session: &Session, rules: &Rules) -> bool {
+    let peer = session.client_addr().and_then(|address| address.as_inet()).map(std::net::SocketAddr::ip);
+    peer.is_some_and(|peer| trusted_proxies(session, rules).iter().any(|network| network.contains(&peer)))
 }
 
 /// Step 1, continued: the certificate that the client showed when it connected.

@@ -19,6 +19,7 @@ pub mod servers;
 mod state;
 mod streams;
 mod tls;
+mod trace;
 mod websocket;
 mod wire;
 
@@ -50,7 +51,8 @@ use crate::policy::Requirement;
 use crate::policy::own::{Call, Missing};
 use crate::reason::Reason;
 use crate::resolve::Resolver;
-use crate::telemetry::{LogSink, Metrics};
+use crate::telemetry::traces::Tracer;
+use crate::telemetry::{LogSink, Metrics, Step};
 
 /// What answers questions about sessions; opened once, inside the server's runtime.
 pub struct Core {
@@ -74,6 +76,7 @@ pub struct Gateway {
     clock: Arc<dyn Clock>,
     log: Option<LogSink>,
     request_ids: RequestIds,
+    tracer: Option<Arc<Tracer>>,
 }
 
 impl Gateway {
@@ -88,7 +91,13 @@ impl Gateway {
         clock: Arc<dyn Clock>,
         log: Option<LogSink>,
     ) -> std::result::Result<Self, ring::error::Unspecified> {
-        Ok(Self { rules, core, metrics, clock, log, request_ids: RequestIds::new()? })
+        Ok(Self { rules, core, metrics, clock, log, request_ids: RequestIds::new()?, tracer: None })
+    }
+
+    /// The same, with somebody who records requests.
+    #[must_use]
+    pub fn recording(self, tracer: Arc<Tracer>) -> Self {
+        Self { tracer: Some(tracer), ..self }
     }
 
     /// What serves our own endpoints.
@@ -111,6 +120,10 @@ impl Gateway {
         let accepted = admit::accept(session, &rules)?;
         let origin = admit::client_origin(session, &rules, &accepted);
         state.client_certificate = admit::client_certificate(session);
+        state.trace = trace::begin(session, &rules, self.tracer.as_deref());
+        if state.trace.is_some_and(|trace| trace.is_recorded()) {
+            state.steps.time();
+        }
         let accepted = state.accepted.insert(accepted);
         let origin = state.origin.insert(origin);
 
@@ -125,6 +138,7 @@ impl Gateway {
 
         // 3. Read the cookie
         let claim = admit::read_cookie(&request.headers, &rules, &self.metrics);
+        state.steps.end(Step::Accept, state.started);
 
         // 4. Resolve
         let core = self.core.get().ok_or(Reason::Internal)?;
@@ -134,7 +148,9 @@ impl Gateway {
             None
         } else {
             let found = admit::resolve(core, &claim, deadline).await;
-            Some(admit::platform(core, &route, accepted, &request.headers, found, deadline).await)
+            let found = admit::platform(core, &route, accepted, &request.headers, found, deadline).await;
+            state.steps.end(Step::Resolve, state.started);
+            Some(found)
         };
 
         // 5. Decide
@@ -152,6 +168,7 @@ impl Gateway {
         if let Some(context) = context {
             core.activity.note(&context.session.id, state.at);
         }
+        state.steps.end(Step::Decide, state.started);
         state.admitted = Some(admit::admitted(&rules, &route, authn, claim, resolution, extras, websocket)?);
         Ok(Admission::Forward)
     }
@@ -223,9 +240,13 @@ impl ProxyHttp for Gateway {
         request: &mut RequestHeader,
         state: &mut RequestState,
     ) -> Result<()> {
+        state.steps.end(Step::Connect, state.started);
         // 6. Scrub and 7. Sign, in one pass: ours are signed, then what may pass is put beside them. 8. Forward
-        outgoing::prepare(request, &session.req_header().headers, state, self.clock.now(), &self.metrics)
-            .map_err(|reason| outgoing::refusal(state, reason))
+        let received = &session.req_header().headers;
+        outgoing::prepare(request, received, state, self.clock.now(), &self.metrics)
+            .map_err(|reason| outgoing::refusal(state, reason))?;
+        state.steps.end(Step::Sign, state.started);
+        Ok(())
     }
 
     async fn request_body_filter(
@@ -256,7 +277,9 @@ impl ProxyHttp for Gateway {
         directive::read_again(answer, state, &request.method, &core.lifecycle);
         directive::obey(answer, state, &request.headers, core, &self.metrics)
             .await
-            .map_err(|reason| outgoing::refusal(state, reason))
+            .map_err(|reason| outgoing::refusal(state, reason))?;
+        state.steps.end(Step::Directive, state.started);
+        Ok(())
     }
 
     async fn response_filter(
@@ -341,7 +364,6 @@ impl ProxyHttp for Gateway {
 
     async fn logging(&self, session: &mut Session, _error: Option<&Error>, state: &mut RequestState) {
         // 10. Account
-        let log = self.log.as_ref().filter(|_| state.rules.snapshot.log.shows_requests());
-        account::finish(session, state, &self.metrics, log);
+        account::finish(session, state, &self.metrics, self.log.as_ref(), self.tracer.as_deref());
     }
 }

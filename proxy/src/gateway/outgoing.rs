@@ -8,6 +8,7 @@ use pingora::http::RequestHeader;
 use pingora::{Error, ErrorType};
 
 use super::state::{Admitted, RequestState};
+use super::trace;
 use crate::clock::Timestamp;
 use crate::headers::forwarded::{self, Scheme};
 use crate::headers::names::alike;
@@ -43,6 +44,7 @@ pub(super) fn prepare(
         metrics.scrubbed_headers.inc_by(scrubbed);
     }
     tell_where_from(&mut headers, state)?;
+    trace::tell(&mut headers, received, state.trace.as_ref());
     parts.headers = headers;
     *request = parts.into();
     state.sent = Some(signed_at);
@@ -121,6 +123,7 @@ fn pass_on(from: HeaderMap, received: &HeaderMap, to: &mut HeaderMap, state: &Re
         to.append(header::COOKIE, cookies);
     }
     let selector = state.route.as_ref().and_then(|route| route.platform_from.as_ref()?.header());
+    let traced = state.rules.snapshot.traces.is_some();
     let (mut last, mut scrubbed) = (None::<HeaderName>, 0);
     for (name, value) in from {
         if let Some(name) = name {
@@ -128,6 +131,7 @@ fn pass_on(from: HeaderMap, received: &HeaderMap, to: &mut HeaderMap, state: &Re
             scrubbed += u64::from(ours);
             let selects = selector.is_some_and(|selector| alike(&name, selector));
             let stays = ours || selects || is_rebuilt(&name) || nominated.contains(&name);
+            let stays = stays || (traced && trace::is_context(&name));
             last = (!stays).then_some(name);
         }
         // A further value of the same name comes without it.

@@ -18,6 +18,8 @@ use crate::policy::accept::Accepted;
 use crate::reason::Reason;
 use crate::secret::Secret;
 use crate::session::profile::Claim;
+use crate::telemetry::Steps;
+use crate::telemetry::traces::Trace;
 
 /// Everything one request carries along.
 pub struct RequestState {
@@ -51,6 +53,10 @@ pub struct RequestState {
     pub(super) failed_servers: SmallVec<[SocketAddr; 2]>,
     /// Attempts to reach a server.
     pub(super) attempts: u32,
+    /// When its steps ended, if anybody wants to know.
+    pub(super) steps: Steps,
+    /// The trace it belongs to, if there is anything to record or to tell.
+    pub(super) trace: Option<Trace>,
     /// When the last attempt was signed and ready to be sent.
     pub(super) sent: Option<Instant>,
     /// Informational answers so far.
@@ -140,6 +146,10 @@ impl Outcome {
 impl RequestState {
     /// The state of a request whose head has just arrived.
     pub(super) fn new(rules: Arc<Rules>, request_id: String, at: Timestamp, in_flight: &IntGauge) -> Self {
+        let mut steps = Steps::default();
+        if rules.snapshot.request_log.slow.is_some() {
+            steps.time();
+        }
         Self {
             rules,
             started: Instant::now(),
@@ -156,6 +166,8 @@ impl RequestState {
             would_refuse: None,
             failed_servers: SmallVec::new(),
             attempts: 0,
+            steps,
+            trace: None,
             sent: None,
             informational: 0,
             set_cookies: SmallVec::new(),

@@ -53,7 +53,8 @@ use crate::endpoints::operators::console::{Console, history};
 use crate::gateway::request_id::RequestIds;
 use crate::gateway::rules::Rules;
 use crate::gateway::{Core, Gateway};
-use crate::telemetry::{LevelSwitch, LogSink, Metrics};
+use crate::telemetry::traces::{Records, Tracer};
+use crate::telemetry::{LevelSwitch, LogSink, Metrics, panics};
 
 /// How long Pingora lets running requests finish; only the reference of the benchmark ends so.
 const GRACE_SECONDS: u64 = 30;
@@ -93,7 +94,7 @@ pub struct Source {
 pub fn run(snapshot: Snapshot, options: Options) -> anyhow::Result<()> {
     harden();
     allow_many_connections();
-    count_panics(&options.metrics);
+    panics::count(&options.metrics);
     // One TLS provider in the whole process: rediss:// takes the default one.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let (sockets, opened) = Sockets::open(&snapshot)?;
@@ -115,6 +116,9 @@ struct Assembly {
     source: Option<Source>,
     level: Option<LevelSwitch>,
     console: Arc<Console>,
+    tracer: Arc<Tracer>,
+    /// What it records, until somebody sends it on.
+    records: parking_lot::Mutex<Option<Records>>,
 }
 
 impl Assembly {
@@ -131,6 +135,7 @@ impl Assembly {
             farewell: Arc::new(Farewell::default()),
             seed: options.seed,
         };
+        let (tracer, records) = Tracer::new(Arc::clone(&options.metrics));
         Ok(Self {
             console: Arc::new(Console::new(clock.now())),
             rules: Arc::new(ArcSwap::from_pointee(rules)),
@@ -145,6 +150,8 @@ impl Assembly {
             sockets: Arc::new(sockets),
             source: options.source,
             level: options.level,
+            tracer: Arc::new(tracer),
+            records: parking_lot::Mutex::new(Some(records)),
         })
     }
 
@@ -220,7 +227,8 @@ impl Assembly {
             Arc::clone(&self.clock),
             self.log.clone(),
         )
-        .map_err(|_| anyhow::anyhow!("the operating system has no randomness to give"))?;
+        .map_err(|_| anyhow::anyhow!("the operating system has no randomness to give"))?
+        .recording(Arc::clone(&self.tracer));
         let mut proxy = pingora::proxy::http_proxy(conf, gateway);
         let mut options = HttpServerOptions::default();
         options.h2c = h2c;
@@ -275,7 +283,13 @@ impl Assembly {
         let (in_force, clock) = (Arc::clone(&self.rules), Arc::clone(&self.clock));
         let (shown, counted, log) = (Arc::clone(&self.rules), Arc::clone(&self.metrics), self.log.clone());
         let watched = watch_history(Arc::clone(&self.console), Arc::clone(&self.metrics), Arc::clone(&clock));
+        let (records, sent) = (self.records.lock().take(), Arc::clone(&self.metrics));
+        let in_use = Arc::clone(&self.rules);
         Box::new(move || {
+            if let Some(records) = records {
+                let settings = move || in_use.load().snapshot.traces.clone();
+                upkeep::spawn("traces", records.export(settings, sent));
+            }
             upkeep::spawn("gauges", gauges::of_rules(shown, log, Arc::clone(&clock), counted));
             upkeep::spawn("history", watched);
             upkeep::spawn("prepared contexts", sweep(in_force, clock));
@@ -355,17 +369,6 @@ fn allow_many_connections() {
     if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }) {
         tracing::warn!(%error, "cannot raise the limit of open files");
     }
-}
-
-/// Counts panics and says where they were. A panic ends the connection it happened on, never the process (THREATS O9);
-/// its message is kept back, because it may show what it stumbled over.
-fn count_panics(metrics: &Arc<Metrics>) {
-    let metrics = Arc::clone(metrics);
-    std::panic::set_hook(Box::new(move |panic| {
-        metrics.panics.inc();
-        let (file, line) = panic.location().map_or(("", 0), |at| (at.file(), at.line()));
-        tracing::error!(file, line, "panicked");
-    }));
 }
 
 /// No core dumps, no reading of this process' memory by others: they hold keys (THREATS O8).

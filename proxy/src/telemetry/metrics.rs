@@ -144,7 +144,7 @@ registry! {
         "Keys in one query of the directory, by what was looked up";
     loader_waiting_keys: IntGauge "loader_waiting_keys" []
         "Keys that wait for a query of the directory";
-    loader_shed: IntCounterVec "loader_shed_total" ["what"]
+    loader_shed: IntCounterVec "loader_shed_total" ["what"] = ["session", "user", "platform", "user_platforms", "settings", "stats"]
         "Lookups not made because too many waited already, by what was looked up";
     breaker_state: IntGaugeVec "breaker_state" ["server"]
         "Whether calls are let through to a server: 0 all, 1 one probe, 2 none";

@@ -2,15 +2,18 @@
 
 mod ascii;
 mod effects;
-mod exemplars;
+pub mod exemplars;
 pub mod figures;
 pub mod log_bridge;
 pub mod log_sink;
 pub mod metrics;
 mod open_metrics;
+pub mod panics;
 pub mod recent;
 mod registration;
 pub mod request_line;
+mod steps;
+pub mod traces;
 
 use std::sync::Arc;
 
@@ -18,6 +21,7 @@ pub use log_sink::LogSink;
 pub use metrics::Metrics;
 pub use recent::{Recent, Refusal};
 pub use request_line::RequestFacts;
+pub use steps::{Step, Steps};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Registry, reload};

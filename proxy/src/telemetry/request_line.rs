@@ -5,6 +5,8 @@ use std::io::Write as _;
 use std::net::IpAddr;
 use std::time::Duration;
 
+use super::Steps;
+use super::traces::Fact;
 use crate::clock::{Timestamp, append_number};
 use crate::context::SessionId;
 
@@ -59,7 +61,48 @@ pub struct RequestFacts<'a> {
     pub bytes_out: usize,
     /// From the head's arrival to the end.
     pub duration: Duration,
+    /// The trace it belongs to, in hexadecimal digits, where traces are on.
+    pub trace_id: Option<[u8; 32]>,
+    /// Whether it took longer than is usual; then its steps are told.
+    pub slow: bool,
+    /// When its steps ended, if anybody asked.
+    pub steps: &'a Steps,
 }
+
+/// The fields of a request's line with their meaning, in order; then those of its steps.
+pub const FIELDS: [(&str, &str); 25] = [
+    ("timestamp", "When the head of the request was there, UTC"),
+    ("level", "`INFO`, or `WARN` for a slow request"),
+    ("message", "`request`"),
+    ("request_id", "The request's number; also the `request-id` context header and in answers of our own"),
+    ("trace_id", "Its W3C trace, where `[traces]` has an endpoint and there is one"),
+    ("client", "The client's address, from trusted proxies where there are any"),
+    ("protocol", "HTTP version: `1.0`, `1.1`, `2`"),
+    ("method", "Method, at most 512 bytes"),
+    ("host", "Host as it was asked for, at most 512 bytes"),
+    ("path", "Path without the query, at most 512 bytes"),
+    ("route", "Name of the route, or of the endpoint of our own"),
+    ("upstream", "Name of the upstream, if one was asked"),
+    ("attempts", "Servers tried"),
+    (
+        "outcome",
+        "`forwarded`, `refused`, `answered` (by an endpoint of our own), `failed`, `dropped` (the client left)",
+    ),
+    ("reason", "Why it was not simply let through: docs/reasons.md"),
+    ("would_refuse", "Why it would have been refused, had its route not only reported"),
+    ("status", "Status of the answer; 0 when there was none"),
+    ("authn", "What the signed context said about identity: `session`, `none`, `unchecked`, `undetermined`"),
+    ("session_id", "The session, by its hash; never the token"),
+    ("user_id", "The user"),
+    ("platform_id", "The platform"),
+    ("layer", "The slowest layer that was asked for the context: `process`, `store`, `directory`"),
+    ("bytes_in", "Body bytes received"),
+    ("bytes_out", "Body bytes sent"),
+    ("duration_us", "From the head's arrival to the end, in microseconds"),
+];
+
+/// The field that slow requests alone have.
+pub const SLOW: &str = "slow";
 
 impl RequestFacts<'_> {
     /// Appends the line, with its line end, to `out`. Written by hand: it is written for every request, and serde took
@@ -67,8 +110,14 @@ impl RequestFacts<'_> {
     pub fn write(&self, out: &mut Vec<u8>) {
         out.extend_from_slice(b"{\"timestamp\":\"");
         self.at.append_to(out);
-        out.extend_from_slice(b"\",\"level\":\"INFO\",\"message\":\"request\"");
+        let level: &[u8] = if self.slow { b"WARN" } else { b"INFO" };
+        out.extend_from_slice(b"\",\"level\":\"");
+        out.extend_from_slice(level);
+        out.extend_from_slice(b"\",\"message\":\"request\"");
         text(out, "request_id", self.request_id);
+        if let Some(trace) = &self.trace_id {
+            optional(out, "trace_id", std::str::from_utf8(trace).ok());
+        }
         if let Some(client) = self.client {
             key(out, "client");
             out.push(b'"');
@@ -96,7 +145,42 @@ impl RequestFacts<'_> {
         number(out, "bytes_in", self.bytes_in as u64);
         number(out, "bytes_out", self.bytes_out as u64);
         number(out, "duration_us", u64::try_from(self.duration.as_micros()).unwrap_or(u64::MAX));
+        if self.slow {
+            self.tell_steps(out);
+        }
         out.extend_from_slice(b"}\n");
+    }
+
+    #[cold]
+    fn tell_steps(&self, out: &mut Vec<u8>) {
+        key(out, SLOW);
+        out.extend_from_slice(b"true");
+        for (step, begin, end) in self.steps.taken() {
+            number(out, step.field(), u64::from(end - begin));
+        }
+    }
+
+    /// What a record of the request tells, by the names in [`FACTS`](super::traces::FACTS).
+    #[must_use]
+    pub fn recorded(&self) -> Vec<(&'static str, Fact)> {
+        let text = |name, value: &str| (name, Fact::Text(capped(value).to_owned()));
+        let mut facts = vec![
+            text("http.request.method", self.method),
+            text("url.path", self.path),
+            text("server.address", self.host),
+            text("network.protocol.version", self.protocol),
+            ("http.response.status_code", Fact::Number(self.status.into())),
+            text("countersign.request_id", self.request_id),
+            text("countersign.outcome", self.outcome),
+        ];
+        let known = [
+            ("countersign.route", self.route),
+            ("countersign.upstream", self.upstream),
+            ("countersign.reason", self.reason),
+            ("countersign.layer", self.layer),
+        ];
+        facts.extend(known.into_iter().filter_map(|(name, value)| Some(text(name, value?))));
+        facts
     }
 }
 
@@ -179,6 +263,7 @@ fn capped(text: &str) -> &str {
 
 #[cfg(test)]
 mod tests {
+    use super::super::traces::FACTS;
     use super::*;
 
     #[test]
@@ -207,6 +292,9 @@ mod tests {
             bytes_in: 0,
             bytes_out: 0,
             duration: Duration::from_micros(7),
+            trace_id: None,
+            slow: false,
+            steps: &Steps::default(),
         };
         let mut out = Vec::new();
         facts.write(&mut out);
@@ -258,18 +346,28 @@ mod tests {
             bytes_in: 1,
             bytes_out: 1_048_576,
             duration: Duration::from_millis(250),
+            trace_id: Some(*b"0af7651916cd43dd8448eb211c80319c"),
+            slow: false,
+            steps: &Steps::default(),
         };
         let mut out = Vec::new();
         facts.write(&mut out);
         let value: serde_json::Value = serde_json::from_slice(&out).unwrap();
         let expected = serde_json::json!({
             "timestamp": "2026-11-21T07:06:26.042Z", "level": "INFO", "message": "request", "request_id": "r2",
-            "client": "192.0.2.10", "protocol": "2", "method": "POST", "host": "app.example",
+            "trace_id": "0af7651916cd43dd8448eb211c80319c", "client": "192.0.2.10", "protocol": "2", "method": "POST", "host": "app.example",
             "path": "/a\"b\\\u{7f}é", "route": "api", "upstream": "app", "attempts": 2, "outcome": "failed",
             "reason": "upstream_timeout", "would_refuse": "role_missing", "status": 504, "authn": "session", "session_id": session.to_string(),
             "user_id": "42", "platform_id": "7", "layer": "process", "bytes_in": 1, "bytes_out": 1_048_576,
             "duration_us": 250_000,
         });
         assert_eq!(value, expected);
+        let mut names: Vec<_> = value.as_object().unwrap().keys().map(String::as_str).collect();
+        names.sort_unstable();
+        let mut documented = FIELDS.map(|(name, _)| name);
+        documented.sort_unstable();
+        assert_eq!(names, documented);
+        let recorded: Vec<_> = facts.recorded().into_iter().map(|(name, _)| name).collect();
+        assert!(recorded.len() == FACTS.len() && FACTS.iter().all(|(name, _)| recorded.contains(name)));
     }
 }

@@ -5,6 +5,7 @@ pub(crate) mod events;
 pub(crate) mod formats;
 pub(crate) mod own;
 pub(crate) mod process;
+pub(crate) mod traces;
 pub(crate) mod traffic;
 pub(crate) mod values;
 
@@ -78,6 +79,8 @@ pub(crate) struct File {
     pub(crate) jwt: Jwt,
     /// What is logged.
     pub(crate) log: Log,
+    /// What is recorded of requests for a collector of traces, and W3C Trace Context.
+    pub(crate) traces: traces::Traces,
     /// When this file is read again.
     pub(crate) reload: Reload,
     /// How the process ends.

@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::values::{Size, SpanOrZero};
+use super::values::{Size, Span, SpanOrZero};
 
 /// `[limits]`
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
@@ -51,11 +51,18 @@ impl Default for Limits {
 pub(crate) struct Log {
     /// The least that is logged. The line of each request is `info`.
     pub(crate) level: Level,
+    /// The share of successful requests that get their line, from 0 to 1. Whatever was refused, failed, answered with a
+    /// status of 400 or more, or was slow, always gets it.
+    pub(crate) successes: f64,
+    /// Requests that take at least this long are warnings, and their lines say how long each step took. Streams are
+    /// never slow. Default: the steps are not timed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) slow: Option<Span>,
 }
 
 impl Default for Log {
     fn default() -> Self {
-        Self { level: Level::Info }
+        Self { level: Level::Info, successes: 1.0, slow: None }
     }
 }
 

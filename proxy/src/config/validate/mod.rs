@@ -8,6 +8,7 @@ mod own;
 mod platform_from;
 mod routes;
 mod stores;
+mod traces;
 mod traffic;
 
 use std::path::PathBuf;
@@ -90,7 +91,6 @@ pub(super) fn snapshot(
         watch: file.reload.watch,
         lame_duck: file.shutdown.lame_duck.0,
         grace: file.shutdown.grace.0,
-        fixed: judge.fixed,
         signature_lifetime: file.signature.lifetime.0,
         jwt_lifetime: file.jwt.lifetime.0,
         jwt_issuer,
@@ -105,6 +105,9 @@ pub(super) fn snapshot(
             raw::Level::Debug => LogLevel::Debug,
             raw::Level::Trace => LogLevel::Trace,
         },
+        request_log: judge.request_log(&file.log),
+        traces: judge.traces(&file.traces),
+        fixed: judge.fixed,
         audit_retention: file.directory.audit_retention.0,
         shown: std::sync::Arc::new(serde_json::to_value(file).unwrap_or_default()),
         warnings: Vec::new(),
