@@ -38,7 +38,10 @@ pub(super) fn finish(
     let duration = state.started.elapsed();
     let lasts = state.tied.is_some() || state.is_websocket();
     let seconds = (!lasts).then_some(duration.as_secs_f64());
-    state.rules.meters.count(route, state.outcome, seconds, metrics);
+    match &state.road {
+        Some(road) => road.meter.count(route, state.outcome, seconds, metrics),
+        None => state.rules.meters.count(route, state.outcome, seconds, metrics),
+    }
     if let Some(reason) = state.reason {
         metrics.refusals.with_label_values(&[route, reason.code()]).inc();
         metrics.recent.note(|| Refusal {
@@ -85,7 +88,7 @@ fn next_success() -> u32 {
 /// Counts how long the application took to begin its answer.
 pub(super) fn answered(state: &mut RequestState, metrics: &Metrics) {
     if let (Some(sent), Some(admitted)) = (state.sent.take(), &state.admitted) {
-        let upstream = &admitted.upstream;
+        let upstream = &admitted.road.upstream;
         let label = || metrics.upstream_seconds.with_label_values(&[upstream.settings.name.as_str()]);
         upstream.answers.get_or_init(label).observe(sent.elapsed().as_secs_f64());
     }
@@ -95,7 +98,7 @@ pub(super) fn answered(state: &mut RequestState, metrics: &Metrics) {
 /// The name of the route, or of the endpoint of our own: both are closed sets.
 fn route_label(state: &RequestState) -> &str {
     let own = state.own.as_ref().map_or(NO_ROUTE, |own| own.name);
-    state.route.as_ref().map_or(own, |route| route.name.as_str())
+    state.route().map_or(own, |route| route.name.as_str())
 }
 
 fn facts<'a>(
@@ -124,7 +127,7 @@ fn facts<'a>(
         route: Some(route_label(state)).filter(|label| *label != NO_ROUTE),
         upstream: admitted
             .filter(|_| state.attempts > 0)
-            .map(|admitted| admitted.upstream.settings.name.as_str()),
+            .map(|admitted| admitted.road.upstream.settings.name.as_str()),
         attempts: state.attempts,
         outcome: state.outcome.as_str(),
         reason: state.reason.map(crate::reason::Reason::code),

@@ -9,7 +9,8 @@ use pingora::proxy::Session;
 use tokio::time::Instant;
 
 use super::Core;
-use super::rules::Rules;
+use super::near::Here;
+use super::rules::{InForce, Road};
 use super::state::{Admitted, Extras, RequestState};
 use crate::context::{Authn, ClientCertificate, Context, Resolution};
 use crate::endpoints::problem;
@@ -28,7 +29,7 @@ use crate::session::profile::Claim;
 use crate::telemetry::Metrics;
 
 /// Step 1: the strict gate.
-pub(super) fn accept(session: &Session, rules: &Rules) -> Result<Accepted, Reason> {
+pub(super) fn accept(session: &Session, rules: &InForce) -> Result<Accepted, Reason> {
     let request = session.req_header();
     let raw_head =
         session.as_http1().map(pingora::protocols::http::v1::server::HttpSession::get_headers_raw_bytes);
@@ -39,7 +40,7 @@ pub(super) fn accept(session: &Session, rules: &Rules) -> Result<Accepted, Reaso
 }
 
 /// Step 1, continued: where the request comes from, believing only trusted proxies.
-pub(super) fn client_origin(session: &Session, rules: &Rules, accepted: &Accepted) -> ClientOrigin {
+pub(super) fn client_origin(session: &Session, rules: &InForce, accepted: &Accepted) -> ClientOrigin {
     let peer = session.client_addr().and_then(|address| address.as_inet()).map(std::net::SocketAddr::ip);
     let hop = Hop {
         peer,
@@ -51,14 +52,14 @@ pub(super) fn client_origin(session: &Session, rules: &Rules, accepted: &Accepte
 }
 
 /// Who is believed on the listener that a request came in by.
-fn trusted_proxies<'a>(session: &Session, rules: &'a Rules) -> &'a [ipnet::IpNet] {
+fn trusted_proxies<'a>(session: &Session, rules: &'a InForce) -> &'a [ipnet::IpNet] {
     let listener = session.server_addr().and_then(|address| address.as_inet());
     let listener = listener.and_then(|address| rules.snapshot.listener(*address));
     listener.map_or(&[], |listener| &listener.trusted_proxies)
 }
 
 /// Whether the other end of the connection is a proxy that is believed.
-pub(super) fn is_trusted_proxy(session: &Session, rules: &Rules) -> bool {
+pub(super) fn is_trusted_proxy(session: &Session, rules: &InForce) -> bool {
     let peer = session.client_addr().and_then(|address| address.as_inet()).map(std::net::SocketAddr::ip);
     peer.is_some_and(|peer| trusted_proxies(session, rules).iter().any(|network| network.contains(&peer)))
 }
@@ -72,14 +73,14 @@ pub(super) fn client_certificate(session: &Session) -> Option<ClientCertificate>
 /// Where a request leads.
 pub(super) enum Destination {
     /// To an application.
-    Route(Arc<Route>),
+    Route(Here<Road>),
     /// Below the reserved path: to an endpoint of our own, or to nothing.
     Own(Result<Call, Missing>),
 }
 
 /// Step 2: host, path and method choose a route. A preflight asks for the method it announces, where the route lets it.
 pub(super) fn route(
-    rules: &Rules,
+    rules: &InForce,
     accepted: &Accepted,
     request: &http::request::Parts,
 ) -> Result<Destination, Reason> {
@@ -91,11 +92,13 @@ pub(super) fn route(
         return Ok(Destination::Own(alias));
     }
     match found {
-        Found::Route(route) => Ok(Destination::Route(Arc::clone(route))),
+        Found::Route(place) => Ok(Destination::Route(rules.road(place))),
         Found::Reserved(rest) => Ok(Destination::Own(own::find(rest, &request.method))),
         Found::MethodNotAllowed => match origin::preflight(request).as_ref().map(find) {
-            Some(Found::Route(route)) if origin::preflight_passes(&request.headers, route) => {
-                Ok(Destination::Route(Arc::clone(route)))
+            Some(Found::Route(place)) => {
+                let road = rules.road(place);
+                let passes = origin::preflight_passes(&request.headers, &road.route);
+                passes.then_some(Destination::Route(road)).ok_or(Reason::MethodNotAllowed)
             }
             _ => Err(Reason::MethodNotAllowed),
         },
@@ -128,7 +131,7 @@ pub(super) fn body_fits(headers: &HeaderMap, route: &Route) -> Result<(), Reason
 }
 
 /// Step 3: what the cookie claims. No I/O; a forged token costs nothing.
-pub(super) fn read_cookie(headers: &HeaderMap, rules: &Rules, metrics: &Metrics) -> Claim {
+pub(super) fn read_cookie(headers: &HeaderMap, rules: &InForce, metrics: &Metrics) -> Claim {
     let claim = rules.snapshot.profile.claim(headers);
     if let Claim::Nobody(reason) = claim
         && reason != Reason::NoCookie
@@ -213,7 +216,7 @@ pub(super) fn requirement<'a>(route: &'a Route, request: &http::request::Parts) 
 }
 
 /// Step 5, continued: the platform's credential, opened for a route that asks for it.
-fn credential(rules: &Rules, route: &Route, context: Option<&Context>) -> Result<Option<Secret>, Reason> {
+fn credential(rules: &InForce, route: &Route, context: Option<&Context>) -> Result<Option<Secret>, Reason> {
     if !route.platform_authorization {
         return Ok(None);
     }
@@ -231,7 +234,7 @@ fn credential(rules: &Rules, route: &Route, context: Option<&Context>) -> Result
 /// The reason why it could not be found out: an application that was promised the settings is not left to guess.
 pub(super) async fn extras(
     core: &Core,
-    rules: &Rules,
+    rules: &InForce,
     route: &Route,
     context: Option<&Context>,
     deadline: Instant,
@@ -254,21 +257,18 @@ pub(super) async fn extras(
 
 /// Puts the answers of steps 1 to 5 together.
 pub(super) fn admitted(
-    rules: &Rules,
-    route: &Route,
+    road: &Here<Road>,
     authn: Authn,
     claim: Claim,
     resolution: Option<Resolution>,
     extras: Extras,
     websocket: bool,
-) -> Result<Admitted, Reason> {
+) -> Admitted {
     let context = match resolution {
         Some(Resolution::Known(context)) => Some(context),
         _ => None,
     };
-    // Routes name upstreams that exist: config refuses others.
-    let upstream = rules.upstreams.get(&route.upstream).ok_or(Reason::Internal)?;
-    Ok(Admitted { upstream: Arc::clone(upstream), authn, claim, context, extras, websocket })
+    Admitted { road: Arc::clone(road), authn, claim, context, extras, websocket }
 }
 
 /// How long a client may be silent within a request, and how long it may take to read what it is sent.

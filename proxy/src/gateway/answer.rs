@@ -24,7 +24,7 @@ pub(super) fn refused(session: &Session, state: &RequestState, reason: Reason) -
             method: &request.method,
             headers: &request.headers,
             target: state.accepted.as_ref().map(|accepted| &accepted.target),
-            route: state.route.as_deref(),
+            route: state.route(),
             allowed: allowed.as_deref(),
             request_id: &state.request_id,
         },

@@ -8,7 +8,8 @@ use tokio::time::Instant;
 
 use super::Core;
 use super::admit;
-use super::rules::Rules;
+use super::near::Here;
+use super::rules::InForce;
 use super::state::RequestState;
 use crate::context::{Context, Resolution};
 use crate::lifecycle::{Lifecycle, LifecycleError, Origin, Start};
@@ -32,7 +33,7 @@ pub(super) async fn obey(
     if !answer.headers.contains_key(HEADER) {
         return Ok(());
     }
-    if !state.route.as_ref().is_some_and(|route| route.session_authority) {
+    if !state.route().is_some_and(|route| route.session_authority) {
         ignore(state, metrics);
         return Ok(());
     }
@@ -77,7 +78,7 @@ fn ignore(state: &RequestState, metrics: &Metrics) {
     metrics.directives.with_label_values(&["ignored"]).inc();
     tracing::warn!(
         request_id = state.request_id,
-        route = state.route.as_ref().map(|route| route.name.as_str()),
+        route = state.route().map(|route| route.name.as_str()),
         "session directive from a route that is no session authority: removed"
     );
 }
@@ -133,7 +134,7 @@ struct Order {
     presented: bool,
     by: Origin,
     core: Arc<Core>,
-    rules: Arc<Rules>,
+    rules: Here<Arc<InForce>>,
 }
 
 fn order(
@@ -152,7 +153,7 @@ fn order(
         context: admitted.context.clone(),
         presented: cookie::find(request, name) != cookie::Presented::Nothing,
         by: Origin {
-            by: format!("upstream:{}", admitted.upstream.settings.name),
+            by: format!("upstream:{}", admitted.road.upstream.settings.name),
             from: state.origin.as_ref().and_then(|origin| origin.address).map(|address| address.to_string()),
             request_id: Some(state.request_id.clone()),
         },

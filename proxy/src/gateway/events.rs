@@ -26,6 +26,7 @@ use crate::policy::own::Call;
 use crate::reason::Reason;
 use crate::session::{Settings as SessionSettings, lifetime};
 use crate::store::EventId;
+use crate::telemetry::metrics::Counter;
 
 /// How often a stream looks whether the process is about to end.
 const TICK: Duration = Duration::from_secs(1);
@@ -43,7 +44,7 @@ pub(super) struct EventStream {
     clock: Arc<dyn Clock>,
     session: SessionSettings,
     open: prometheus::IntGauge,
-    ended: prometheus::IntCounter,
+    ended: Counter,
     /// The end that was told last as about to come.
     told_end: Option<Timestamp>,
 }

@@ -45,7 +45,7 @@ fn upstream(kind: &ErrorType) -> Reason {
 pub(super) fn report(error: &Error, reason: Reason, state: &RequestState, metrics: &Metrics) {
     if *error.esource() == ErrorSource::Upstream {
         if let Some(admitted) = &state.admitted {
-            let name = admitted.upstream.settings.name.as_str();
+            let name = admitted.road.upstream.settings.name.as_str();
             metrics.upstream_errors.with_label_values(&[name, error.etype().as_str()]).inc();
             tracing::warn!(
                 request_id = state.request_id,

@@ -63,7 +63,7 @@ pub(super) fn clean(answer: &mut ResponseHeader, state: &RequestState) {
     for name in &state.dropped_cookies {
         keep_out_cookie(answer, name);
     }
-    if state.route.as_ref().is_some_and(|route| route.requirement != Requirement::Nothing) {
+    if state.route().is_some_and(|route| route.requirement != Requirement::Nothing) {
         for (name, value) in response::privacy(&answer.headers).into_iter().flatten() {
             let _ = answer.append_header(name, value);
         }

@@ -7,18 +7,18 @@ use arc_swap::ArcSwap;
 
 use super::state::Outcome;
 use crate::telemetry::Metrics;
-use crate::telemetry::metrics::{Counter, Timer};
+use crate::telemetry::spread::{Counter, Durations};
 
-/// The counters of all routes that were used under one configuration.
+/// The counters of whatever stands for a route, under one configuration.
 #[derive(Default)]
 pub(super) struct Meters {
     routes: ArcSwap<HashMap<String, Arc<Meter>>>,
 }
 
 /// The counters of one route, by outcome.
-#[derive(Default)]
+#[derive(Debug, Default)]
 pub(super) struct Meter {
-    outcomes: [OnceLock<(Counter, Timer)>; Outcome::COUNT],
+    outcomes: [OnceLock<(Counter, Durations)>; Outcome::COUNT],
 }
 
 impl Meters {
@@ -44,7 +44,8 @@ impl Meters {
 }
 
 impl Meter {
-    fn count(&self, route: &str, outcome: Outcome, seconds: Option<f64>, metrics: &Metrics) {
+    /// Counts one request on `route`, which is always the same.
+    pub(super) fn count(&self, route: &str, outcome: Outcome, seconds: Option<f64>, metrics: &Metrics) {
         let (requests, duration) = self.outcomes[outcome as usize].get_or_init(|| {
             let labels = [route, outcome.as_str()];
             (metrics.requests.with_label_values(&labels), metrics.request_seconds.with_label_values(&labels))

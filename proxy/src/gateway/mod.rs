@@ -9,6 +9,7 @@ mod events;
 mod fault;
 mod incoming;
 mod meters;
+mod near;
 mod outgoing;
 mod own;
 mod patient;
@@ -36,6 +37,7 @@ use pingora::{Error, ErrorType, Result};
 use tokio::sync::OnceCell;
 
 use self::admit::Destination;
+use self::near::Near;
 use self::own::Own;
 use self::request_id::RequestIds;
 use self::rules::Rules;
@@ -51,6 +53,7 @@ use crate::policy::Requirement;
 use crate::policy::own::{Call, Missing};
 use crate::reason::Reason;
 use crate::resolve::Resolver;
+use crate::telemetry::spread::Busy;
 use crate::telemetry::traces::Tracer;
 use crate::telemetry::{LogSink, Metrics, Step};
 
@@ -77,6 +80,7 @@ pub struct Gateway {
     log: Option<LogSink>,
     request_ids: RequestIds,
     tracer: Option<Arc<Tracer>>,
+    in_flight: Near<Busy>,
 }
 
 impl Gateway {
@@ -91,7 +95,9 @@ impl Gateway {
         clock: Arc<dyn Clock>,
         log: Option<LogSink>,
     ) -> std::result::Result<Self, ring::error::Unspecified> {
-        Ok(Self { rules, core, metrics, clock, log, request_ids: RequestIds::new()?, tracer: None })
+        let in_flight = Near::new(|| metrics.in_flight.clone());
+        let request_ids = RequestIds::new()?;
+        Ok(Self { rules, core, metrics, clock, log, request_ids, tracer: None, in_flight })
     }
 
     /// The same, with somebody who records requests.
@@ -128,13 +134,14 @@ impl Gateway {
         let origin = state.origin.insert(origin);
 
         // 2. Route
-        let route = match admit::route(&rules, accepted, request)? {
-            Destination::Route(route) => route,
+        let road = match admit::route(&rules, accepted, request)? {
+            Destination::Route(road) => road,
             Destination::Own(found) => return Ok(Admission::Own(found)),
         };
-        let route = Arc::clone(state.route.insert(route));
-        let websocket = admit::websocket(request, &route, origin, accepted)?;
-        admit::body_fits(&request.headers, &route)?;
+        let road = Arc::clone(state.road.insert(road));
+        let route = road.route.as_ref();
+        let websocket = admit::websocket(request, route, origin, accepted)?;
+        admit::body_fits(&request.headers, route)?;
 
         // 3. Read the cookie
         let claim = admit::read_cookie(&request.headers, &rules, &self.metrics);
@@ -142,34 +149,34 @@ impl Gateway {
 
         // 4. Resolve
         let core = self.core.get().ok_or(Reason::Internal)?;
-        let requirement = admit::requirement(&route, request);
+        let requirement = admit::requirement(route, request);
         let deadline = rules.lookups_until(state.started);
         let resolution = if *requirement == Requirement::Nothing {
             None
         } else {
             let found = admit::resolve(core, &claim, deadline).await;
-            let found = admit::platform(core, &route, accepted, &request.headers, found, deadline).await;
+            let found = admit::platform(core, route, accepted, &request.headers, found, deadline).await;
             state.steps.end(Step::Resolve, state.started);
             Some(found)
         };
 
         // 5. Decide
-        let authn = admit::decide(&route, requirement, resolution.as_ref(), state)?;
+        let authn = admit::decide(route, requirement, resolution.as_ref(), state)?;
         let context = match &resolution {
             Some(Resolution::Known(context)) => Some(context.as_ref()),
             _ => None,
         };
-        let genuine = own::not_forged(request, &route, context, state).inspect_err(|reason| {
+        let genuine = own::not_forged(request, route, context, state).inspect_err(|reason| {
             self.metrics.csrf_rejections.with_label_values(&["route", reason.code()]).inc();
         });
-        admit::held_against(&route, genuine, (), state)?;
-        let extras = admit::extras(core, &rules, &route, context, deadline).await;
-        let extras = admit::held_against(&route, extras, state::Extras::default(), state)?;
+        admit::held_against(route, genuine, (), state)?;
+        let extras = admit::extras(core, &rules, route, context, deadline).await;
+        let extras = admit::held_against(route, extras, state::Extras::default(), state)?;
         if let Some(context) = context {
             core.activity.note(&context.session.id, state.at);
         }
         state.steps.end(Step::Decide, state.started);
-        state.admitted = Some(admit::admitted(&rules, &route, authn, claim, resolution, extras, websocket)?);
+        state.admitted = Some(admit::admitted(&road, authn, claim, resolution, extras, websocket));
         Ok(Admission::Forward)
     }
 }
@@ -189,8 +196,8 @@ impl ProxyHttp for Gateway {
     fn new_ctx(&self) -> RequestState {
         // Pingora asks for a context as soon as the head is there. HTTP/2 streams have no deadline to tell.
         wire::head_arrived();
-        let rules = self.rules.load_full();
-        RequestState::new(rules, self.request_ids.next(), self.clock.now(), &self.metrics.in_flight)
+        let rules = self.rules.load().here();
+        RequestState::new(rules, self.request_ids.next(), self.clock.now(), self.in_flight.here())
     }
 
     fn init_downstream_modules(&self, _modules: &mut HttpModules) {

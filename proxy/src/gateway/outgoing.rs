@@ -82,7 +82,7 @@ fn signed(
         stats: admitted.extras.stats.as_ref(),
         client_certificate: state.client_certificate.as_ref(),
     };
-    admitted.upstream.signer.sign(&outgoing, &input, now)
+    admitted.road.upstream.signer.sign(&outgoing, &input, now)
 }
 
 /// Drops the spelling of names before Pingora copies the request for the upstream.
@@ -103,7 +103,7 @@ fn taken(request: &mut RequestHeader) -> http::request::Parts {
 /// The Host that the application sees: configured, or the client's without the default port, which verifiers leave out
 /// (RFC 9421, section 2.2.3).
 fn host<'a>(admitted: &'a Admitted, accepted: &'a Accepted, state: &RequestState) -> &'a str {
-    if let Some(host) = &admitted.upstream.settings.host {
+    if let Some(host) = &admitted.road.upstream.settings.host {
         return host;
     }
     let authority = accepted.authority.as_str();
@@ -122,7 +122,7 @@ fn pass_on(from: HeaderMap, received: &HeaderMap, to: &mut HeaderMap, state: &Re
     if let Some(cookies) = from.get(header::COOKIE).and_then(|_| rest_of_cookies(&from, state)) {
         to.append(header::COOKIE, cookies);
     }
-    let selector = state.route.as_ref().and_then(|route| route.platform_from.as_ref()?.header());
+    let selector = state.route().and_then(|route| route.platform_from.as_ref()?.header());
     let traced = state.rules.snapshot.traces.is_some();
     let (mut last, mut scrubbed) = (None::<HeaderName>, 0);
     for (name, value) in from {
@@ -178,7 +178,7 @@ const SLOWEST: u64 = 64;
 /// `ClientTooSlow` below the slowest rate, but for routes that say themselves how long a silence may last.
 pub(super) fn count_body(bytes: usize, last: bool, state: &mut RequestState) -> Result<(), Reason> {
     state.body_bytes += bytes as u64;
-    let Some(route) = state.route.as_ref().filter(|_| !state.is_websocket()) else { return Ok(()) };
+    let Some(route) = state.route().filter(|_| !state.is_websocket()) else { return Ok(()) };
     if route.body_limit.is_some_and(|limit| state.body_bytes > limit) {
         return Err(Reason::BodyTooLarge);
     }

@@ -25,13 +25,13 @@ const EVENT_SILENCE: Duration = Duration::from_hours(1);
 /// Chooses the server for the next attempt.
 pub(super) fn choose(session: &Session, state: &mut RequestState) -> pingora::Result<Box<HttpPeer>> {
     let admitted = state.admitted.as_ref().ok_or_else(|| Error::new(ErrorType::InternalError))?;
-    let Some(address) = admitted.upstream.servers.select(&state.failed_servers) else {
+    let Some(address) = admitted.road.upstream.servers.select(&state.failed_servers) else {
         return Err(Error::new_up(ErrorType::ConnectNoRoute));
     };
     let accepts_events = accepts_events(session);
     state.attempts += 1;
-    let mut peer = peer(&admitted.upstream, &address)?;
-    if let Some(silence) = state.route.as_ref().and_then(|route| route.read_timeout) {
+    let mut peer = peer(&admitted.road.upstream, &address)?;
+    if let Some(silence) = state.route().and_then(|route| route.read_timeout) {
         peer.options.read_timeout = Some(silence);
     }
     if accepts_events {
@@ -45,7 +45,7 @@ pub(super) fn choose(session: &Session, state: &mut RequestState) -> pingora::Re
         peer.group_key = !peer.group_key;
         peer.options.idle_timeout = Some(Duration::ZERO);
         peer.options.custom_l4 =
-            Some(Arc::new(Patient { timeout: admitted.upstream.settings.connect_timeout }));
+            Some(Arc::new(Patient { timeout: admitted.road.upstream.settings.connect_timeout }));
     }
     Ok(Box::new(peer))
 }
@@ -54,8 +54,8 @@ pub(super) fn choose(session: &Session, state: &mut RequestState) -> pingora::Re
 pub(super) fn may_try_another(state: &mut RequestState, peer: &HttpPeer) -> bool {
     state.failed_servers.push(peer.address().clone());
     let Some(admitted) = &state.admitted else { return false };
-    state.attempts <= admitted.upstream.settings.retries
-        && admitted.upstream.servers.select(&state.failed_servers).is_some()
+    state.attempts <= admitted.road.upstream.settings.retries
+        && admitted.road.upstream.servers.select(&state.failed_servers).is_some()
 }
 
 /// Whether an attempt that failed after it reached a server may be repeated: only what is safe by definition

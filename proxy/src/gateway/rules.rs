@@ -8,33 +8,44 @@ use std::sync::{Arc, OnceLock};
 use pingora::protocols::tls::CaType;
 use pingora::utils::tls::CertKey;
 
-use super::meters::Meters;
+use super::meters::{Meter, Meters};
+use super::near::{Here, Near};
 use super::servers::Servers;
 use super::tls;
 use crate::clock::Timestamp;
 use crate::config::Snapshot;
 use crate::endpoints::own;
 use crate::headers::names::Names;
+use crate::policy::Route;
 use crate::sealing::Sealer;
 use crate::signing::jwks::Jwks;
 use crate::signing::keyring::{KeyError, Keyring};
 use crate::signing::rotation::Published;
 use crate::signing::{SHELF_BYTES, Shelf, Signer, SignerSettings};
-use crate::telemetry::metrics::Timer;
+use crate::telemetry::spread::Durations;
 use crate::upstream::Upstream;
 
 /// Numbers for groups of connections: none is given twice, so that no connection is reused under rules it was not made
 /// for.
 static NEXT_GROUP: AtomicU64 = AtomicU64::new(1);
 
-/// A snapshot, made ready.
+/// A snapshot, made ready. Whoever holds it for a request takes [`Rules::here`].
+#[derive(Debug)]
 pub struct Rules {
+    in_force: Arc<InForce>,
+    near: Near<Arc<InForce>>,
+}
+
+/// What rules are made of.
+pub struct InForce {
     /// The configuration.
     pub snapshot: Snapshot,
     /// Names of the context headers.
     pub(super) names: Arc<Names>,
     /// Upstreams by name.
     pub(super) upstreams: HashMap<String, Arc<UpstreamRules>>,
+    /// What a request on each route needs, in the order of the routes.
+    roads: Vec<Near<Road>>,
     /// Opens platform credentials.
     pub(super) sealer: Sealer,
     /// The public keys.
@@ -45,8 +56,19 @@ pub struct Rules {
     pub shelf: Arc<Shelf>,
     /// What our own endpoints may know.
     pub(super) own: Arc<own::Settings>,
-    /// What is counted of each route, by its name.
+    /// What is counted of requests without a road, by the name that stands for their route.
     pub(super) meters: Meters,
+}
+
+/// A route with where it leads.
+#[derive(Debug)]
+pub(super) struct Road {
+    /// The route.
+    pub(super) route: Arc<Route>,
+    /// Where it leads.
+    pub(super) upstream: Arc<UpstreamRules>,
+    /// What is counted of it.
+    pub(super) meter: Arc<Meter>,
 }
 
 /// An upstream, made ready.
@@ -66,7 +88,7 @@ pub(super) struct UpstreamRules {
     /// Keeps its connections apart from those made under other rules.
     pub(super) group: u64,
     /// How long its answers take; looked up by name once.
-    pub(super) answers: OnceLock<Timer>,
+    pub(super) answers: OnceLock<Durations>,
 }
 
 /// Something in the configuration that only shows when it is built.
@@ -78,6 +100,29 @@ pub enum RulesError {
     /// A certificate authority that cannot be parsed.
     #[error("upstream `{0}`: tls.ca holds no PEM certificate")]
     CertificateAuthority(String),
+    /// A route that leads nowhere; the configuration is refused before it comes to that.
+    #[error("route `{0}`: its upstream does not exist")]
+    NoUpstream(String),
+}
+
+impl std::fmt::Debug for InForce {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("InForce").finish_non_exhaustive()
+    }
+}
+
+impl std::fmt::Debug for UpstreamRules {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("UpstreamRules").field("name", &self.settings.name).finish_non_exhaustive()
+    }
+}
+
+impl std::ops::Deref for Rules {
+    type Target = InForce;
+
+    fn deref(&self) -> &InForce {
+        &self.in_force
+    }
 }
 
 impl Rules {
@@ -86,7 +131,7 @@ impl Rules {
     /// # Errors
     /// A key or certificate that cannot be parsed.
     pub fn build(snapshot: Snapshot) -> Result<Self, RulesError> {
-        Self::assemble(snapshot, None, Published::default())
+        Ok(Self::of(InForce::assemble(snapshot, None, Published::default())?))
     }
 
     /// Builds the rules that follow these: what an upstream's settings leave unchanged (its servers, their health, its
@@ -100,9 +145,21 @@ impl Rules {
         let (max_age, old) = (snapshot.keys_max_age, &self.snapshot.keys);
         let mut waiting = published.hold_back(&mut snapshot.keys.jwt, &old.jwt, max_age, now);
         waiting.extend(published.hold_back(&mut snapshot.keys.message, &old.message, max_age, now));
-        Ok((Self::assemble(snapshot, Some(self), published)?, waiting))
+        Ok((Self::of(InForce::assemble(snapshot, Some(self), published)?), waiting))
     }
 
+    fn of(in_force: InForce) -> Self {
+        let in_force = Arc::new(in_force);
+        Self { near: Near::new(|| Arc::clone(&in_force)), in_force }
+    }
+
+    /// For one request.
+    pub(super) fn here(&self) -> Here<Arc<InForce>> {
+        self.near.here()
+    }
+}
+
+impl InForce {
     fn assemble(snapshot: Snapshot, before: Option<&Self>, published: Published) -> Result<Self, RulesError> {
         let names =
             Names::of_settings(&snapshot.headers).map_err(|error| RulesError::Key(error.to_string()))?;
@@ -116,6 +173,7 @@ impl Rules {
             let rules = upstream(settings, same.map(Arc::as_ref), &snapshot, &names, &keys, &shelf)?;
             upstreams.insert(settings.name.clone(), Arc::new(rules));
         }
+        let roads = roads(&snapshot, &upstreams)?;
         let sealer = Sealer::new(snapshot.keys.sealing.clone(), &snapshot.keys.fernet)
             .map_err(|error| RulesError::Key(error.to_string()))?;
         let jwks = Arc::new(Jwks::new(&[&keys.tokens, &keys.messages], snapshot.keys_max_age));
@@ -128,6 +186,7 @@ impl Rules {
             snapshot,
             names,
             upstreams,
+            roads,
             sealer,
             jwks,
             published,
@@ -135,6 +194,11 @@ impl Rules {
             own: Arc::new(own),
             meters: Meters::default(),
         })
+    }
+
+    /// The road of the route at `place` of the route table.
+    pub(super) fn road(&self, place: usize) -> Here<Road> {
+        self.roads[place].here()
     }
 
     /// Until when all that a request needs must be found out: one budget, however many lookups there are.
@@ -151,6 +215,22 @@ impl Rules {
     pub fn servers(&self) -> impl Iterator<Item = (&str, Arc<Servers>)> {
         self.upstreams.iter().map(|(name, rules)| (name.as_str(), Arc::clone(&rules.servers)))
     }
+}
+
+fn roads(
+    snapshot: &Snapshot,
+    upstreams: &HashMap<String, Arc<UpstreamRules>>,
+) -> Result<Vec<Near<Road>>, RulesError> {
+    let road = |route: &Arc<Route>| {
+        let upstream = upstreams.get(&route.upstream).ok_or(RulesError::NoUpstream(route.name.clone()))?;
+        let meter = Arc::new(Meter::default());
+        Ok(Near::new(|| Road {
+            route: Arc::clone(route),
+            upstream: Arc::clone(upstream),
+            meter: Arc::clone(&meter),
+        }))
+    };
+    snapshot.routes.routes().iter().map(road).collect()
 }
 
 /// One keyring per purpose: what was signed for one must never pass for another.

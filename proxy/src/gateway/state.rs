@@ -5,10 +5,10 @@ use std::time::Instant;
 
 use http::HeaderValue;
 use pingora::protocols::l4::socket::SocketAddr;
-use prometheus::IntGauge;
 use smallvec::SmallVec;
 
-use super::rules::{Rules, UpstreamRules};
+use super::near::Here;
+use super::rules::{InForce, Road};
 use super::streams::Tied;
 use crate::clock::Timestamp;
 use crate::context::{Authn, ClientCertificate, Context};
@@ -19,12 +19,13 @@ use crate::reason::Reason;
 use crate::secret::Secret;
 use crate::session::profile::Claim;
 use crate::telemetry::Steps;
+use crate::telemetry::spread::Busy;
 use crate::telemetry::traces::Trace;
 
 /// Everything one request carries along.
 pub struct RequestState {
     /// The rules in force when it arrived, for its whole life.
-    pub(super) rules: Arc<Rules>,
+    pub(super) rules: Here<Arc<InForce>>,
     /// When its head had arrived.
     pub(super) started: Instant,
     /// The same moment on the wall clock.
@@ -38,7 +39,7 @@ pub struct RequestState {
     /// The certificate that the client showed, where the listener asks for one.
     pub(super) client_certificate: Option<ClientCertificate>,
     /// The route it took, once one was found.
-    pub(super) route: Option<Arc<Route>>,
+    pub(super) road: Option<Here<Road>>,
     /// What it was let through with.
     pub(super) admitted: Option<Admitted>,
     /// Which endpoint of ours it asked, if it asked one.
@@ -78,7 +79,7 @@ pub struct RequestState {
 /// A request that was let through.
 pub(super) struct Admitted {
     /// Where it goes.
-    pub(super) upstream: Arc<UpstreamRules>,
+    pub(super) road: Here<Road>,
     /// What the signed context says about identity.
     pub(super) authn: Authn,
     /// What the cookie claimed.
@@ -145,7 +146,12 @@ impl Outcome {
 
 impl RequestState {
     /// The state of a request whose head has just arrived.
-    pub(super) fn new(rules: Arc<Rules>, request_id: String, at: Timestamp, in_flight: &IntGauge) -> Self {
+    pub(super) fn new(
+        rules: Here<Arc<InForce>>,
+        request_id: String,
+        at: Timestamp,
+        in_flight: Here<Busy>,
+    ) -> Self {
         let mut steps = Steps::default();
         if rules.snapshot.request_log.slow.is_some() {
             steps.time();
@@ -158,7 +164,7 @@ impl RequestState {
             accepted: None,
             origin: None,
             client_certificate: None,
-            route: None,
+            road: None,
             admitted: None,
             own: None,
             outcome: Outcome::Pending,
@@ -179,6 +185,11 @@ impl RequestState {
         }
     }
 
+    /// The route it took, once one was found.
+    pub(super) fn route(&self) -> Option<&Route> {
+        self.road.as_ref().map(|road| road.route.as_ref())
+    }
+
     /// Whether it was let through to become a WebSocket.
     pub(super) fn is_websocket(&self) -> bool {
         self.admitted.as_ref().is_some_and(|admitted| admitted.websocket)
@@ -191,12 +202,12 @@ impl RequestState {
     }
 }
 
-struct InFlight(IntGauge);
+struct InFlight(Here<Busy>);
 
 impl InFlight {
-    fn enter(gauge: &IntGauge) -> Self {
+    fn enter(gauge: Here<Busy>) -> Self {
         gauge.inc();
-        Self(gauge.clone())
+        Self(gauge)
     }
 }
 

@@ -5,20 +5,20 @@ use std::sync::Arc;
 
 use http::{HeaderValue, StatusCode, header};
 use pingora::http::ResponseHeader;
-use prometheus::IntCounter;
 
 use super::state::RequestState;
 use super::{Core, wire};
 use crate::events::Hold;
 use crate::telemetry::Metrics;
+use crate::telemetry::metrics::Counter;
 
 /// A stream that is tied to a session.
 pub(super) struct Tied {
     hold: Hold,
     request_id: String,
-    ended: IntCounter,
+    ended: Counter,
     /// Such a request is cut off in the middle and never gets to its log line.
-    requests: IntCounter,
+    requests: Counter,
 }
 
 impl Drop for Tied {
@@ -38,7 +38,7 @@ pub(super) fn tie(answer: &ResponseHeader, state: &mut RequestState, core: &Arc<
     }
     let context = state.admitted.as_ref().and_then(|admitted| admitted.context.as_deref());
     let (Some(context), Some(leash)) = (context, wire::leash()) else { return };
-    let route = state.route.as_ref().map_or("-", |route| route.name.as_str());
+    let route = state.route().map_or("-", |route| route.name.as_str());
     state.tied = Some(Tied {
         hold: core.streams.hold(&context.session, &leash),
         request_id: state.request_id.clone(),

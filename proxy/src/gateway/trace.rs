@@ -7,7 +7,7 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use pingora::proxy::Session;
 
 use super::admit;
-use super::rules::Rules;
+use super::rules::InForce;
 use super::state::RequestState;
 use crate::telemetry::exemplars::Exemplar;
 use crate::telemetry::traces::context::{TraceParent, state_fits};
@@ -18,7 +18,7 @@ const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
 
 /// The trace that a request belongs to, if traces are on and there is anything to record or to tell.
-pub(super) fn begin(session: &Session, rules: &Rules, tracer: Option<&Tracer>) -> Option<Trace> {
+pub(super) fn begin(session: &Session, rules: &InForce, tracer: Option<&Tracer>) -> Option<Trace> {
     let (settings, tracer) = (rules.snapshot.traces.as_deref()?, tracer?);
     let mut fields = session.req_header().headers.get_all(TRACEPARENT).iter();
     let parent = match (fields.next(), fields.next()) {

@@ -53,6 +53,12 @@ impl Wire {
         self.leash.pulled().await;
     }
 
+    /// Whether [`Self::ended`] has something to say.
+    #[must_use]
+    pub fn is_ended(&self) -> bool {
+        self.leash.is_pulled()
+    }
+
     /// Looks at bytes before anybody else reads them.
     pub fn see(&self, bytes: &[u8]) -> Pass {
         self.watch.lock().see(bytes)

@@ -34,8 +34,8 @@ pub struct RouteTable {
 /// What a request's host, path and method lead to.
 #[derive(Clone, Debug)]
 pub enum Found<'a> {
-    /// This route.
-    Route(&'a Arc<Route>),
+    /// The route at this place of [`RouteTable::routes`].
+    Route(usize),
     /// The reserved path; the rest after it (without leading slash).
     Reserved(&'a str),
     /// Routes cover the path, none the method.
@@ -101,7 +101,7 @@ impl RouteTable {
     pub fn find<'a>(&'a self, host: &str, path: &'a str, method: &Method) -> Found<'a> {
         match self.locate(host, path) {
             Located::Place(place) => match place.choose(method) {
-                Some(index) => Found::Route(&self.routes[index]),
+                Some(index) => Found::Route(index),
                 None => Found::MethodNotAllowed,
             },
             Located::Reserved(rest) => Found::Reserved(rest),

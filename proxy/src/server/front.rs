@@ -86,11 +86,12 @@ async fn within_deadlines(connection: impl Future<Output = Option<Stream>>, wire
             if let Poll::Ready(end) = connection.as_mut().poll(task) {
                 return Poll::Ready(Some(end));
             }
-            if cut.as_mut().poll(task).is_ready() {
+            // Both know already whom to wake: they are asked again only when they have something to say.
+            let is_known = waits_for.as_ref().is_some_and(|waker| waker.will_wake(task.waker()));
+            if (!is_known || wire.is_ended()) && cut.as_mut().poll(task).is_ready() {
                 return Poll::Ready(Some(None));
             }
-            // The timer knows already whom to wake: it is asked again only when it has something to say.
-            if !timer.is_elapsed() && waits_for.as_ref().is_some_and(|waker| waker.will_wake(task.waker())) {
+            if is_known && !timer.is_elapsed() {
                 return Poll::Pending;
             }
             waits_for = Some(task.waker().clone());

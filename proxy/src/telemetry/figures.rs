@@ -1,9 +1,9 @@
 //! The metrics as figures, for what shows them to people: counts by label, and how durations are spread. Reads what is
 //! counted; counts nothing itself.
 
+use prometheus::IntGaugeVec;
 use prometheus::core::Collector;
 use prometheus::proto::Metric;
-use prometheus::{HistogramVec, IntCounterVec, IntGaugeVec};
 
 use super::Metrics;
 
@@ -91,7 +91,7 @@ impl Spread {
 
 /// All lines of a counter.
 #[must_use]
-pub fn counts(counter: &IntCounterVec) -> Vec<Line> {
+pub fn counts(counter: &impl Collector) -> Vec<Line> {
     lines(counter, |metric| metric.get_counter().value())
 }
 
@@ -103,7 +103,7 @@ pub fn levels(gauge: &IntGaugeVec) -> Vec<Line> {
 
 /// The spread of a histogram over all lines that `chosen` takes.
 #[must_use]
-pub fn spread(histogram: &HistogramVec, chosen: impl Fn(&Line) -> bool) -> Spread {
+pub fn spread(histogram: &impl Collector, chosen: impl Fn(&Line) -> bool) -> Spread {
     let mut spread = Spread::default();
     for family in histogram.collect() {
         for metric in family.get_metric().iter().filter(|metric| chosen(&line(metric, 0.0))) {

@@ -15,6 +15,8 @@ use super::open_metrics;
 use super::recent::Recent;
 pub use super::registration::Description;
 use super::registration::{Kind, register, registry};
+pub use super::spread::Counter;
+use super::spread::{Busy, Counters, Durations, DurationsVec};
 use crate::context::{Layer, SessionId};
 use crate::reason::Reason;
 
@@ -38,9 +40,6 @@ const REVOCATION_SECONDS: &[f64] =
 /// Buckets for keys in one query: up to the largest batch (512).
 const BATCH_KEYS: &[f64] = &[1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0];
 
-/// One line of a counter, for those who count on every request and look their labels up once.
-pub type Counter = IntCounter;
-
 /// One number that goes up and down, for those who count what is there.
 pub type Level = IntGauge;
 
@@ -49,9 +48,6 @@ pub type Level = IntGauge;
 pub fn unregistered() -> Level {
     IntGauge::with_opts(Opts::new("unregistered", "Not registered")).expect("the name is well formed")
 }
-
-/// One line of a histogram of durations, likewise.
-pub type Timer = Histogram;
 
 /// What one lookup in one layer came to.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -80,23 +76,23 @@ impl LookupResult {
 }
 
 registry! {
-    requests: IntCounterVec "requests_total" ["route", "outcome"]
+    requests: Counters "requests_total" ["route", "outcome"]
         "Requests by route and outcome (`forwarded`, `refused`, `answered`, `failed`, `dropped`)";
-    request_seconds: HistogramVec "request_duration_seconds" ["route", "outcome"] in REQUEST_SECONDS
+    request_seconds: DurationsVec "request_duration_seconds" ["route", "outcome"] in REQUEST_SECONDS
         "Duration of requests that are no streams, by route and outcome";
-    upstream_seconds: HistogramVec "upstream_response_duration_seconds" ["upstream"] in REQUEST_SECONDS
+    upstream_seconds: DurationsVec "upstream_response_duration_seconds" ["upstream"] in REQUEST_SECONDS
         "Time from the sending of a request to the head of its answer, by upstream";
     refusals: IntCounterVec "refusals_total" ["route", "reason"]
         "Requests not let through, by route and reason";
     reported: IntCounterVec "reported_refusals_total" ["route", "reason"]
         "Requests let through by routes that only report and would otherwise have refused them, by route and reason";
-    in_flight: IntGauge "requests_in_flight" []
+    in_flight: Busy "requests_in_flight" []
         "Requests being served now";
-    lookups: IntCounterVec "context_lookups_total" ["what", "layer", "result"]
+    lookups: Counters "context_lookups_total" ["what", "layer", "result"]
         "Context lookups by what was looked up, layer and result";
     lookup_seconds: HistogramVec "context_lookup_duration_seconds" ["layer"] in LOOKUP_SECONDS
         "Duration of context lookups by layer";
-    resolutions: IntCounterVec "resolutions_total" ["outcome"] = ["known", "unknown", "undetermined"]
+    resolutions: Counters "resolutions_total" ["outcome"] = ["known", "unknown", "undetermined"]
         "Resolved sessions by outcome";
     rejected_tokens: IntCounterVec "rejected_tokens_total" ["reason"]
         "Session cookies refused before any store was asked, by reason";
@@ -110,7 +106,7 @@ registry! {
         "Session directives by result";
     csrf_rejections: IntCounterVec "csrf_rejections_total" ["place", "reason"]
         "Unsafe requests refused because they may be forged, by place and reason";
-    signing_seconds: Histogram "signing_duration_seconds" [] in SIGNING_SECONDS
+    signing_seconds: Durations "signing_duration_seconds" [] in SIGNING_SECONDS
         "Time to render and sign the context of one request";
     upstream_errors: IntCounterVec "upstream_errors_total" ["upstream", "kind"]
         "Upstream errors by upstream and kind";
@@ -132,7 +128,7 @@ registry! {
         "Whether what the store holds is not believed until missed changes were gone through: 1, or 0";
     store_doubts: IntCounterVec "store_doubts_total" ["how"] = ["settled", "trusted"]
         "Doubts about the store that were settled, by how";
-    invalidations: IntCounterVec "invalidations_total" ["what"] = ["session", "entity", "everything"]
+    invalidations: Counters "invalidations_total" ["what"] = ["session", "entity", "everything"]
         "Changes of which the copies of this process were told, by what changed";
     lease_age: Gauge "lease_age_seconds" []
         "Time since it was proven that no change in the store was missed; -1 while none are heard of";
@@ -154,7 +150,7 @@ registry! {
         "Whether changes of the directory are told: 1, or 0";
     event_streams: IntGaugeVec "event_streams_open" ["kind"] = ["sse", "websocket"]
         "Event streams of our own that are open, by kind";
-    streams_ended: IntCounterVec "streams_ended_total" ["kind"] = ["events", "forwarded"]
+    streams_ended: Counters "streams_ended_total" ["kind"] = ["events", "forwarded"]
         "Streams ended because their session was, by kind";
     panics: IntCounter "panics_total" []
         "Panics caught";

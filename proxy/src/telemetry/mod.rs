@@ -12,6 +12,7 @@ pub mod panics;
 pub mod recent;
 mod registration;
 pub mod request_line;
+pub mod spread;
 mod steps;
 pub mod traces;
 

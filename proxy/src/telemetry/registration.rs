@@ -7,6 +7,8 @@ use prometheus::{
     IntGaugeVec, Opts, Registry,
 };
 
+use super::spread::{Busy, Counters, Durations, DurationsVec};
+
 /// What is known of a metric before it is made.
 #[derive(Clone, Copy, Debug)]
 pub struct Description {
@@ -79,6 +81,14 @@ kinds! {
         Ok(all)
     };
     Histogram "histogram": |d| Histogram::with_opts(d.histogram());
+    Counters "counter": |d| {
+        let all = Counters::new(d.opts(), d.labels)?;
+        d.begin(|word| drop(all.with_label_values(word)));
+        Ok(all)
+    };
+    Busy "gauge": |d| Busy::with_opts(d.opts());
+    Durations "histogram": |d| Durations::new(&d.opts(), d.buckets);
+    DurationsVec "histogram": |d| DurationsVec::new(d.opts(), d.labels, d.buckets);
     HistogramVec "histogram": |d| HistogramVec::new(d.histogram(), d.labels);
 }
 

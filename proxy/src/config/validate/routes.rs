@@ -267,8 +267,10 @@ impl Judge<'_> {
         for (route, origin) in table.routes().iter().zip(origins) {
             let host = route.host.as_deref().unwrap_or("localhost").replacen("*.", "any.", 1);
             let demands = |path: &str| match table.find(&host, path, &Method::GET) {
-                Found::Route(target) => match &target.requirement {
-                    Requirement::Session(demands) => Some((Arc::clone(target), demands.clone())),
+                Found::Route(place) => match &table.routes()[place].requirement {
+                    Requirement::Session(demands) => {
+                        Some((Arc::clone(&table.routes()[place]), demands.clone()))
+                    }
                     Requirement::Nothing | Requirement::Optional => None,
                 },
                 _ => None,

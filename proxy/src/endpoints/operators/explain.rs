@@ -107,7 +107,8 @@ pub fn explain(
     accepted.authority.host().clone_into(&mut explanation.host);
     accepted.target.path().clone_into(&mut explanation.path);
     match snapshot.routes.find(accepted.authority.host(), accepted.target.path(), method) {
-        Found::Route(route) => {
+        Found::Route(place) => {
+            let route = &snapshot.routes.routes()[place];
             explanation.route = Some(RouteView::of(route));
             explanation.cases = cases(route, resolution, now);
         }

@@ -25,7 +25,7 @@ fn table(routes: &[&str]) -> RouteTable {
 
 fn found(table: &RouteTable, host: &str, path: &str, method: &str) -> String {
     match table.find(host, path, &method.parse::<Method>().unwrap()) {
-        Found::Route(route) => route.name.clone(),
+        Found::Route(place) => table.routes()[place].name.clone(),
         Found::Reserved(rest) => format!("reserved:{rest}"),
         Found::MethodNotAllowed => "405".to_owned(),
         Found::NoRoute => "404".to_owned(),

@@ -10,6 +10,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::net::TcpStream;
 
 use super::Failure;
+use super::load::somewhere;
 use super::setup::{COOKIE, Contender};
 
 /// Connections, and streams on each at the same time; together as many as with HTTP/1.1.
@@ -18,8 +19,12 @@ const STREAMS: usize = 8;
 
 type Sender = SendRequest<Empty<Bytes>>;
 
-/// As many requests as are answered until `end`. Answers how many.
-pub(super) async fn closed_loop(contender: &Contender, end: Instant) -> Result<usize, Failure> {
+/// As many requests as are answered until `end`, at least one for every session. Answers how many.
+pub(super) async fn closed_loop(
+    contender: &Contender,
+    end: Instant,
+    everyone: bool,
+) -> Result<usize, Failure> {
     let mut streams = Vec::new();
     for connection in 0..CONNECTIONS {
         let sender = connect(contender.address).await?;
@@ -33,7 +38,7 @@ pub(super) async fn closed_loop(contender: &Contender, end: Instant) -> Result<u
                 .map(|token| format!("theme=dark; {COOKIE}={token}"))
                 .collect();
             let cookies = if cookies.is_empty() { vec!["theme=dark".to_owned()] } else { cookies };
-            streams.push(tokio::spawn(ask(sender.clone(), contender.path, cookies, end)));
+            streams.push(tokio::spawn(ask(sender.clone(), contender.path, cookies, end, everyone)));
         }
     }
     let mut served = 0;
@@ -56,9 +61,11 @@ async fn ask(
     path: &'static str,
     cookies: Vec<String>,
     end: Instant,
+    everyone: bool,
 ) -> Result<usize, Failure> {
     let mut served = 0;
-    for cookie in cookies.iter().cycle() {
+    let start = somewhere() % cookies.len();
+    for cookie in cookies.iter().cycle().skip(start) {
         let request = http::Request::get(format!("http://bench.test{path}"))
             .header("user-agent", "bench")
             .header("cookie", cookie)
@@ -70,7 +77,7 @@ async fn ask(
         }
         answer.into_body().collect().await?;
         served += 1;
-        if Instant::now() > end {
+        if Instant::now() > end && !(everyone && served < cookies.len()) {
             break;
         }
     }

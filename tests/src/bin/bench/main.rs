@@ -2,9 +2,8 @@
 //! in memory, in instructions. Prints tables; `docs/performance.md` says how to read them.
 //!
 //! `cargo build --release --workspace --bins --examples && cargo run --release -p e2e --bin bench -- [PART ...]`
-//! with the parts `cpu`, `nginx`, `latency`, `memory` (all of these without arguments), `foreign` (sessions of other
-//! frameworks beside ours), `instructions` and, to write today's number down as the one to compare with,
-//! `instructions-write`.
+//! with the parts `cpu`, `latency`, `memory` (all of these without arguments), `foreign` (sessions of other frameworks
+//! beside ours), `instructions` and, to write today's number down as the one to compare with, `instructions-write`.
 
 mod cpu;
 mod foreign;
@@ -25,22 +24,19 @@ type Failure = Box<dyn std::error::Error + Send + Sync>;
 fn main() -> Result<(), Failure> {
     let mut parts: Vec<String> = std::env::args().skip(1).collect();
     if parts.is_empty() {
-        parts = ["cpu", "nginx", "latency", "memory"].map(str::to_owned).to_vec();
+        parts = ["cpu", "latency", "memory"].map(str::to_owned).to_vec();
     }
     for part in parts {
         match part.as_str() {
             "cpu" => cpu::run()?,
-            "nginx" => nginx::run()?,
             "latency" => latency::run()?,
             "memory" => memory::run()?,
             "instructions" => instructions::check()?,
             "foreign" => foreign::check()?,
             "instructions-write" => instructions::write()?,
             other => {
-                return Err(format!(
-                    "no part `{other}`; try cpu, nginx, latency, memory, foreign, instructions"
-                )
-                .into());
+                let known = "cpu, latency, memory, foreign, instructions";
+                return Err(format!("no part `{other}`; try {known}").into());
             }
         }
     }

@@ -6,69 +6,37 @@ use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
 use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use sha2::{Digest, Sha256};
 
+use super::Failure;
 use super::process::{Process, free_address};
-use super::setup::{Contender, Wanted, countersign, start_upstream};
-use super::table::{Figures, line};
-use super::{Failure, load};
+use super::setup::Contender;
+use super::table::line;
 
-const ROUNDS: usize = 5;
-const ROUND: Duration = Duration::from_secs(3);
+/// How it is called in tables.
+pub(super) const NAME: &str = "nginx + Lua + Redis";
 const SESSIONS: usize = 1000;
 const MODULE: &str = "/usr/lib/nginx/modules/ngx_http_lua_module.so";
 
-pub(super) fn run() -> Result<(), Failure> {
+/// Started nginx with the Redis that it asks, which ends with this value; `None` where they are not installed.
+pub(super) fn start(upstream: SocketAddr) -> Result<Option<(Contender, Process)>, Failure> {
     if !install() {
         line(
             "\nnginx with Lua: NOT MEASURED (needs the packages nginx, libnginx-mod-http-lua, lua-nginx-redis, redis-server)",
         );
-        return Ok(());
+        return Ok(None);
     }
-    let upstream = start_upstream()?;
     let folder = tempfile::tempdir()?.keep();
     let redis = free_address()?;
     let mut command = Command::new("redis-server");
     command
         .args(["--port", &redis.port().to_string(), "--save", "", "--bind", "127.0.0.1"])
         .stdout(Stdio::null());
-    let _redis = Process::start(&mut command, redis)?;
-    let wanted =
-        Wanted { name: "Countersign, 1,000 sessions", path: "/", sessions: 1000, h2c: false, under: &[] };
-    let contenders = [nginx(&folder, redis, upstream)?, countersign(&wanted, upstream)?];
-    let figures = measure(&contenders)?;
-    line("\n| proxy | CPU per request, us (min / median / max) | ratio |");
-    line("| --- | --- | --- |");
-    for (contender, figures_of) in contenders.iter().zip(&figures) {
-        let (least, median, most) = figures_of.spread();
-        let ratio = figures_of.ratio(&figures[0]);
-        line(&format!("| {} | {least:.1} / {median:.1} / {most:.1} | {ratio:.2} |", contender.name));
-    }
-    Ok(())
-}
-
-fn measure(contenders: &[Contender]) -> Result<Vec<Figures>, Failure> {
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
-    let mut all = vec![Figures::default(); contenders.len()];
-    for round in 0..=ROUNDS {
-        for (contender, figures) in contenders.iter().zip(&mut all) {
-            let before = contender.process.cpu_seconds()?;
-            let served =
-                runtime.block_on(load::closed_loop(contender, Instant::now() + ROUND, round == 0))?;
-            #[expect(clippy::cast_precision_loss, reason = "far fewer than 2^52 requests")]
-            let figure = (contender.process.cpu_seconds()? - before) * 1e6 / served as f64;
-            if round > 0 {
-                figures.push(figure);
-            }
-            eprint!(".");
-        }
-    }
-    eprintln!();
-    Ok(all)
+    let store = Process::start(&mut command, redis)?;
+    Ok(Some((nginx(&folder, redis, upstream)?, store)))
 }
 
 /// Debian's packages, where they are missing and may be installed.
@@ -98,7 +66,7 @@ fn nginx(folder: &Path, redis: SocketAddr, upstream: SocketAddr) -> Result<Conte
     let mut command = Command::new("nginx");
     command.arg("-e").arg(folder.join("error.log")).arg("-c").arg(&file).arg("-p").arg(folder);
     let process = Process::start(&mut command, address)?;
-    Ok(Contender { name: "nginx + Lua + Redis".to_owned(), address, process, path: "/", tokens })
+    Ok(Contender { name: NAME.to_owned(), address, process, path: "/", tokens })
 }
 
 /// Puts the sessions into Redis: values that need no parser, which favours nginx.

@@ -57,10 +57,14 @@ pub(super) fn bare(name: &str, binary: &str, upstream: SocketAddr, h2c: bool) ->
     Ok(Contender { name: name.to_owned(), address, process, path: "/", tokens: Vec::new() })
 }
 
-/// Countersign with sessions of its own in a folder of its own.
+/// Countersign with sessions of its own in a folder of its own: the one that lies beside this program, or that the
+/// environment names.
 pub(super) fn countersign(wanted: &Wanted<'_>, upstream: SocketAddr) -> Result<Contender, Failure> {
     let folder = tempfile::tempdir()?.keep();
-    let binary = release_folder()?.join("countersign");
+    let binary = match std::env::var_os("COUNTERSIGN_BINARY") {
+        Some(binary) => PathBuf::from(binary),
+        None => release_folder()?.join("countersign"),
+    };
     let (address, admin) = (free_address()?, free_address()?);
     for name in ["token", "csrf", "sealing", "hmac", "jwt"] {
         let key = Command::new(&binary).args(["key", "new", name]).output()?;
