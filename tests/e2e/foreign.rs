@@ -115,6 +115,7 @@ async fn what_is_ours_about_a_foreign_session_lies_beside_it() {
     site.direct(&browser, "rotate").await.expect(502);
     site.direct(&browser, "create;user=\"2\"").await.expect(502);
     site.direct(&browser, "end").await.expect(200);
+    browser.set_cookie("connect.sid", COOKIE);
     browser.get("/session/").send().await.expect_problem(401, "session_ended");
     let redis = site.stores.redis();
     assert_eq!(

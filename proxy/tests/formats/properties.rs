@@ -2,6 +2,7 @@
 //! their corpus, and over samples that were changed in a few places.
 
 use std::path::Path as File;
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use countersign::clock::Timestamp;
@@ -15,7 +16,10 @@ use countersign::secret::Secret;
 use proptest::prelude::*;
 
 use super::hostile::decoders;
-use super::sample::{NOW, all, bytes};
+use super::sample::{NOW, Sample, all, bytes};
+
+/// Read once, and not for every case.
+static SAMPLES: LazyLock<Vec<Sample>> = LazyLock::new(all);
 
 /// Cases per decoder in one run of the tests; the fuzz targets do the long runs.
 const CASES: u32 = 512;
@@ -116,8 +120,7 @@ proptest! {
         pick in any::<prop::sample::Index>(),
         changes in proptest::collection::vec((any::<usize>(), any::<u8>(), any::<u8>()), 1..8),
     ) {
-        let samples = all();
-        let sample = pick.get(&samples);
+        let sample = pick.get(&SAMPLES);
         let value = changed(bytes(&sample.json["redis"]["value_base64"]), &changes);
         for (_, decoder) in decoders() {
             exercise(&decoder, &value);

@@ -178,7 +178,8 @@ impl Sample {
         }
         let (key, cookie) = (self.text("/redis/key"), self.cookie().1);
         let ends = (0..key.len()).filter_map(|at| key.get(at..));
-        ends.into_iter().find(|end| cookie.contains(end)).unwrap_or_default()
+        // `s:` in a cookie is no part of an id, whatever the key ends in.
+        ends.into_iter().find(|end| !end.contains(':') && cookie.contains(end)).unwrap_or_default()
     }
 
     /// The kind that the framework's name stands for.
