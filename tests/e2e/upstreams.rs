@@ -191,8 +191,7 @@ async fn a_trusted_proxy_is_believed_about_its_client_and_only_on_its_listener()
             "http",
         ),
     ] {
-        let call =
-            fields.iter().fold(client.get("/public/"), |call, (name, value)| call.header(*name, *value));
+        let call = fields.iter().fold(client.get("/public/"), |call, (name, value)| call.header(name, value));
         call.send().await.expect(200);
         let request = app.last();
         for (name, value) in

@@ -96,7 +96,7 @@ async fn what_never_became_a_request_is_refused_in_our_words_and_the_connection_
         (format!("GET /public/ HTTP/1.1\r\n{host}X : y\r\n"), 400, "malformed_request"),
         (format!("GET /public/ HTTP/1.1\r\n{host}X: a\r\n folded\r\n"), 400, "malformed_request"),
         (format!("GET /public/ HTTP/1.1\r\n{host}X: a\0b\r\n"), 400, "malformed_request"),
-        (format!("POST /public/ HTTP/1.1\r\n{host}Transfer-Encoding: br\r\n"), 400, "malformed_request"),
+        (format!("POST /public/ HTTP/1.1\r\n{host}Transfer-Encoding: br\r\n"), 400, "ambiguous_framing"),
         ("garbage\r\n".to_owned(), 400, "malformed_request"),
     ] {
         let smuggled = format!("GET /public/smuggled HTTP/1.1\r\n{host}\r\n");
