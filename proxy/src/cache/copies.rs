@@ -10,6 +10,7 @@ use quick_cache::Weighter;
 use quick_cache::sync::Cache;
 use tokio::time::Instant;
 
+use super::ends::Ends;
 use super::marks::{Mark, Marks, Name};
 use super::proof::{Held, Proof, Reading, Source};
 use super::values::Value;
@@ -80,6 +81,7 @@ pub struct Copies {
     /// Settings and figures.
     pub(super) values: Cache<EntityKey, Arc<Value>, Bytes>,
     unknown: Cache<SessionId, Arc<(Reason, Proof)>>,
+    ends: Ends,
     found: Counter,
     missed: Counter,
     metrics: Arc<Metrics>,
@@ -149,6 +151,7 @@ impl Copies {
             pairs: Cache::with_weighter(usual(pairs), pairs, Bytes),
             values: Cache::with_weighter(usual(values), values, Bytes),
             unknown: Cache::new(UNKNOWN),
+            ends: Ends::default(),
             found: lookups(LookupResult::Found.as_str()),
             missed: lookups(LookupResult::Missing.as_str()),
             metrics,
@@ -184,6 +187,12 @@ impl Copies {
     #[must_use]
     pub fn flights(&self) -> &Resolutions {
         &self.marks.flights
+    }
+
+    /// What was ended here while the directory was away.
+    #[must_use]
+    pub const fn ends(&self) -> &Ends {
+        &self.ends
     }
 
     /// The copy of a context, or of the knowledge that there is none; `None` when the stores must be asked.

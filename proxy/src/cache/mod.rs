@@ -4,6 +4,7 @@
 
 pub mod activity;
 pub mod copies;
+pub mod ends;
 pub mod invalidate;
 pub mod marks;
 pub mod proof;

@@ -17,7 +17,6 @@ use std::fmt;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use parking_lot::Mutex;
 
 use crate::cache::{Copies, Invalidate};
 use crate::clock::{Clock, Timestamp};
@@ -26,7 +25,7 @@ use crate::directory::{AuditEntry, Directory, DirectoryError, SessionRow};
 use crate::keys::Key;
 use crate::session::Settings;
 use crate::session::token::SessionToken;
-use crate::store::{Event, PutSession, Store, StoreError, UnconfirmedEnd};
+use crate::store::{Event, PutSession, Store, StoreError};
 use crate::telemetry::Metrics;
 
 pub use start::Start;
@@ -56,8 +55,6 @@ pub struct Lifecycle {
     settings: Settings,
     copies: Arc<Copies>,
     metrics: Arc<Metrics>,
-    /// Ends that the store accepted from this process and the directory does not know yet.
-    accepted: Mutex<Vec<UnconfirmedEnd>>,
 }
 
 /// A session that has just begun, and the only copy of its token.
@@ -131,8 +128,7 @@ impl Lifecycle {
         copies: Arc<Copies>,
         metrics: Arc<Metrics>,
     ) -> Self {
-        let (keys, accepted) = (ArcSwap::from_pointee(keys), Mutex::default());
-        Self { store, directory, clock, keys, settings, copies, metrics, accepted }
+        Self { store, directory, clock, keys: ArcSwap::from_pointee(keys), settings, copies, metrics }
     }
 
     /// From now on tokens are made with these keys, newest first.

@@ -1,6 +1,10 @@
 //! Ends that the directory cannot take: the store accepts them, every proxy that reads it obeys them, and any proxy brings
 //! them to the directory once that is back. Whoever accepted one remembers it, should the store lose it first.
 
+use std::time::Duration;
+
+use tokio::time::{sleep, timeout};
+
 use super::{Ended, Lifecycle, LifecycleError, Origin};
 use crate::cache::Invalidate;
 use crate::clock::Timestamp;
@@ -9,8 +13,12 @@ use crate::store::{Entity, Lookup, StoreError, UnconfirmedEnd};
 
 /// Ends brought to the directory in one go.
 const BATCH: usize = 64;
-/// The most ends that this process remembers.
-const REMEMBERED: usize = 16_384;
+/// How often ends that other proxies accepted are looked for: one command to the store.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// The waits before an attempt after an end was accepted here, or after one that failed: doubled from the first to the
+/// last. A directory that only missed a deadline knows soon.
+const FIRST_WAIT: Duration = Duration::from_millis(50);
+const LAST_WAIT: Duration = Duration::from_secs(1);
 
 impl Lifecycle {
     /// Ends what is known without the directory. `session` is `None` for all sessions of the user.
@@ -38,11 +46,11 @@ impl Lifecycle {
             tracing::warn!(%error, "an end could be neither confirmed nor accepted");
             return Err(error);
         }
+        // First remembered, then dropped: a copy that is made in between is dropped, a later one is not made.
+        self.copies.ends().accept(end, known);
         forget();
-        let mut accepted = self.accepted.lock();
-        if accepted.len() < REMEMBERED {
-            accepted.push(end);
-        }
+        self.count("end_accepted");
+        tracing::warn!("an end was accepted that is not durable before the directory is back");
         Ok(())
     }
 
@@ -61,13 +69,34 @@ impl Lifecycle {
             self.copies.user(user);
             let told = self.store.put_entities(&[Entity::User(stored)]).await;
             self.note_telling("entities", told);
-            self.copies.user(user);
         }
+        self.copies.user(user);
         self.copies.flights().forget_all();
         for _ in &remembered {
             self.count("ended");
         }
         Ok(Ended::Accepted)
+    }
+
+    /// Brings accepted ends to the directory, for ever: at once those that were accepted here, and what others accepted
+    /// within a second.
+    pub async fn keep_confirming(&self) {
+        let mut pause = FIRST_WAIT;
+        loop {
+            match self.confirm_accepted().await {
+                Err(_) => {
+                    sleep(pause).await;
+                    pause = (pause * 2).min(LAST_WAIT);
+                    continue;
+                }
+                Ok(0) if timeout(LOOK_EVERY, self.copies.ends().accepted()).await.is_ok() => {
+                    sleep(FIRST_WAIT).await
+                }
+                // More may wait where there were some.
+                Ok(_) => {}
+            }
+            pause = FIRST_WAIT;
+        }
     }
 
     /// Brings some of the accepted ends to the directory, whoever accepted them. Answers how many. Ending twice is ending
@@ -77,15 +106,15 @@ impl Lifecycle {
     /// `Undetermined` while the directory cannot take them; they stay where they are.
     pub async fn confirm_accepted(&self) -> Result<usize, LifecycleError> {
         let mut ends = self.store.unconfirmed_ends(BATCH).await.unwrap_or_default();
-        for own in self.accepted.lock().iter().take(BATCH) {
-            if !ends.contains(own) {
-                ends.push(own.clone());
+        for own in self.copies.ends().some(BATCH) {
+            if !ends.contains(&own) {
+                ends.push(own);
             }
         }
         self.metrics.unconfirmed_ends.set(i64::try_from(ends.len()).unwrap_or(i64::MAX));
         for end in &ends {
             self.confirm(end).await?;
-            self.accepted.lock().retain(|own| own != end);
+            self.copies.ends().confirmed(end);
             if let Err(error) = self.store.confirm_ends(std::slice::from_ref(end)).await {
                 tracing::debug!(%error, "an end that is durable stays listed, and will be confirmed again");
             }

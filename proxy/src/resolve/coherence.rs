@@ -358,6 +358,68 @@ async fn an_end_without_the_directory_is_accepted_obeyed_by_all_and_becomes_dura
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_end_that_the_store_forgets_before_it_is_durable_is_obeyed_where_it_was_accepted() {
+    let (mut server, world) = (Redis::start(), World::new().await);
+    let proxy = Proxy::on(&server, &world);
+    proxy.is_believed().await;
+    let (one, all) = (proxy.start("ana").await, proxy.start("ben").await);
+    proxy.leased(&one.id).await;
+    proxy.leased(&all.id).await;
+    // Whoever began in the same moment as the end of all would live.
+    until("a moment has passed", async || SystemClock.now() > all.created).await;
+    world.directory.break_all(crate::cache::faults::Fault::Fails);
+    assert_eq!(proxy.lifecycle.end(&one, &origin()).await, Ok(Ended::Accepted));
+    assert_eq!(proxy.lifecycle.end_all(&all.user, &origin()).await, Ok(Ended::Accepted));
+
+    server.kill();
+    server.restart();
+    world.directory.repair();
+    let lived =
+        |rows: Vec<crate::directory::SessionRow>| rows.iter().filter(|row| row.ended.is_none()).count();
+    assert_eq!(lived(world.directory.sessions(&[one.id, all.id]).await.unwrap()), 2, "nobody told it");
+    let doubts = proxy.store.doubts().unwrap();
+    until("the empty store is believed", async || {
+        for session in [&one, &all] {
+            assert!(!proxy.is_known(&session.id).await, "an accepted end was forgotten");
+        }
+        proxy.store.ping().await.is_ok() && !doubts.is_doubtful()
+    })
+    .await;
+    let ended = async || lived(world.directory.sessions(&[one.id, all.id]).await.unwrap()) == 0;
+    tokio::select! {
+        () = proxy.lifecycle.keep_confirming() => unreachable!("it never ends"),
+        () = until("both ends are durable", ended) => {}
+    }
+    for session in [&one, &all] {
+        assert!(!proxy.is_known(&session.id).await, "it came back");
+    }
+    assert!(proxy.start("ben").await.created > all.created);
+}
+
+/// The directory is there, but missed the deadline of one change: whoever has only the directory must not wait long.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_accepted_end_reaches_who_has_only_the_directory_without_anybody_asking() {
+    let (server, world) = (Redis::start(), World::new().await);
+    let relay = Relay::to(std::net::SocketAddr::from(([127, 0, 0, 1], server.port()))).await;
+    let (here, there) = (Proxy::on(&server, &world), Proxy::at(relay.address().port(), &world));
+    here.is_believed().await;
+    there.is_believed().await;
+    let session = here.start("ana").await;
+    there.leased(&session.id).await;
+    relay.set(Mode::Stall);
+    until("only the directory is asked", async || there.resolver.copy(&session.id).is_none()).await;
+    world.directory.break_only("end_sessions", crate::cache::faults::Fault::TimesOut);
+    assert_eq!(here.lifecycle.end(&session, &origin()).await, Ok(Ended::Accepted));
+    assert!(!here.is_known(&session.id).await);
+    assert!(there.is_known(&session.id).await, "nobody could tell it");
+    world.directory.repair();
+    tokio::select! {
+        () = here.lifecycle.keep_confirming() => unreachable!("it never ends"),
+        () = until("the end is seen", async || !there.is_known(&session.id).await) => {}
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn with_both_stores_away_an_end_is_not_claimed() {
     let (mut server, world) = (Redis::start(), World::new().await);
     let proxy = Proxy::on(&server, &world);

@@ -107,6 +107,7 @@ impl Layers {
         let pair = PairKey { user: session.user.clone(), platform: session.platform.clone() };
         let entities = self.entities_of(EntityKey { pair, ask_store: true }).await?;
         lifetime::check_user(&session, &entities.pair.user).map_err(Stop::Unknown)?;
+        self.check_ends(&session)?;
         let context = Context {
             session: Arc::new(session),
             user: Arc::clone(&entities.pair.user),

@@ -250,6 +250,7 @@ impl Layers {
         let ask_store = found.store_failure.is_none();
         let Entities { pair, layer } = self.entities_of(EntityKey { pair, ask_store }).await?;
         lifetime::check_user(&session, &pair.user).map_err(Stop::Unknown)?;
+        self.check_ends(&session)?;
         let mut proof = self.copies.proof(reading, found.source).and(&pair.proof);
         if let Some(actor) = &session.actor {
             proof = proof.and(&self.check_actor(&session, actor, ask_store).await?);
@@ -279,6 +280,11 @@ impl Layers {
         })?;
         lifetime::check_actor(session, &found.pair.user, &self.session).map_err(Stop::Unknown)?;
         Ok(found.pair.proof.clone())
+    }
+
+    /// What was ended here while the directory was away is over, whatever the stores say.
+    fn check_ends(&self, session: &Session) -> Result<(), Stop> {
+        if self.copies.ends().cover(session) { Err(Stop::Unknown(Reason::SessionEnded)) } else { Ok(()) }
     }
 
     /// What the session refers to: a copy, or what one lookup for all who ask answers.

@@ -23,8 +23,6 @@ use crate::telemetry::Metrics;
 const PURGE_EVERY: Duration = Duration::from_mins(10);
 /// The longest that is waited for what a session with open streams comes to; the budget of a request ends it before.
 const ASK_STREAMS: Duration = Duration::from_secs(1);
-/// How often ends are looked for that are not durable yet: one command to the store.
-const CONFIRM_EVERY: Duration = Duration::from_secs(1);
 /// How many rows one purge deletes at most, so that it never holds locks for long.
 const PURGE_BATCH: u32 = 500;
 /// How long ended sessions are kept, for questions about what happened.
@@ -113,7 +111,8 @@ impl Opener {
             async move { core.resolver.resolve(&id, tokio::time::Instant::now() + ASK_STREAMS).await }
         };
         super::upkeep::spawn("streams", streams.run(ask));
-        super::upkeep::spawn("outbox", confirm_accepted(Arc::clone(&core)));
+        let confirming = Arc::clone(&core);
+        super::upkeep::spawn("outbox", async move { confirming.lifecycle.keep_confirming().await });
         let warm_sessions = snapshot.cache.warm_sessions;
         if warm_sessions > 0 {
             let core = Arc::clone(&core);
@@ -164,16 +163,6 @@ impl Farewell {
         let end = Instant::now() + LAST_WRITES;
         while !self.done.load(Ordering::SeqCst) && Instant::now() < end {
             std::thread::sleep(Duration::from_millis(5));
-        }
-    }
-}
-
-/// Brings ends that were accepted during an outage to the directory.
-async fn confirm_accepted(core: Arc<Core>) {
-    loop {
-        // More may wait where there were some; a failure is tried again as if there were none.
-        if core.lifecycle.confirm_accepted().await.unwrap_or(0) == 0 {
-            tokio::time::sleep(CONFIRM_EVERY).await;
         }
     }
 }

@@ -86,11 +86,12 @@ pub(super) fn decode_json(bytes: &[u8]) -> Lookup<Value> {
     parse(bytes).map_or(Lookup::Unreadable, Lookup::Found)
 }
 
-/// The name and the record of an end that is not durable yet: one for a session, and one for all of a user.
+/// The name and the record of an end that is not durable yet: one for a session, and one for each time that all of a user
+/// were ended, so that whoever takes the earlier out leaves the later.
 pub(super) fn encode_end(end: &UnconfirmedEnd) -> (String, Vec<u8>) {
     let name = match &end.session {
         Some(id) => format!("session:{id}"),
-        None => format!("user:{}", end.user),
+        None => format!("user:{}:{}", end.at.as_millis(), end.user),
     };
     (name, encode(&Versioned { v: VERSION, record: end }))
 }

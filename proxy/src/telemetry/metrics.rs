@@ -98,8 +98,8 @@ registry! {
         "Session cookies refused before any store was asked, by reason";
     scrubbed_headers: IntCounter "scrubbed_headers_total" []
         "Request headers removed because they are ours or could be mistaken for ours";
-    sessions: IntCounterVec "sessions_total" ["event"] = ["started", "rotated", "ended"]
-        "Sessions by what happened to them";
+    sessions: IntCounterVec "sessions_total" ["event"] = ["started", "rotated", "ended", "end_accepted"]
+        "Sessions by what happened to them; `end_accepted` was not durable yet when it was answered";
     platform_switches: IntCounter "platform_switches_total" []
         "Platform switches";
     directives: IntCounterVec "directives_total" ["result"] = ["carried_out", "ignored", "refused", "undetermined"]
