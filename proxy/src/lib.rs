@@ -8,6 +8,7 @@ pub mod context;
 pub mod keys;
 pub mod reason;
 pub mod secret;
+pub mod sync;
 pub mod telemetry;
 
 // Layer 1: pure rules

@@ -259,20 +259,13 @@ impl Copies {
     /// Whether what was proven still stands: the hit rule (rule 1).
     #[must_use]
     pub fn stands(&self, proof: &Proof) -> bool {
-        // In this order: a lease seen fresh vouches for every mark looked at afterwards, and the epoch, looked at last,
-        // says that it was the lease of this epoch.
-        let lease = self.lease.view();
-        let now = Instant::now();
-        let in_time = proof.ends.is_none_or(|end| now < end)
-            && (now < proof.young_until || (proof.coherent && lease.is_fresh(now)));
-        in_time && self.is_unstruck(proof) && self.lease.epoch() == proof.epoch
+        proof.stands(&self.lease, &self.marks.marks, Instant::now)
     }
 
     /// Whether no invalidation arrived since the reading began, however old it is.
     #[must_use]
     pub fn is_unstruck(&self, proof: &Proof) -> bool {
-        let marks = &self.marks.marks;
-        marks.all() == proof.all && proof.marks.iter().all(|mark| marks.stands(*mark))
+        proof.is_unstruck(&self.marks.marks)
     }
 
     /// Keeps a context. It was valid when its reading began; an invalidation since then leaves it marked.

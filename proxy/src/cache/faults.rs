@@ -16,7 +16,7 @@ use crate::directory::{
 };
 use crate::store::{
     Allowance, Backlog, Doubts, Entity, EntityAnswer, EntityKey, Event, EventId, Follower, Lease, Lookup,
-    Progress, PutSession, SessionAnswer, Store, StoreError, StoredSession, UnconfirmedEnd, Uses,
+    Progress, PutSession, Renewal, SessionAnswer, Store, StoreError, StoredSession, UnconfirmedEnd, Uses,
 };
 
 /// What befalls a call.
@@ -194,7 +194,21 @@ impl Store for Faulty<dyn Store> {
         self.inner.end_sessions(sessions, now).await
     }
 
-    async fn put_entities(&self, entities: &[Entity]) -> Result<(), StoreError> {
+    async fn renew(&self, keys: &[EntityKey]) -> Result<Renewal, StoreError> {
+        self.pass("forget").await?;
+        self.inner.renew(keys).await
+    }
+
+    async fn put_renewed(
+        &self,
+        entities: &[Entity],
+        renewal: &Renewal,
+    ) -> Result<Vec<EntityKey>, StoreError> {
+        self.pass("put_entities").await?;
+        self.inner.put_renewed(entities, renewal).await
+    }
+
+    async fn put_entities(&self, entities: &[Entity]) -> Result<Vec<EntityKey>, StoreError> {
         self.pass("put_entities").await?;
         self.inner.put_entities(entities).await
     }

@@ -3,10 +3,10 @@
 //! and no list of who depends on what.
 
 use std::hash::{BuildHasher, Hash, RandomState};
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::context::{PlatformId, SessionId, UserId};
 use crate::store::EntityKey;
+use crate::sync::{AtomicU64, Ordering};
 
 /// Cells: 8 MiB. With a thousand changes a second, a reading over four keys is read again for nothing once in four
 /// minutes.
@@ -62,7 +62,12 @@ pub(super) struct Marks {
 
 impl Marks {
     pub(super) fn new() -> Self {
-        let cells = std::iter::repeat_with(|| AtomicU64::new(0)).take(CELLS).collect();
+        Self::with_cells(CELLS)
+    }
+
+    /// As many cells as wanted, at least one: fewer only cost readings.
+    pub(super) fn with_cells(count: usize) -> Self {
+        let cells = std::iter::repeat_with(|| AtomicU64::new(0)).take(count).collect();
         Self { hasher: RandomState::new(), cells, all: AtomicU64::new(0) }
     }
 
@@ -100,7 +105,7 @@ impl Marks {
 
     fn cell_of(&self, name: Name<'_>) -> u32 {
         let hash = self.hasher.hash_one(name);
-        u32::try_from(hash % CELLS as u64).expect("a number below 2^20 fits")
+        u32::try_from(hash % self.cells.len() as u64).expect("a number below 2^20 fits")
     }
 }
 

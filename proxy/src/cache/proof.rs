@@ -6,8 +6,8 @@ use std::time::Duration;
 use smallvec::SmallVec;
 use tokio::time::Instant;
 
-use super::marks::Mark;
-use crate::store::Epoch;
+use super::marks::{Mark, Marks};
+use crate::store::{Epoch, Lease};
 
 /// The cells of a context: session, user, the user's platforms, platform.
 pub(super) type Held = SmallVec<[Mark; 4]>;
@@ -67,6 +67,25 @@ impl Reading {
 }
 
 impl Proof {
+    /// The hit rule (rule 1): whether what was proven still stands. `now` is asked for the time once the lease was looked
+    /// at.
+    #[inline]
+    pub(super) fn stands(&self, lease: &Lease, marks: &Marks, now: impl FnOnce() -> Instant) -> bool {
+        // In this order: a lease seen fresh vouches for every mark looked at afterwards, and the epoch, looked at last,
+        // says that it was the lease of this epoch.
+        let view = lease.view();
+        let now = now();
+        let in_time = self.ends.is_none_or(|end| now < end)
+            && (now < self.young_until || (self.coherent && view.is_fresh(now)));
+        in_time && self.is_unstruck(marks) && lease.epoch() == self.epoch
+    }
+
+    /// Whether no invalidation arrived since the reading began, however old it is.
+    #[inline]
+    pub(super) fn is_unstruck(&self, marks: &Marks) -> bool {
+        marks.all() == self.all && self.marks.iter().all(|mark| marks.stands(*mark))
+    }
+
     /// What two copies together rest on. Counts and epochs only grow, so the smaller stands only if both do.
     #[must_use]
     pub fn and(mut self, other: &Self) -> Self {

@@ -100,11 +100,12 @@ impl Lifecycle {
         let entities = [Entity::User(user.clone())];
         let told = self.store.put_entities(&entities);
         let (told, ()) = futures_util::join!(told, self.announce(&user.id, [Event::SessionsEnded]));
-        self.note_telling("entities", told);
-        if told.is_err() {
-            // Kept and tried again, as a filling of the cache is not; a failure is known already.
+        if !told.as_ref().is_ok_and(|written| written.len() == entities.len()) {
+            // Kept and tried again, as a filling of the cache is not; a failure is known already. A user who was read just
+            // before, and is kept there by a change of a moment ago, must not stay.
             let _ = self.store.forget(&[EntityKey::User(user.id.clone())]).await;
         }
+        self.note_telling("entities", told.map(drop));
         self.copies.user(&user.id);
         self.copies.flights().forget_all();
     }

@@ -9,7 +9,7 @@ use super::{Ended, Lifecycle, LifecycleError, Origin};
 use crate::cache::Invalidate;
 use crate::clock::Timestamp;
 use crate::context::{SessionId, UserId};
-use crate::store::{Entity, Lookup, StoreError, UnconfirmedEnd};
+use crate::store::{Entity, EntityKey, Lookup, StoreError, UnconfirmedEnd};
 
 /// Ends brought to the directory in one go.
 const BATCH: usize = 64;
@@ -67,8 +67,13 @@ impl Lifecycle {
         if let Lookup::Found(mut stored) = stored {
             stored.sessions_valid_after = stored.sessions_valid_after.max(Some(now));
             self.copies.user(user);
-            let told = self.store.put_entities(&[Entity::User(stored)]).await;
-            self.note_telling("entities", told);
+            let mut told =
+                self.store.put_entities(&[Entity::User(stored)]).await.map(|written| written.len() == 1);
+            if told == Ok(false) {
+                // The user who lies there does not know of this moment.
+                told = self.store.forget(&[EntityKey::User(user.clone())]).await.map(|()| true);
+            }
+            self.note_telling("entities", told.map(drop));
         }
         self.copies.user(user);
         self.copies.flights().forget_all();

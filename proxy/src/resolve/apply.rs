@@ -82,11 +82,15 @@ impl Applier {
 
     async fn forget(&self, changed: &[Changed]) -> bool {
         let entities: Vec<EntityKey> = changed.iter().filter_map(entity).collect();
-        let is_told = self.is_told("entities", self.layers.store.forget(&entities).await);
+        let renewal = self.layers.store.renew(&entities).await;
+        let is_told = self.is_told("entities", renewal.as_ref().map(|_renewal| ()).map_err(|error| *error));
         if !is_told {
             // The store may show what has changed: nothing in it is believed before it was read again.
             let lifetime = self.layers.store.limit_entities(None);
             self.layers.freshness.begin(lifetime);
+        }
+        if let Ok(renewal) = renewal {
+            self.layers.put_back(renewal);
         }
         is_told
     }

@@ -419,6 +419,36 @@ async fn an_accepted_end_reaches_who_has_only_the_directory_without_anybody_aski
     }
 }
 
+/// What the list of changes names is read again at once: the store does not lack it should the directory go away next.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_changed_unheard_is_in_the_store_again_before_the_directory_goes() {
+    let (server, world) = (Redis::start(), World::new().await);
+    let relay = Relay::to(std::net::SocketAddr::from(([127, 0, 0, 1], server.port()))).await;
+    let proxy = Proxy::at(relay.address().port(), &world);
+    proxy.is_believed().await;
+    let session = proxy.start("ana").await;
+    proxy.leased(&session.id).await;
+    let stored = || server.command(&["GET", "cs:user:ana"]);
+    until("the user lies there", async || stored().contains("\"ANA\"")).await;
+
+    relay.set(Mode::Cut);
+    until("Redis is gone", async || proxy.store.ping().await.is_err()).await;
+    let mut renamed = user("ana", true);
+    renamed.name = "Anna".to_owned();
+    world.directory.inner().put_user(&renamed).await.unwrap();
+    relay.set(Mode::Pass);
+    until("it is put back", async || stored().contains("\"Anna\"")).await;
+    // A reading from before the change that arrives late.
+    let written = proxy.store.put_entities(&[Entity::User(user("ana", true))]).await.unwrap();
+    assert!(written.is_empty() && stored().contains("\"Anna\""), "an older reading came through");
+
+    proxy.is_believed().await;
+    world.directory.break_all(crate::cache::faults::Fault::Fails);
+    proxy.resolver.layers.copies.everything();
+    let Resolution::Known(context) = proxy.resolve(&session.id).await else { panic!("not known") };
+    assert_eq!((context.user.name.as_str(), context.layer), ("Anna", Layer::Store));
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn with_both_stores_away_an_end_is_not_claimed() {
     let (mut server, world) = (Redis::start(), World::new().await);

@@ -37,11 +37,16 @@ struct Stored {
 }
 
 impl Stored {
-    fn sound_platform(&self) -> Option<&Platform> {
-        match &self.sound.choice {
-            Some(Choice::Platform(platform)) => Some(platform),
+    /// What of it may be used, by name.
+    fn used(&self, user: &UserId, chosen: Option<&PlatformId>) -> impl Iterator<Item = StoreKey> + use<> {
+        let platform = match &self.sound.choice {
+            Some(Choice::Platform(platform)) => Some(StoreKey::Platform(platform.id.clone())),
             _ => None,
-        }
+        };
+        let list =
+            (chosen.is_none() && self.sound.choice.is_some()).then(|| StoreKey::UserPlatforms(user.clone()));
+        let user = self.sound.user.as_ref().map(|user| StoreKey::User(user.id.clone()));
+        [user, list, platform].into_iter().flatten()
     }
 }
 
@@ -65,7 +70,7 @@ impl Layers {
         let mut stored = Stored::default();
         if key.ask_store {
             stored = self.load_stored(user, platform, &mut reading).await;
-            self.refresh(stored.sound.user.as_ref(), stored.sound_platform());
+            self.refresh(stored.used(user, platform));
         }
         let Stored { sound: known, doubtful } = stored;
         let complete = known.user.is_some() && known.choice.is_some();

@@ -10,6 +10,7 @@ mod freshness;
 pub mod inspect;
 mod listing;
 mod loader;
+mod put_back;
 mod reconcile;
 mod refill;
 mod session;

@@ -9,7 +9,7 @@ use tokio::sync::Semaphore;
 use super::freshness::{Freshness, Reading};
 use crate::clock::Timestamp;
 use crate::context::{Session, SessionId};
-use crate::store::{Entity, EntityKey, FORGOTTEN_FOR, PutSession, Store};
+use crate::store::{Entity, FORGOTTEN_FOR, PutSession, Store};
 
 /// Most refills under way. Beyond it a refill is skipped: the next request that misses tries again.
 const MOST: usize = 64;
@@ -55,14 +55,13 @@ impl Refill {
             if reading.age() > FORGOTTEN_FOR / 2 {
                 return Ok(());
             }
-            store.put_entities(&entities).await?;
-            let keys: Vec<EntityKey> = entities.iter().map(Entity::key).collect();
-            freshness.note_stored(reading, &keys);
+            let written = store.put_entities(&entities).await?;
+            freshness.note_stored(reading, &written);
             Ok(())
         });
     }
 
-    fn beside<W, F>(&self, work: W)
+    pub(super) fn beside<W, F>(&self, work: W)
     where
         W: FnOnce(Arc<dyn Store>) -> F + Send + 'static,
         F: Future<Output = Result<(), crate::store::StoreError>> + Send + 'static,

@@ -1,14 +1,13 @@
 //! What lets a process believe copies of what the store holds: word of every change, and a lease that says how long
 //! silence may be taken for "nothing changed". The protocol is written down in `cache/PROTOCOL.md`. No I/O here.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use super::EntityKey;
 use crate::context::{SessionId, UserId};
+use crate::sync::{AtomicBool, AtomicU64, Mutex, Ordering};
 
 /// Something in the store was written, by whomever; what was read before may be old.
 #[derive(Clone, PartialEq, Eq, Debug)]

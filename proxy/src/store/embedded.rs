@@ -210,8 +210,9 @@ impl Store for EmbeddedStore {
         Ok(())
     }
 
-    async fn put_entities(&self, entities: &[Entity]) -> Result<(), StoreError> {
+    async fn put_entities(&self, entities: &[Entity]) -> Result<Vec<EntityKey>, StoreError> {
         let now = self.clock.now();
+        let mut written = Vec::with_capacity(entities.len());
         for entity in entities {
             let (key, record) = record::encode_entity(entity);
             let lifetime = match key {
@@ -225,19 +226,22 @@ impl Store for EmbeddedStore {
             };
             let fresh = Cached { record: record.into(), until: now.plus(lifetime) };
             // Under the lock of the entry, so that no mark is overwritten that came in between.
+            let mut is_there = false;
             let entry = self.entities.entry(&key, None, |_, old| {
-                if !old.is_mark() || old.until <= now {
+                is_there = !old.is_mark() || old.until <= now;
+                if is_there {
                     *old = fresh.clone();
                 }
                 EntryAction::Retain(())
             });
             if let EntryResult::Vacant(place) = entry {
                 // Refused when the entry was written meanwhile: by a mark, or by another reading as fresh as this one.
-                let _ = place.insert(fresh);
+                is_there = place.insert(fresh).is_ok();
             }
-            self.tell(&Change::Entity(key));
+            self.tell(&Change::Entity(key.clone()));
+            written.extend(is_there.then_some(key));
         }
-        Ok(())
+        Ok(written)
     }
 
     async fn forget(&self, keys: &[EntityKey]) -> Result<(), StoreError> {

@@ -124,6 +124,15 @@ impl Entity {
 /// be about to write. Older readings than half of this must not be written at all.
 pub const FORGOTTEN_FOR: Duration = Duration::from_secs(10);
 
+/// Entities that were forgotten although somebody uses them, with leave to put back what is read from now on.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Renewal {
+    /// Which.
+    pub keys: Vec<EntityKey>,
+    /// Holds until one of them is forgotten again.
+    leave: String,
+}
+
 /// What a user may do only so often.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Allowance {
@@ -250,11 +259,27 @@ pub trait Store: Send + Sync + fmt::Debug {
         now: Timestamp,
     ) -> Result<(), StoreError>;
 
-    /// Caches entities for their lifetime, those that were not forgotten just now.
-    async fn put_entities(&self, entities: &[Entity]) -> Result<(), StoreError>;
+    /// Caches entities for their lifetime, those that were not forgotten just now. Answers which of them lie there now.
+    async fn put_entities(&self, entities: &[Entity]) -> Result<Vec<EntityKey>, StoreError>;
 
     /// Drops cached entities, and keeps readings from before this moment from being cached again ([`FORGOTTEN_FOR`]).
     async fn forget(&self, keys: &[EntityKey]) -> Result<(), StoreError>;
+
+    /// The same for whoever is about to read them from the directory again: what somebody uses need not be missed for as
+    /// long as older readings are kept out. A store that is never without its directory has nothing to be put back.
+    async fn renew(&self, keys: &[EntityKey]) -> Result<Renewal, StoreError> {
+        self.forget(keys).await.map(|()| Renewal::default())
+    }
+
+    /// Puts back what was read after `renewal` was given, unless it was forgotten again meanwhile. Answers which of them
+    /// lie there now.
+    async fn put_renewed(
+        &self,
+        _entities: &[Entity],
+        _renewal: &Renewal,
+    ) -> Result<Vec<EntityKey>, StoreError> {
+        Ok(Vec::new())
+    }
 
     /// From now on entities live at most this long, statistics apart; `None` lifts the limit. Answers how long they live
     /// then. For times in which nobody tells of changes.

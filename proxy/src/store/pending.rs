@@ -16,7 +16,7 @@ use tokio::time::sleep;
 use super::foreign::{ForeignAnswer, ForeignKey};
 use super::{
     Allowance, Backlog, Doubts, Entity, EntityAnswer, EntityKey, Event, EventId, Follower, Lease, Lookup,
-    Progress, PutSession, SessionAnswer, Store, StoreError, StoredSession, UnconfirmedEnd, Uses,
+    Progress, PutSession, Renewal, SessionAnswer, Store, StoreError, StoredSession, UnconfirmedEnd, Uses,
 };
 use crate::breaker::Breaker;
 use crate::clock::{Clock, Timestamp};
@@ -280,8 +280,23 @@ impl Store for PersistentStore {
         self.keep(outcome, sessions.iter().map(|(id, until)| (Key::Session(*id), Write::End(*until))))
     }
 
-    async fn put_entities(&self, entities: &[Entity]) -> Result<(), StoreError> {
+    async fn put_entities(&self, entities: &[Entity]) -> Result<Vec<EntityKey>, StoreError> {
         self.inner.put_entities(entities).await
+    }
+
+    async fn renew(&self, keys: &[EntityKey]) -> Result<Renewal, StoreError> {
+        let outcome = self.inner.renew(keys).await;
+        let told = outcome.as_ref().map(|_renewal| ()).map_err(|error| *error);
+        self.keep(told, keys.iter().map(|key| (Key::Entity(key.clone()), Write::Forget)))?;
+        outcome
+    }
+
+    async fn put_renewed(
+        &self,
+        entities: &[Entity],
+        renewal: &Renewal,
+    ) -> Result<Vec<EntityKey>, StoreError> {
+        self.inner.put_renewed(entities, renewal).await
     }
 
     async fn forget(&self, keys: &[EntityKey]) -> Result<(), StoreError> {

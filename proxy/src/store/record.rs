@@ -20,6 +20,8 @@ pub(super) const TOMBSTONE: &[u8] = br#"{"v":1,"ended":true}"#;
 
 /// What lies for a while in the place of an entity that was forgotten. No JSON, so that it is nobody's settings.
 pub(super) const FORGOTTEN: &[u8] = b"forgotten";
+/// The same where somebody had used the entity.
+pub(super) const FORGOTTEN_IN_USE: &[u8] = b"forgotten in use";
 
 /// A record under its version.
 #[derive(Serialize)]

@@ -17,6 +17,9 @@ pub struct Bounds {
     pub reconciling: Duration,
     /// How long a returning store may take to be heard of.
     pub returning: Duration,
+    /// How long a change waits for Postgres at least before an end is left to Redis. An application's answer does not tell
+    /// an end that took so long from one that is durable.
+    pub patience: Duration,
 }
 
 impl Default for Bounds {
@@ -27,6 +30,7 @@ impl Default for Bounds {
             degraded_lease: Duration::from_secs(1),
             reconciling: Duration::from_secs(5),
             returning: Duration::from_secs(10),
+            patience: Duration::from_secs(1),
         }
     }
 }
@@ -38,7 +42,9 @@ pub(super) fn in_force(book: &Book, bounds: &Bounds, change: &Operation, proxy: 
     let without = |part, proxy| book.outages.iter().any(|outage| hits(outage, part, proxy, window));
     let returned = |part, proxy| returns(book, part, proxy, window).map(|at| at.max(end) + bounds.returning);
     let outcome = match &change.outcome {
-        Outcome::Taken if without(Part::Postgres, change.proxy) => &Outcome::Accepted,
+        Outcome::Taken if without(Part::Postgres, change.proxy) || end - change.begin >= bounds.patience => {
+            &Outcome::Accepted
+        }
         Outcome::Taken => &Outcome::Done,
         said => said,
     };
@@ -68,7 +74,8 @@ pub(super) fn in_force(book: &Book, bounds: &Bounds, change: &Operation, proxy: 
 /// Whether Redis lost its memory between a change that only Redis held and the return of Postgres.
 fn is_forgotten(book: &Book, bounds: &Bounds, change: &Operation) -> bool {
     let window = (change.begin.saturating_sub(bounds.reconciling), change.end);
-    let durable = returns(book, Part::Postgres, change.proxy, window).map(|at| at + bounds.returning);
+    let durable = returns(book, Part::Postgres, change.proxy, window);
+    let durable = durable.map(|at| at.max(change.end) + bounds.returning);
     book.outages.iter().any(|outage| {
         outage.part == Part::RedisMemory
             && outage.end.is_none_or(|end| end >= change.begin)
@@ -80,7 +87,7 @@ fn is_forgotten(book: &Book, bounds: &Bounds, change: &Operation) -> bool {
 fn until_durable(book: &Book, bounds: &Bounds, change: &Operation) -> (Moment, Moment) {
     let begin = change.begin.saturating_sub(bounds.reconciling);
     let durable = returns(book, Part::Postgres, change.proxy, (begin, change.end));
-    (begin, durable.map_or(Moment::MAX, |at| at + bounds.returning))
+    (begin, durable.map_or(Moment::MAX, |at| at.max(change.end) + bounds.returning))
 }
 
 fn loses_redis_before_durable(book: &Book, bounds: &Bounds, change: &Operation, proxy: usize) -> bool {

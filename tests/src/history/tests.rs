@@ -295,3 +295,16 @@ fn a_settled_row_allows_what_the_table_says_and_no_more() {
         }
     }
 }
+
+/// A machine that is busy makes Postgres miss a deadline without being away: the end is left to Redis, and the
+/// application's answer cannot say so.
+#[test]
+fn an_end_that_an_application_answered_late_may_be_one_that_only_redis_knows() {
+    for (took, found) in [(999, vec![Rule::ServedAfterEnd]), (1000, vec![])] {
+        let mut book = book();
+        book.outages.push(away(Part::Redis, Some(1), 19_000, 25_000));
+        let end = Operation { outcome: Outcome::Taken, ..done(20_000, 20_000 + took, Deed::End(0)) };
+        book.operations.push(end);
+        assert_eq!(with(book, [served(22_500, "11")]), found, "{took} ms");
+    }
+}

@@ -86,6 +86,12 @@ impl Keys {
         }
     }
 
+    /// What keeps older readings of an entity out for a while; not tracked.
+    pub(super) fn forgotten(&self, key: &EntityKey) -> String {
+        let entity = self.entity(key);
+        format!("{}forgotten:{}", self.prefix, entity.strip_prefix(&self.prefix).unwrap_or(&entity))
+    }
+
     /// What the server is asked to report: everything that copies are made of (not the times of last use, which change
     /// all the time). The server refuses prefixes of which one begins with another, so the shorter one stands for both.
     pub(super) fn tracked(&self) -> impl Iterator<Item = String> {
@@ -157,6 +163,7 @@ mod tests {
         assert_eq!(keys.user(&user), "cs:user:42");
         assert_eq!(keys.entity(&EntityKey::UserSettings(user.clone(), platform)), "cs:user_settings:42:7");
         assert_eq!(keys.user_sessions(&user), "cs:user_sessions:42");
+        assert_eq!(keys.forgotten(&EntityKey::User(user)), "cs:forgotten:user:42");
         let id = SessionId::from_bytes([65; 32]);
         assert_eq!(keys.session(&id), "cs:session:QUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUE");
         assert_eq!(keys.activity(&id), "cs:activity:1");
@@ -183,7 +190,9 @@ mod tests {
         }
         let user: UserId = "a:b".parse().unwrap();
         assert_eq!(keys.change(keys.events(&user).as_bytes()), Some(Change::Events(user)));
-        for others in ["cs:activity:1", "other:session:x", "cs:user_sessions:42", "", "cs:"] {
+        for others in
+            ["cs:activity:1", "other:session:x", "cs:user_sessions:42", "cs:forgotten:user:42", "", "cs:"]
+        {
             assert_eq!(keys.change(others.as_bytes()), None, "{others}");
         }
         assert_eq!(keys.change(b"cs:session:not-an-id"), Some(Change::Everything));

@@ -2,6 +2,7 @@
 //! with a prefix. Nothing here blocks the start; what cannot be asked in time is an error, never "missing".
 
 mod connection;
+mod entities;
 mod events;
 mod foreign;
 mod instance;
@@ -30,9 +31,9 @@ use self::keys::Keys;
 use self::tracking::{Tracker, Tracking};
 use super::foreign::{ForeignAnswer, ForeignKey};
 use super::{
-    Allowance, Backlog, Doubts, Entity, EntityAnswer, EntityKey, EntityLifetime, Event, EventId,
-    FORGOTTEN_FOR, Follower, Lease, Lookup, Progress, PutSession, RedisSettings, SessionAnswer, Settings,
-    Store, StoreError, StoredSession, UnconfirmedEnd, UnusableSettings, Uses, record,
+    Allowance, Backlog, Doubts, Entity, EntityAnswer, EntityKey, EntityLifetime, Event, EventId, Follower,
+    Lease, Lookup, Progress, PutSession, RedisSettings, Renewal, SessionAnswer, Settings, Store, StoreError,
+    StoredSession, UnconfirmedEnd, UnusableSettings, Uses, record,
 };
 use crate::breaker::Breaker;
 use crate::clock::Timestamp;
@@ -55,10 +56,6 @@ const PUT_IF_NEWER: &str = "local old = redis.pcall('GET', KEYS[1]) \
       if not read or type(record) ~= 'table' or record.v ~= 1 or record.ended ~= nil \
         or type(record.version) ~= 'number' or record.version >= tonumber(ARGV[3]) then return 0 end \
     end \
-    redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2]) return 1";
-
-/// Writes ARGV[1] for ARGV[2] ms unless ARGV[3], the mark of a forgotten entity, lies there.
-const PUT_ENTITY: &str = "if redis.pcall('GET', KEYS[1]) == ARGV[3] then return 0 end \
     redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2]) return 1";
 
 /// Sessions and entities in one Redis server.
@@ -253,39 +250,27 @@ impl Store for RedisStore {
         Ok(())
     }
 
-    async fn put_entities(&self, entities: &[Entity]) -> Result<(), StoreError> {
-        for some in entities.chunks(BATCH) {
-            let mut commands = Pipeline::new();
-            for entity in some {
-                let (key, record) = record::encode_entity(entity);
-                let name = self.keys.entity(&key);
-                let lifetime = match key {
-                    EntityKey::PlatformStats(..) => self.stats_lifetime,
-                    _ => self.entity_lifetime.now(),
-                };
-                match record {
-                    Some(record) => {
-                        commands.cmd("EVAL").arg(PUT_ENTITY).arg(1).arg(name);
-                        commands.arg(record).arg(millis(lifetime).max(1)).arg(record::FORGOTTEN);
-                    }
-                    // Too large to be cached; what lay there before is old now.
-                    None => forget(&mut commands, name),
-                }
-            }
-            self.connection.ask_all(&commands).await?;
-        }
-        Ok(())
+    async fn put_entities(&self, entities: &[Entity]) -> Result<Vec<EntityKey>, StoreError> {
+        self.write_entities(entities, None).await
     }
 
     async fn forget(&self, keys: &[EntityKey]) -> Result<(), StoreError> {
-        for some in keys.chunks(BATCH) {
-            let mut commands = Pipeline::new();
-            for key in some {
-                forget(&mut commands, self.keys.entity(key));
-            }
-            self.connection.ask_all(&commands).await?;
+        self.forget_entities(keys).await.map(drop)
+    }
+
+    async fn renew(&self, keys: &[EntityKey]) -> Result<Renewal, StoreError> {
+        self.forget_entities(keys).await
+    }
+
+    async fn put_renewed(
+        &self,
+        entities: &[Entity],
+        renewal: &Renewal,
+    ) -> Result<Vec<EntityKey>, StoreError> {
+        if renewal.leave.is_empty() {
+            return Ok(Vec::new());
         }
-        Ok(())
+        self.write_entities(entities, Some(renewal)).await
     }
 
     fn limit_entities(&self, at_most: Option<Duration>) -> Duration {
@@ -546,16 +531,11 @@ fn lookup<T>(value: Value, decode: impl Fn(&[u8]) -> Lookup<T>) -> Result<Lookup
         Value::ServerError(error) if error.code() == "WRONGTYPE" => Ok(Lookup::Unreadable),
         Value::ServerError(_) => Err(StoreError::Unavailable),
         value => Ok(match bytes_of(&value) {
-            Some(record::FORGOTTEN) => Lookup::Missing,
+            Some(record::FORGOTTEN | record::FORGOTTEN_IN_USE) => Lookup::Missing,
             Some(bytes) => decode(bytes),
             None => Lookup::Unreadable,
         }),
     }
-}
-
-/// Puts the mark in the place of an entity; it is a write, so whoever tracks the key is told even if nothing lay there.
-fn forget(commands: &mut Pipeline, name: String) {
-    commands.cmd("SET").arg(name).arg(record::FORGOTTEN).arg("PX").arg(millis(FORGOTTEN_FOR));
 }
 
 /// A time of last use. When the server refuses to say, so do we: "never seen" would make a session idle.

@@ -6,10 +6,12 @@ use e2e::redis::{Options, Redis, USER};
 
 use super::RedisStore;
 use crate::clock::{Clock, SystemClock};
+use crate::context::User;
 use crate::secret::Secret;
 use crate::store::contract::{keeps_the_contract, sample_session, sample_user};
 use crate::store::{
-    Entity, Kind, Lookup, PutSession, RedisSettings, RedisTls, Settings, Store, StoreError, StoredSession,
+    Entity, EntityKey, Kind, Lookup, PutSession, RedisSettings, RedisTls, Settings, Store, StoreError,
+    StoredSession,
 };
 
 const TIMEOUT: Duration = Duration::from_millis(500);
@@ -245,4 +247,35 @@ async fn of_many_writers_of_one_version_exactly_one_writes() {
     let writes = (0..50).map(|_| store.put_session(&session, PutSession::IfNewer, SystemClock.now()));
     let written = futures_util::future::join_all(writes).await;
     assert_eq!(written.into_iter().filter(|outcome| *outcome == Ok(true)).count(), 1);
+}
+
+#[tokio::test]
+async fn what_is_forgotten_in_use_can_be_put_back_by_whoever_forgot_it_last_and_by_nobody_else() {
+    let server = Redis::start();
+    let store = open(&server).await;
+    let (old, unused) = (sample_user("ana"), EntityKey::User("ben".parse().unwrap()));
+    let key = EntityKey::User(old.id.clone());
+    let named = |name: &str| Entity::User(User { name: name.to_owned(), ..old.clone() });
+    assert_eq!(store.put_entities(&[named("old")]).await.unwrap(), std::slice::from_ref(&key));
+
+    let first = store.renew(&[key.clone(), unused.clone()]).await.unwrap();
+    assert_eq!(first.keys, std::slice::from_ref(&key), "nobody used the other");
+    // Whoever else hears of the change finds the mark, and knows all the same that it was in use.
+    let second = store.renew(&[key.clone(), unused]).await.unwrap();
+    assert_eq!(second.keys, std::slice::from_ref(&key));
+    let name = async || match store.entities(&old.id, None).await.unwrap().user {
+        Lookup::Found(user) => Some(user.name),
+        _ => None,
+    };
+    assert_eq!(store.put_renewed(&[named("first")], &first).await.unwrap(), []);
+    assert_eq!(store.put_entities(&[named("old")]).await.unwrap(), []);
+    assert_eq!(name().await, None);
+    assert_eq!(store.put_renewed(&[named("new")], &second).await.unwrap(), std::slice::from_ref(&key));
+    assert_eq!(name().await.as_deref(), Some("new"));
+    assert_eq!(store.put_entities(&[named("old")]).await.unwrap(), [], "from before the change");
+    assert_eq!(store.put_entities(&[named("new")]).await.unwrap(), [key.clone()], "it says the same");
+    assert_eq!(name().await.as_deref(), Some("new"));
+    store.forget(&[key]).await.unwrap();
+    assert_eq!(store.put_renewed(&[named("new")], &second).await.unwrap(), []);
+    assert_eq!(name().await, None);
 }
