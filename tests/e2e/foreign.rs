@@ -160,6 +160,26 @@ async fn without_redis_a_foreign_session_is_undetermined_and_never_unknown() {
     assert_eq!(status(&browser).await, 503);
 }
 
+/// A proxy that has just started does not know its stores yet; what it cannot find out is no answer.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn from_the_first_moment_on_a_foreign_session_is_known_or_undetermined() {
+    let mut site = site(EXPRESS, Stores::real()).await;
+    put(&mut site, &express(ANA, None));
+    for _ in 0..3 {
+        site.proxy.restart().await;
+        let browser = site.browser();
+        browser.set_cookie("connect.sid", COOKIE);
+        let mut known = 0;
+        until("the session is known, and stays so", async || {
+            let answer = browser.get("/session/").send().await;
+            assert!(matches!(answer.status.as_u16(), 200 | 503), "{}: {}", answer.status, answer.text());
+            known = if answer.status == 200 { known + 1 } else { 0 };
+            known == 20
+        })
+        .await;
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn several_formats_are_tried_in_order_and_a_hash_is_read_too() {
     let formats = "format = [{ name = \"hash\", cookie = \"session_id\", prefix = \"app:session:\", \
