@@ -37,16 +37,11 @@ struct Stored {
 }
 
 impl Stored {
-    /// What of it may be used, by name.
-    fn used(&self, user: &UserId, chosen: Option<&PlatformId>) -> impl Iterator<Item = StoreKey> + use<> {
-        let platform = match &self.sound.choice {
-            Some(Choice::Platform(platform)) => Some(StoreKey::Platform(platform.id.clone())),
+    fn sound_platform(&self) -> Option<&Platform> {
+        match &self.sound.choice {
+            Some(Choice::Platform(platform)) => Some(platform),
             _ => None,
-        };
-        let list =
-            (chosen.is_none() && self.sound.choice.is_some()).then(|| StoreKey::UserPlatforms(user.clone()));
-        let user = self.sound.user.as_ref().map(|user| StoreKey::User(user.id.clone()));
-        [user, list, platform].into_iter().flatten()
+        }
     }
 }
 
@@ -70,7 +65,7 @@ impl Layers {
         let mut stored = Stored::default();
         if key.ask_store {
             stored = self.load_stored(user, platform, &mut reading).await;
-            self.refresh(stored.used(user, platform));
+            self.refresh(stored.sound.user.as_ref(), stored.sound_platform());
         }
         let Stored { sound: known, doubtful } = stored;
         let complete = known.user.is_some() && known.choice.is_some();

@@ -29,7 +29,7 @@ impl Layers {
     }
 
     /// An entity from the directory; `None` when there is none, or the directory could not say.
-    pub(super) async fn load_entity(&self, key: &EntityKey) -> Option<Entity> {
+    async fn load_entity(&self, key: &EntityKey) -> Option<Entity> {
         match key {
             EntityKey::User(id) => self.loader.user(id).await.ok().flatten().map(Entity::User),
             EntityKey::Platform(id) => self.loader.platform(id).await.ok().flatten().map(Entity::Platform),

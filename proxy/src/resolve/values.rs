@@ -89,15 +89,12 @@ impl Layers {
         Ok(value)
     }
 
-    async fn look_for_value(self: &Arc<Self>, key: &EntityKey) -> Result<Arc<Value>, Stop> {
+    async fn look_for_value(&self, key: &EntityKey) -> Result<Arc<Value>, Stop> {
         let reading = self.copies.reading(&[Name::of(key)]);
         let stored = self.stored_value(key).await;
         let store_answers = !matches!(stored, Stored::Silent);
         let (json, source) = match stored {
-            Stored::Sound(json) => {
-                self.refresh([key.clone()]);
-                (json, Source::Store)
-            }
+            Stored::Sound(json) => (json, Source::Store),
             stored => match self.load_value(key, store_answers).await {
                 Ok(json) => (json, directory_source(store_answers)),
                 Err(stop) => match stored {
