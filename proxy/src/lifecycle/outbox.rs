@@ -88,19 +88,17 @@ impl Lifecycle {
     pub async fn keep_confirming(&self) {
         let mut pause = FIRST_WAIT;
         loop {
-            match self.confirm_accepted().await {
-                Err(_) => {
-                    sleep(pause).await;
-                    pause = (pause * 2).min(LAST_WAIT);
-                    continue;
-                }
-                Ok(0) if timeout(LOOK_EVERY, self.copies.ends().accepted()).await.is_ok() => {
-                    sleep(FIRST_WAIT).await
-                }
-                // More may wait where there were some.
-                Ok(_) => {}
+            let confirmed = self.confirm_accepted().await;
+            if confirmed.is_err() {
+                sleep(pause).await;
+                pause = (pause * 2).min(LAST_WAIT);
+                continue;
             }
             pause = FIRST_WAIT;
+            // More may wait where there were some.
+            if confirmed == Ok(0) && timeout(LOOK_EVERY, self.copies.ends().accepted()).await.is_ok() {
+                sleep(FIRST_WAIT).await;
+            }
         }
     }
 
