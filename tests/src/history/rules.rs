@@ -42,7 +42,10 @@ pub(super) fn in_force(book: &Book, bounds: &Bounds, change: &Operation, proxy: 
     let without = |part, proxy| book.outages.iter().any(|outage| hits(outage, part, proxy, window));
     let returned = |part, proxy| returns(book, part, proxy, window).map(|at| at.max(end) + bounds.returning);
     let outcome = match &change.outcome {
-        Outcome::Taken if without(Part::Postgres, change.proxy) || end - change.begin >= bounds.patience => {
+        Outcome::Taken
+            if without(Part::Postgres, change.proxy)
+                || end.saturating_sub(change.begin) >= bounds.patience =>
+        {
             &Outcome::Accepted
         }
         Outcome::Taken => &Outcome::Done,
