@@ -32,10 +32,21 @@ struct Rules {
     lease: bool,
     /// An epoch begins after the server has confirmed that it reports.
     arm_first: bool,
+    /// The lease counts from when the PING was sent, not from when its answer came.
+    from_sent: bool,
+    /// Nobody joins a lookup that is older than the lease.
+    flights: bool,
 }
 
-const ALL: Rules =
-    Rules { placeholder: true, epoch: true, close_on_disconnect: true, lease: true, arm_first: true };
+const ALL: Rules = Rules {
+    placeholder: true,
+    epoch: true,
+    close_on_disconnect: true,
+    lease: true,
+    arm_first: true,
+    from_sent: true,
+    flights: true,
+};
 
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 struct World {
@@ -215,7 +226,8 @@ impl World {
             }
             Message::Pong(sent) => {
                 line.ping = None;
-                self.until = self.until.max(sent + LEASE);
+                let from = if rules.from_sent { sent } else { self.now };
+                self.until = self.until.max(from + LEASE);
             }
             Message::End => self.end_line(rules),
         }
@@ -347,6 +359,15 @@ impl Model for Rules {
                     !(old && world.revoked.is_some() && world.serves(*rules))
                 },
             ),
+            // A lookup that has read a live session gives it to whoever may still join.
+            Property::always(JOINS, |rules: &Self, world: &World| {
+                let over = world.revoked.is_some_and(|moment| world.now - moment > LEASE);
+                let joinable = |reader: &Reader| match reader {
+                    Reader::Got(stamp) => !rules.flights || world.now < stamp.at + LEASE,
+                    _ => false,
+                };
+                !(over && world.readers.iter().any(joinable))
+            }),
             Property::sometimes("a copy is served by its lease alone", |rules: &Self, world: &World| {
                 world.serves(*rules) && world.copy.is_some_and(|copy| world.now >= copy.at + LEASE)
             }),
@@ -372,6 +393,7 @@ fn breaks(rules: Rules, property: &'static str) {
 }
 
 const BOUND: &str = "a revoked session is served no longer than the lease";
+const JOINS: &str = "nobody joins a lookup from before a revocation later than the lease";
 
 #[test]
 fn with_all_rules_nothing_wrong_can_be_reached() {
@@ -407,4 +429,14 @@ fn without_the_lease_a_silent_connection_keeps_copies_alive() {
 #[test]
 fn without_arming_first_a_change_before_the_server_reports_is_missed() {
     breaks(Rules { arm_first: false, ..ALL }, BOUND);
+}
+
+#[test]
+fn a_lease_that_counts_from_the_answer_outlives_a_change_that_was_made_meanwhile() {
+    breaks(Rules { from_sent: false, ..ALL }, BOUND);
+}
+
+#[test]
+fn without_a_bound_on_flights_a_slow_lookup_hands_out_what_is_over() {
+    breaks(Rules { flights: false, ..ALL }, JOINS);
 }

@@ -22,9 +22,26 @@ struct Rules {
     same_connection: bool,
     /// A doubt that was raised meanwhile stays.
     numbered: bool,
+    /// The next place is the oldest transaction under way, not the latest that was seen.
+    horizon: bool,
+    /// Without the directory only a server is used again that was neither restored nor replaced.
+    same_server: bool,
+    /// A tombstone that could not be written is believed as if it lay there.
+    waiting_writes: bool,
+    /// Whoever accepted an end without the directory obeys it until the directory knows.
+    accepted_ends: bool,
 }
 
-const ALL: Rules = Rules { doubt: true, place_in_store: true, same_connection: true, numbered: true };
+const ALL: Rules = Rules {
+    doubt: true,
+    place_in_store: true,
+    same_connection: true,
+    numbered: true,
+    horizon: true,
+    same_server: true,
+    waiting_writes: true,
+    accepted_ends: true,
+};
 
 /// What a server holds, and what a save of it holds.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -32,6 +49,8 @@ struct Data {
     live: bool,
     /// Whether the list of changes was gone through beyond the revocation.
     place: bool,
+    /// The run of the server on which the place was noted.
+    noted_on: Option<u8>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -63,8 +82,19 @@ enum Pass {
 struct World {
     data: Data,
     saved: Data,
+    /// The directory answers. When it has gone it comes back once.
+    directory: bool,
+    outages: u8,
+    /// A transaction that ends the session is under way.
+    begun: bool,
     /// The directory knows of the end.
     revoked: bool,
+    /// The reader accepted the end while the directory was away, and the directory does not know yet.
+    accepted: bool,
+    /// A tombstone of the reader waits to be written.
+    waiting: bool,
+    /// Restored servers are new runs.
+    run: u8,
     /// The revoker: alive, and with a connection to the store.
     revoker: bool,
     revoker_connected: bool,
@@ -84,7 +114,14 @@ struct World {
 
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 enum Step {
+    BeginRevoking,
     Revoke,
+    DirectoryGoes,
+    DirectoryReturns,
+    Accept,
+    Confirm,
+    Retry,
+    Trust,
     Tombstone,
     Notice,
     RevokerCut,
@@ -100,8 +137,15 @@ enum Step {
     Settle,
 }
 
-const STEPS: [Step; 14] = [
+const STEPS: [Step; 21] = [
+    Step::BeginRevoking,
     Step::Revoke,
+    Step::DirectoryGoes,
+    Step::DirectoryReturns,
+    Step::Accept,
+    Step::Confirm,
+    Step::Retry,
+    Step::Trust,
     Step::Tombstone,
     Step::Notice,
     Step::RevokerCut,
@@ -119,11 +163,17 @@ const STEPS: [Step; 14] = [
 
 impl World {
     fn new(rules: Rules) -> Self {
-        let data = Data { live: true, place: false };
+        let data = Data { live: true, place: false, noted_on: None };
         Self {
             data,
             saved: data,
+            directory: true,
+            outages: 0,
+            begun: false,
             revoked: false,
+            accepted: false,
+            waiting: false,
+            run: 0,
             revoker: true,
             revoker_connected: true,
             known: false,
@@ -139,30 +189,72 @@ impl World {
         }
     }
 
-    fn believes_it_lives(&self) -> bool {
-        self.connected && !self.doubtful && self.data.live
+    fn believes_it_lives(&self, rules: Rules) -> bool {
+        let over = (rules.waiting_writes && self.waiting) || (rules.accepted_ends && self.accepted);
+        self.connected && !self.doubtful && self.data.live && !over
     }
 
     /// What the revoker and its notice do. Whoever cannot write does not come back to it: the worst of cases.
     fn revoke(&mut self, step: Step) -> Option<()> {
         match step {
-            Step::Revoke if self.revoker && !self.revoked => self.revoked = true,
+            Step::BeginRevoking if self.revoker && self.directory && !self.begun => self.begun = true,
+            Step::Revoke if self.begun && self.directory && !self.revoked => self.revoked = true,
             Step::Tombstone if self.revoker && self.revoker_connected && self.revoked => {
                 self.data.live = false;
                 self.known = true;
             }
-            Step::Notice if self.revoked && !self.heard => {
+            Step::Notice if self.revoked && self.directory && !self.heard => {
                 self.heard = true;
                 self.known = true;
-                if self.connected {
-                    self.data.live = false;
-                }
+                self.write_tombstone();
             }
             Step::RevokerCut if self.revoker_connected => self.revoker_connected = false,
             Step::RevokerDies if self.revoker => self.revoker = false,
             _ => return None,
         }
         Some(())
+    }
+
+    /// What the reader does while the directory is away, and when it is back.
+    fn manage(&mut self, rules: Rules, step: Step) -> Option<()> {
+        match step {
+            Step::DirectoryGoes if self.directory && self.outages == 0 => {
+                self.directory = false;
+                self.outages = 1;
+            }
+            Step::DirectoryReturns if !self.directory => self.directory = true,
+            Step::Accept if !self.directory && self.connected && !self.doubtful && !self.accepted => {
+                self.data.live = false;
+                self.accepted = true;
+                self.known = true;
+            }
+            Step::Confirm if self.accepted && self.directory => {
+                self.begun = true;
+                self.revoked = true;
+                self.write_tombstone();
+                self.accepted = false;
+            }
+            Step::Retry if self.waiting && self.connected => {
+                self.data.live = false;
+                self.waiting = false;
+            }
+            Step::Trust if !self.directory && self.connected && self.doubtful => {
+                if rules.same_server && self.data.noted_on != Some(self.run) {
+                    return None;
+                }
+                self.doubtful = false;
+            }
+            _ => return None,
+        }
+        Some(())
+    }
+
+    fn write_tombstone(&mut self) {
+        if self.connected {
+            self.data.live = false;
+        } else {
+            self.waiting = true;
+        }
     }
 
     fn lose(&mut self) {
@@ -184,6 +276,7 @@ impl World {
             Step::Save if self.saved != self.data => self.saved = self.data,
             Step::Restore if self.restores < RESTORES && self.saved != self.data => {
                 self.restores += 1;
+                self.run += 1;
                 self.data = self.saved;
                 self.revoker_connected = false;
                 self.lose();
@@ -199,8 +292,10 @@ impl World {
                 let place = if rules.place_in_store { self.data.place } else { self.remembered };
                 Pass::Began { connection: self.connections, doubt: self.doubts, place }
             }
-            (Step::ReadList, Pass::Began { connection, doubt, place }) => {
-                Pass::Read { connection, doubt, found: self.revoked && !place, horizon: self.revoked }
+            (Step::ReadList, Pass::Began { connection, doubt, place }) if self.directory => {
+                // Others commit all the time: what was begun later is seen while this is under way.
+                let horizon = if rules.horizon { self.revoked } else { self.begun };
+                Pass::Read { connection, doubt, found: self.revoked && !place, horizon }
             }
             (Step::Write, Pass::Read { connection, doubt, found, horizon }) if self.connected => {
                 self.data.live &= !found;
@@ -209,6 +304,7 @@ impl World {
             (Step::Note, Pass::Written { connection, doubt, horizon }) if self.connected => {
                 if connection == self.connections || !rules.same_connection {
                     self.data.place |= horizon;
+                    self.data.noted_on = Some(self.run);
                     self.remembered |= horizon;
                     Pass::Noted { doubt }
                 } else {
@@ -241,13 +337,19 @@ impl Model for Rules {
 
     fn next_state(&self, last: &World, step: Step) -> Option<World> {
         let mut next = last.clone();
-        let done = next.revoke(step).or_else(|| next.serve(*self, step)).or_else(|| next.pass(*self, step));
+        let done = next
+            .revoke(step)
+            .or_else(|| next.manage(*self, step))
+            .or_else(|| next.serve(*self, step))
+            .or_else(|| next.pass(*self, step));
         done.map(|()| next)
     }
 
     fn properties(&self) -> Vec<Property<Self>> {
         vec![
-            Property::always(ZOMBIE, |_: &Self, world: &World| !(world.known && world.believes_it_lives())),
+            Property::always(ZOMBIE, |rules: &Self, world: &World| {
+                !(world.known && world.believes_it_lives(*rules))
+            }),
             Property::sometimes(
                 "the store is believed after a save was restored",
                 |_: &Self, world: &World| {
@@ -294,4 +396,24 @@ fn without_the_same_connection_an_old_save_is_told_that_it_lacks_nothing() {
 #[test]
 fn without_numbers_an_old_pass_settles_a_new_doubt() {
     breaks(Rules { numbered: false, ..ALL });
+}
+
+#[test]
+fn a_place_beyond_a_transaction_under_way_hides_what_it_commits() {
+    breaks(Rules { horizon: false, ..ALL });
+}
+
+#[test]
+fn without_the_directory_a_restored_server_brings_the_session_back() {
+    breaks(Rules { same_server: false, ..ALL });
+}
+
+#[test]
+fn a_tombstone_that_waits_must_be_believed() {
+    breaks(Rules { waiting_writes: false, ..ALL });
+}
+
+#[test]
+fn an_accepted_end_that_the_store_forgets_must_be_remembered() {
+    breaks(Rules { accepted_ends: false, ..ALL });
 }
