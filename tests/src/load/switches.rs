@@ -187,6 +187,8 @@ impl Shared {
         let end = self.history.now();
         let outcome = match &reply {
             Some(reply) if reply.answer.status == 200 => Outcome::Done,
+            // Others changed the session again and again: this switch was not made, and was told so.
+            Some(reply) if reply.answer.status == 409 => return,
             Some(reply) => Outcome::Refused(reply.answer.clone()),
             None => Outcome::Silence,
         };
