@@ -1,6 +1,5 @@
 //! Several proxies before one Redis and one Postgres, each with a relay of its own to either. Lives as long as its value.
 
-use std::fmt::Write;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -228,26 +227,19 @@ pub fn platform_of(user: usize, number: usize) -> String {
     format!("u{user}-p{number}")
 }
 
+/// Users and platforms as [`user`] and [`platform_of`] call them; made by the server, however many there are.
+/// As if they had been there for long: what has just changed is not kept for a while.
 fn people(users: usize) -> String {
-    let mut statements = String::new();
-    for number in 0..=users {
-        let id = user(number);
-        let _ = writeln!(
-            statements,
-            "INSERT INTO users (id, name, roles, active) VALUES ('{id}', 'User {number}', '{{reviewer}}', true);"
-        );
-        for place in 0..PLATFORMS {
-            let platform = platform_of(number, place);
-            let _ = writeln!(
-                statements,
-                "INSERT INTO platforms (id, user_id, type, name, url, active, is_default) VALUES ('{platform}', \
-                 '{id}', 'mastodon', 'Platform {place}', 'https://{platform}.example', true, {});",
-                place == 0
-            );
-        }
-    }
-    // As if they had been there for long: what has just changed is not kept for a while.
-    statements + "TRUNCATE changes;"
+    let last = PLATFORMS - 1;
+    format!(
+        "INSERT INTO users (id, name, roles, active) \
+         SELECT 'u' || n, 'User ' || n, '{{reviewer}}', true FROM generate_series(0, {users}) n; \
+         INSERT INTO platforms (id, user_id, type, name, url, active, is_default) \
+         SELECT 'u' || n || '-p' || p, 'u' || n, 'mastodon', 'Platform ' || p, \
+         'https://u' || n || '-p' || p || '.example', true, p = 0 \
+         FROM generate_series(0, {users}) n, generate_series(0, {last}) p; \
+         TRUNCATE changes;"
+    )
 }
 
 fn builder(setting: &Setting, app: SocketAddr) -> Builder {
