@@ -53,6 +53,9 @@ pub struct Tally {
     pub overlapping: usize,
     /// Switches of which nobody can say whether they were made.
     pub unsure: usize,
+    /// Switches that the audit log has no line of: it is written afterwards, as well as it goes, and a machine that
+    /// misses deadlines misses that one too.
+    pub unwritten: usize,
     /// What does not add up, in words.
     pub lost: Vec<String>,
 }
@@ -228,6 +231,7 @@ impl Shared {
             switches: 0,
             overlapping: 0,
             unsure: 0,
+            unwritten: 0,
             lost: Vec::new(),
         };
         let mut browsers: Vec<_> = self.fleet.seats.iter().map(|seat| Browser::new(seat.address)).collect();
@@ -273,13 +277,14 @@ impl Shared {
         }
     }
 
-    /// Whether the audit log holds each of them.
+    /// How many of them the audit log holds; never more than were made.
     async fn is_written_down(&self, tally: &mut Tally) {
         let count = "SELECT count(*) FROM audit WHERE event = 'platform_switched'";
         let written: usize = self.fleet.query(count).await.trim().parse().unwrap_or_default();
-        if !(tally.switches..=tally.switches + tally.unsure).contains(&written) {
+        if written > tally.switches + tally.unsure {
             tally.lost.push(format!("{} switches, of which the audit log has {written}", tally.switches));
         }
+        tally.unwritten = tally.switches.saturating_sub(written);
     }
 }
 
