@@ -1,4 +1,4 @@
-//! Calls made up from the OpenAPI description, and bodies of every kind on aliases: no answer may contradict what is
+//! Calls made up from the `OpenAPI` description, and bodies of every kind on aliases: no answer may contradict what is
 //! described, whatever is sent.
 
 use e2e::environment::{self, python};
