@@ -18,6 +18,7 @@ pub mod policy;
 pub mod sealing;
 pub mod session;
 pub mod signing;
+pub mod upkeep;
 pub mod upstream;
 
 // Layer 2: where things are kept

@@ -18,7 +18,6 @@ mod stores;
 mod systemd;
 mod tls;
 mod upgrade;
-mod upkeep;
 mod watchers;
 
 use std::path::PathBuf;
@@ -55,6 +54,7 @@ use crate::gateway::rules::Rules;
 use crate::gateway::{Core, Gateway};
 use crate::telemetry::traces::{Records, Tracer};
 use crate::telemetry::{LevelSwitch, LogSink, Metrics, panics};
+use crate::upkeep;
 
 /// How long Pingora lets running requests finish; only the reference of the benchmark ends so.
 const GRACE_SECONDS: u64 = 30;
@@ -95,6 +95,7 @@ pub fn run(snapshot: Snapshot, options: Options) -> anyhow::Result<()> {
     harden();
     allow_many_connections();
     panics::count(&options.metrics);
+    ensure_authorities_can_be_read()?;
     // One TLS provider in the whole process: rediss:// takes the default one.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let (sockets, opened) = Sockets::open(&snapshot)?;
@@ -369,6 +370,20 @@ fn allow_many_connections() {
     if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }) {
         tracing::warn!(%error, "cannot raise the limit of open files");
     }
+}
+
+/// Pingora reads the system's certificate authorities whether it needs them or not, and panics where a variable leads
+/// nowhere (PINGORA.md, section 1.1).
+fn ensure_authorities_can_be_read() -> anyhow::Result<()> {
+    for variable in ["SSL_CERT_FILE", "SSL_CERT_DIR"] {
+        let Some(place) = std::env::var_os(variable) else { continue };
+        anyhow::ensure!(
+            std::path::Path::new(&place).exists(),
+            "the environment variable `{variable}` names {}, which is not there\nNext: unset it, or install certificates",
+            place.display()
+        );
+    }
+    Ok(())
 }
 
 /// No core dumps, no reading of this process' memory by others: they hold keys (THREATS O8).

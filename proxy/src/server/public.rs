@@ -16,8 +16,8 @@ use super::doors::Door;
 use super::life::Life;
 use super::shutdown::Closed;
 use super::sockets::Socket;
-use super::upkeep::TASK_DIED;
 use super::{systemd, upgrade};
+use crate::upkeep::TASK_DIED;
 
 /// Exit code when stores cannot be opened (`EX_CONFIG` of sysexits.h).
 const CANNOT_OPEN: i32 = 78;

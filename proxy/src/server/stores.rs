@@ -72,7 +72,7 @@ impl Opener {
         self.start_upkeep(&activity, &store, &directory);
         let copies = Arc::new(Copies::new(snapshot.cache, store.as_ref(), Arc::clone(&self.metrics)));
         let (reported, pool) = (Arc::clone(&copies), Arc::clone(&directory));
-        super::upkeep::spawn("report", super::gauges::of_stores(reported, pool, Arc::clone(&self.metrics)));
+        crate::upkeep::spawn("report", super::gauges::of_stores(reported, pool, Arc::clone(&self.metrics)));
         let resolver = Resolver::new(
             Arc::clone(&copies),
             Arc::clone(&store),
@@ -85,16 +85,16 @@ impl Opener {
         );
         let kept = || Arc::clone(&copies) as Arc<dyn Invalidate>;
         if let Some(reconciler) = resolver.reconciler(Arc::clone(&directory), kept()) {
-            super::upkeep::spawn("reconcile", reconciler.run());
+            crate::upkeep::spawn("reconcile", reconciler.run());
         }
         if let Some(changes) = directory.changes() {
             let follower = resolver.follower(kept());
-            super::upkeep::spawn("changes", follower.follow(changes));
+            crate::upkeep::spawn("changes", follower.follow(changes));
         }
         let hub = Hub::new(Arc::clone(&store), snapshot.events);
         let streams = Streams::new();
         copies.tell(Listener::new(Arc::clone(&hub), Arc::clone(&streams)));
-        super::upkeep::spawn("events", Arc::clone(&hub).run(Arc::clone(&copies)));
+        crate::upkeep::spawn("events", Arc::clone(&hub).run(Arc::clone(&copies)));
         let lifecycle = Lifecycle::new(
             store,
             directory,
@@ -110,9 +110,9 @@ impl Opener {
             let core = Arc::clone(&asked);
             async move { core.resolver.resolve(&id, tokio::time::Instant::now() + ASK_STREAMS).await }
         };
-        super::upkeep::spawn("streams", streams.run(ask));
+        crate::upkeep::spawn("streams", streams.run(ask));
         let confirming = Arc::clone(&core);
-        super::upkeep::spawn("outbox", async move { confirming.lifecycle.keep_confirming().await });
+        crate::upkeep::spawn("outbox", async move { confirming.lifecycle.keep_confirming().await });
         let warm_sessions = snapshot.cache.warm_sessions;
         if warm_sessions > 0 {
             let core = Arc::clone(&core);
@@ -127,7 +127,7 @@ impl Opener {
             store::open(&self.snapshot.store, Arc::clone(&self.clock)).context("opening the store")?;
         let (clock, metrics) = (Arc::clone(&self.clock), Arc::clone(&self.metrics));
         let store = Arc::new(PersistentStore::new(store, clock, metrics));
-        super::upkeep::spawn("store writes", Arc::clone(&store).run());
+        crate::upkeep::spawn("store writes", Arc::clone(&store).run());
         Ok(store)
     }
 
@@ -135,7 +135,7 @@ impl Opener {
         let (activity, farewell) = (Arc::clone(activity), Arc::clone(&self.farewell));
         let (store, directory_of_activity) = (Arc::clone(store), Arc::clone(directory));
         let (clock, metrics) = (Arc::clone(&self.clock), Arc::clone(&self.metrics));
-        super::upkeep::spawn("activity", async move {
+        crate::upkeep::spawn("activity", async move {
             let said = Arc::clone(&farewell);
             let asked = async move { said.asked.notified().await };
             activity.run(store, directory_of_activity, clock, metrics, asked).await;
@@ -145,7 +145,7 @@ impl Opener {
         // A change matters for as long as an older copy of a session could lie in a store.
         let keep_changes = KEEP_ENDED.max(self.snapshot.session.absolute_timeout * 2);
         let keep = Keep { changes: keep_changes, audit: self.snapshot.audit_retention };
-        super::upkeep::spawn("purge", purge(Arc::clone(directory), Arc::clone(&self.clock), keep));
+        crate::upkeep::spawn("purge", purge(Arc::clone(directory), Arc::clone(&self.clock), keep));
     }
 }
 

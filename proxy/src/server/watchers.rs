@@ -8,10 +8,10 @@ use parking_lot::Mutex;
 use tokio::task::AbortHandle;
 use tokio::time::timeout;
 
-use super::upkeep;
 use crate::gateway::rules::Rules;
 use crate::gateway::servers::Servers;
 use crate::telemetry::Metrics;
+use crate::upkeep;
 
 /// Longest wait for the names of an upstream's servers before it is used; they are resolved on in the background.
 const RESOLVE_PATIENCE: Duration = Duration::from_secs(2);

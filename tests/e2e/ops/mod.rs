@@ -1,6 +1,7 @@
 //! Operating the proxy while it serves: reloads, upgrades, certificates, limits, the end.
 
 mod lifecycle;
+mod limits;
 mod load;
 mod reload;
 mod rotation;

@@ -11,13 +11,14 @@ use redis::aio::MultiplexedConnection;
 use redis::{AsyncConnectionConfig, Client, Pipeline, PushInfo, PushKind, RedisError, Value};
 use ring::rand::{SecureRandom, SystemRandom};
 use tokio::sync::Notify;
-use tokio::task::JoinHandle;
+use tokio::task::AbortHandle;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::instance::{Instance, identify};
 use crate::breaker::{Admission, Breaker};
 use crate::clock::SystemClock;
 use crate::store::StoreError;
+use crate::upkeep;
 
 /// The waits between attempts to connect, each drawn at random below a ceiling that doubles (STATE.md 2.4).
 const FIRST_WAIT: Duration = Duration::from_millis(10);
@@ -37,7 +38,7 @@ const COMPLAINT_INTERVAL: Duration = Duration::from_secs(10);
 pub(super) struct Connection {
     line: Arc<Line>,
     timeout: Duration,
-    keeper: JoinHandle<()>,
+    keeper: AbortHandle,
 }
 
 /// What the handle and its keeper share.
@@ -67,7 +68,7 @@ impl Connection {
             breaker: Breaker::new(Arc::new(SystemClock)),
             last_complaint: Mutex::new(None),
         });
-        let keeper = tokio::spawn(keep(Arc::clone(&line), client, timeout));
+        let keeper = upkeep::spawn("redis connection", keep(Arc::clone(&line), client, timeout));
         Self { line, timeout, keeper }
     }
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 use redis::aio::MultiplexedConnection;
 use redis::{AsyncConnectionConfig, Client, Pipeline, PushInfo, PushKind, RedisError, Value};
 use tokio::sync::Notify;
-use tokio::task::JoinHandle;
+use tokio::task::AbortHandle;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::bytes_of;
@@ -17,6 +17,7 @@ use super::instance::{Identity, Instance, read_identity};
 use super::keys::Keys;
 use crate::store::coherence::Line;
 use crate::store::{Change, Epoch, Follower, Lease};
+use crate::upkeep;
 
 /// The longest that a PING may stay unanswered before the connection is given up. The lease lapsed long before; if the
 /// answer comes in time, nothing was lost and the copies are good again.
@@ -29,7 +30,7 @@ const MEETINGS: u32 = 50;
 
 /// A running tracker; it ends with this value.
 #[derive(Debug)]
-pub(super) struct Tracking(JoinHandle<()>);
+pub(super) struct Tracking(AbortHandle);
 
 /// What a tracker works with.
 pub(super) struct Tracker {
@@ -74,7 +75,7 @@ impl From<RedisError> for Trouble {
 impl Tracking {
     /// Starts to connect, in the background of the current tokio runtime.
     pub(super) fn start(tracker: Tracker) -> Self {
-        Self(tokio::spawn(async move { tracker.run().await }))
+        Self(upkeep::spawn("redis tracking", async move { tracker.run().await }))
     }
 }
 
