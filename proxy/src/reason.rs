@@ -147,6 +147,8 @@ reasons! {
     NoSuchSession = "no_such_session", 404, "You have no such session";
     /// The session that was to be ended is the one that asks; `logout` ends it.
     CurrentSession = "current_session", 409, "This is the session that you are using";
+    /// It would have to be written to tables that are not ours: the directory is an existing schema, which is only read.
+    ReadOnlyDirectory = "read_only_directory", 403, "This cannot be changed here";
     /// The session, or what belongs to it, was changed by somebody else meanwhile.
     ChangedMeanwhile = "changed_meanwhile", 409, "This was changed elsewhere meanwhile";
     /// The stores could not confirm a change; it was not made, or nobody can say whether it was.

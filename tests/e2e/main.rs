@@ -28,6 +28,7 @@ mod paths;
 mod platform_per_request;
 mod protocols;
 mod report_mode;
+mod schemas;
 mod sessions;
 mod setup;
 mod spellings;

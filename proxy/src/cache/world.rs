@@ -137,7 +137,7 @@ async fn open(clock: Arc<dyn Clock>) -> (Arc<dyn Store>, Arc<dyn Directory>) {
         entity_lifetime: 60 * MINUTE,
         stats_lifetime: 5 * MINUTE,
     };
-    let directory = directory::Settings { kind: directory::Kind::Sqlite(None), connections: 2, timeout };
+    let directory = directory::Settings::new(directory::Kind::Sqlite(None), 2, timeout);
     (store::open(&store, clock).unwrap(), directory::open(&directory).await.unwrap())
 }
 

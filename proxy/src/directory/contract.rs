@@ -90,6 +90,14 @@ pub(super) async fn keeps_the_contract(directory: &dyn Directory) {
     ledger::the_audit_log_is_read_in_pages_and_purged_by_age(directory).await;
 }
 
+/// The part that holds for queries of the operator's own: what is read, whoever wrote it.
+pub(super) async fn reads_as_written(directory: &dyn Directory) {
+    empty_lists_are_no_work(directory).await;
+    people_and_platforms_are_kept_as_written(directory).await;
+    platforms_come_default_first_then_by_name(directory).await;
+    stats_are_computed_for_the_owner_alone(directory).await;
+}
+
 async fn row(directory: &dyn Directory, session: &Session) -> SessionRow {
     let mut rows = directory.sessions(&[session.id]).await.unwrap();
     assert_eq!(rows.len(), 1);

@@ -242,7 +242,7 @@ mod tests {
     }
 
     fn settings(kind: Kind) -> Settings {
-        Settings { kind, connections: 2, timeout: Duration::from_secs(1) }
+        Settings::new(kind, 2, Duration::from_secs(1))
     }
 
     #[tokio::test]

@@ -5,6 +5,8 @@ pub mod changes;
 pub mod ledger;
 pub mod migrations;
 mod postgres;
+mod queries;
+mod read_only;
 mod rows;
 mod sqlite;
 mod trouble;
@@ -22,11 +24,15 @@ use async_trait::async_trait;
 pub use changes::{Changed, Changes, News, Page, Place};
 pub use ledger::{AuditPage, AuditRecord, Ledger, SessionPage};
 pub use postgres::PostgresDirectory;
+pub use queries::{Queries, QueryFacts, QueryObserver, QueryReport, SessionQuery};
 pub use sqlite::SqliteDirectory;
+
+use read_only::ReadOnly;
 
 use crate::breaker::Breaker;
 use crate::clock::Timestamp;
 use crate::context::{Platform, PlatformId, Session, SessionId, User, UserId};
+use crate::secret::Secret;
 
 /// A user and one platform: whose settings or figures, for what.
 pub type Pair = (UserId, PlatformId);
@@ -40,6 +46,23 @@ pub struct SessionRow {
     pub ended: Option<Timestamp>,
     /// When it was last used, as far as written.
     pub last_seen: Option<Timestamp>,
+}
+
+/// A session of an application, as it lies in a table.
+#[derive(Clone, Debug)]
+pub struct TableSession {
+    /// What it is looked up by. As secret as the cookie.
+    pub key: Secret,
+    /// When it ends.
+    pub ends: Timestamp,
+    /// The session as the framework writes it there.
+    pub data: Option<Vec<u8>>,
+    /// Whose it is, where a column says so.
+    pub user: Option<String>,
+    /// The platform that was chosen, where a column says so.
+    pub platform: Option<String>,
+    /// When it began, where a column says so.
+    pub created: Option<Timestamp>,
 }
 
 /// The outcome of a conditional change.
@@ -86,6 +109,9 @@ pub enum DirectoryError {
     /// The answer could not be read: a wrong column type, a missing table, a failing query.
     #[error("the directory's answer cannot be read")]
     Unreadable,
+    /// It would have to be written to a schema that is not ours.
+    #[error("the directory is an existing schema, which is only read")]
+    ReadOnly,
 }
 
 /// Why a directory could not be opened at all. A server that is away is no reason.
@@ -106,6 +132,9 @@ pub enum OpenError {
 /// When the URL is none, or the file cannot be used.
 pub async fn open(settings: &Settings) -> Result<Arc<dyn Directory>, OpenError> {
     Ok(match &settings.kind {
+        Kind::Postgres(url) if settings.queries.replace_people() => {
+            Arc::new(ReadOnly::over(PostgresDirectory::open(settings, url)?))
+        }
         Kind::Postgres(url) => Arc::new(PostgresDirectory::open(settings, url)?),
         Kind::Sqlite(path) => Arc::new(SqliteDirectory::open(settings, path.as_deref()).await?),
     })
@@ -143,6 +172,16 @@ pub trait Directory: Ledger + fmt::Debug {
 
     /// Computed figures of users about their own platforms.
     async fn stats_of(&self, pairs: &[Pair]) -> Result<Vec<(Pair, serde_json::Value)>, DirectoryError>;
+
+    /// Sessions that an application keeps in a table, by its own keys; nothing is ever written there. Where there are no
+    /// tables of others, the answer is `Unreadable`.
+    async fn table_sessions(
+        &self,
+        _query: &SessionQuery,
+        _keys: &[&Secret],
+    ) -> Result<Vec<TableSession>, DirectoryError> {
+        Err(DirectoryError::Unreadable)
+    }
 
     /// Writes settings whole.
     async fn put_settings(
@@ -234,6 +273,19 @@ pub trait Directory: Ledger + fmt::Debug {
     /// The largest number of connections; whoever reads for many asks with fewer at once.
     fn connections(&self) -> u32;
 
+    /// The most keys that one call for this kind of record shall ask for: few where the operator's query takes one.
+    fn most_keys(&self, _what: Asked) -> usize {
+        usize::MAX
+    }
+
+    /// Describes the operator's own queries that are not in use yet, and says what each came to.
+    async fn check_queries(&self) -> Result<Vec<QueryReport>, DirectoryError> {
+        Ok(Vec::new())
+    }
+
+    /// Has `observer` told whenever one of the operator's own queries becomes usable, or is found not to be.
+    fn observe_queries(&self, _observer: QueryObserver) {}
+
     /// What keeps calls from waiting for a server that is not there; `None` where there is no server.
     fn breaker(&self) -> Option<&Breaker> {
         None
@@ -249,6 +301,25 @@ pub trait Directory: Ledger + fmt::Debug {
     async fn ping(&self) -> Result<String, DirectoryError>;
 }
 
+/// A kind of record that is asked for by key.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Asked {
+    /// Sessions of ours.
+    Sessions,
+    /// Users.
+    Users,
+    /// Platforms by id.
+    Platforms,
+    /// Platforms by user.
+    UserPlatforms,
+    /// Settings.
+    Settings,
+    /// Figures.
+    Stats,
+    /// Sessions of applications.
+    TableSessions,
+}
+
 /// How to reach the directory, and how long it may take.
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -259,13 +330,25 @@ pub struct Settings {
     /// The longest that one call may take, getting a connection included; the server's own limit lies below it. A
     /// write that timed out may have been made.
     pub timeout: Duration,
+    /// The operator's own queries (Postgres).
+    pub queries: Queries,
+    /// Whether a pooler in transaction mode stands in front (Postgres): nothing is kept on a connection then.
+    pub pooler: bool,
+}
+
+impl Settings {
+    /// A directory of ours.
+    #[must_use]
+    pub fn new(kind: Kind, connections: u32, timeout: Duration) -> Self {
+        Self { kind, connections, timeout, queries: Queries::default(), pooler: false }
+    }
 }
 
 /// The kinds of directory.
 #[derive(Clone, Debug)]
 pub enum Kind {
     /// A Postgres server; the URL may hold a password.
-    Postgres(crate::secret::Secret),
+    Postgres(Secret),
     /// One SQLite file, made when it is not there; `None` keeps everything in memory.
     Sqlite(Option<PathBuf>),
 }

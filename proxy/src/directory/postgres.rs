@@ -6,6 +6,7 @@ mod listener;
 #[cfg(test)]
 mod listener_tests;
 mod log;
+mod own;
 #[cfg(test)]
 mod tests;
 mod values;
@@ -18,14 +19,15 @@ use async_trait::async_trait;
 use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
 use sqlx::{ConnectOptions, PgConnection};
 
+use self::own::OwnQueries;
 use super::rows::{
     PlatformColumns, SessionColumns, UserColumns, all, column, number, platform_columns, session_columns,
     texts,
 };
 use super::trouble::{Dialect, Watch};
 use super::{
-    AuditEntry, Change, Changes, Directory, DirectoryError, OpenError, Page, Pair, Place, PoolUse,
-    SessionRow, Settings,
+    Asked, AuditEntry, Change, Changes, Directory, DirectoryError, OpenError, Page, Pair, Place, PoolUse,
+    QueryObserver, QueryReport, SessionQuery, SessionRow, Settings, TableSession,
 };
 use crate::breaker::Breaker;
 use crate::clock::{SystemClock, Timestamp};
@@ -34,6 +36,8 @@ use crate::secret::Secret;
 
 /// Rows in one write of last uses: 14 to 52 us each were measured (STATE.md 3.3), so this stays within a deadline.
 const BATCH: usize = 500;
+/// The longest that describing the operator's own queries may take.
+const CHECKING: Duration = Duration::from_secs(10);
 
 const INSERT_SESSION: &str = "INSERT INTO sessions (id, user_id, platform_id, created_at, authenticated_at, expires_at, \
      predecessor, successor, actor_id, version) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)";
@@ -48,6 +52,12 @@ pub struct PostgresDirectory {
     connections: u32,
     options: PgConnectOptions,
     watch: Watch,
+    own: Arc<OwnQueries>,
+    /// Whether the people are in tables that are not ours.
+    is_existing: bool,
+    /// Whether statements may be kept on a connection: not behind a pooler, where the next one goes to another server
+    /// (STATE.md 4.4).
+    keeps: bool,
 }
 
 /// How to reach the database that `url` names.
@@ -72,18 +82,36 @@ impl PostgresDirectory {
     pub fn open(settings: &Settings, url: &Secret) -> Result<Self, OpenError> {
         let limit = settings.timeout;
         let on_server = (limit * 2 / 5).max(Duration::from_millis(1)).as_millis().to_string();
-        let options = options(url).map_err(OpenError::Url)?.options([
-            ("statement_timeout", &on_server),
-            ("lock_timeout", &on_server),
-            ("idle_in_transaction_session_timeout", &limit.as_millis().to_string()),
-        ]);
+        let mut options = options(url).map_err(OpenError::Url)?;
+        let is_existing = settings.queries.replace_people();
+        if settings.pooler {
+            // A pooler refuses what it does not track; the role has to have these (docs/existing-schemas.md).
+            options = options.extra_float_digits(None);
+        } else {
+            options = options.options([
+                ("statement_timeout", &on_server),
+                ("lock_timeout", &on_server),
+                ("idle_in_transaction_session_timeout", &limit.as_millis().to_string()),
+            ]);
+            if is_existing {
+                options = options.options([("default_transaction_read_only", "on")]);
+            }
+        }
         let connections = settings.connections.max(1);
         let breaker = Arc::new(Breaker::new(Arc::new(SystemClock)));
         let pool = PgPoolOptions::new()
             .max_connections(connections)
             .acquire_timeout(limit / 2)
             .connect_lazy_with(options.clone());
-        Ok(Self { pool, connections, options, watch: Watch::new(Dialect::Postgres, limit, Some(breaker)) })
+        Ok(Self {
+            pool,
+            connections,
+            options,
+            watch: Watch::new(Dialect::Postgres, limit, Some(breaker)),
+            own: Arc::new(OwnQueries::new(&settings.queries, !settings.pooler)),
+            is_existing,
+            keeps: !settings.pooler,
+        })
     }
 }
 
@@ -93,7 +121,7 @@ impl fmt::Debug for PostgresDirectory {
     }
 }
 
-async fn insert(connection: &mut PgConnection, session: &Session) -> Result<(), sqlx::Error> {
+async fn insert(connection: &mut PgConnection, session: &Session, keeps: bool) -> Result<(), sqlx::Error> {
     sqlx::query(INSERT_SESSION)
         .bind(session.id.to_string())
         .bind(session.user.as_str())
@@ -105,6 +133,7 @@ async fn insert(connection: &mut PgConnection, session: &Session) -> Result<(), 
         .bind(session.successor.as_ref().map(ToString::to_string))
         .bind(session.actor.as_ref().map(UserId::as_str))
         .bind(number(session.version))
+        .persistent(keeps)
         .execute(connection)
         .await
         .map(drop)
@@ -115,11 +144,12 @@ async fn refused<T>(
     connection: &mut PgConnection,
     id: &SessionId,
     now: Timestamp,
+    keeps: bool,
 ) -> Result<Change<T>, sqlx::Error> {
     let live =
         "SELECT EXISTS (SELECT 1 FROM sessions WHERE id = $1 AND ended_at IS NULL AND expires_at > $2)";
     let query = sqlx::query_scalar(live).bind(id.to_string()).bind(column(now));
-    Ok(if query.fetch_one(connection).await? { Change::Conflict } else { Change::Gone })
+    Ok(if query.persistent(keeps).fetch_one(connection).await? { Change::Conflict } else { Change::Gone })
 }
 
 #[async_trait]
@@ -136,29 +166,44 @@ impl Directory for PostgresDirectory {
         }
         let query = concat!("SELECT ", session_columns!(), " FROM sessions WHERE id = ANY($1)");
         let query = sqlx::query_as::<_, SessionColumns>(query).bind(texts(ids));
-        self.watch.within(async { all(query.fetch_all(&self.pool).await?) }).await
+        self.watch.within(async { all(query.persistent(self.keeps).fetch_all(&self.pool).await?) }).await
     }
 
     async fn users(&self, ids: &[UserId]) -> Result<Vec<User>, DirectoryError> {
         if ids.is_empty() {
             return Ok(Vec::new());
         }
+        if let Some(own) = &self.own.user {
+            return self.watch.within(self.own.users(own, &self.pool, ids)).await;
+        }
         let sql = sqlx::AssertSqlSafe(format!("SELECT {USER_COLUMNS} FROM users WHERE id = ANY($1)"));
         let query = sqlx::query_as::<_, UserColumns>(sql).bind(texts(ids));
-        self.watch.within(async { all(query.fetch_all(&self.pool).await?) }).await
+        self.watch.within(async { all(query.persistent(self.keeps).fetch_all(&self.pool).await?) }).await
     }
 
     async fn platforms(&self, ids: &[PlatformId]) -> Result<Vec<Platform>, DirectoryError> {
         if ids.is_empty() {
             return Ok(Vec::new());
         }
+        if let Some(own) = &self.own.platform {
+            return self.watch.within(self.own.platforms(own, &self.pool, ids)).await;
+        }
+        if self.is_existing {
+            return Ok(Vec::new());
+        }
         let query = concat!("SELECT ", platform_columns!(), " FROM platforms WHERE id = ANY($1)");
         let query = sqlx::query_as::<_, PlatformColumns>(query).bind(texts(ids));
-        self.watch.within(async { all(query.fetch_all(&self.pool).await?) }).await
+        self.watch.within(async { all(query.persistent(self.keeps).fetch_all(&self.pool).await?) }).await
     }
 
     async fn user_platforms(&self, users: &[UserId]) -> Result<Vec<Platform>, DirectoryError> {
         if users.is_empty() {
+            return Ok(Vec::new());
+        }
+        if let Some(own) = &self.own.platforms {
+            return self.watch.within(self.own.platforms_of(own, &self.pool, users)).await;
+        }
+        if self.is_existing {
             return Ok(Vec::new());
         }
         let query = concat!(
@@ -168,23 +213,36 @@ impl Directory for PostgresDirectory {
             "ORDER BY user_id, is_default DESC, name COLLATE \"C\", id"
         );
         let query = sqlx::query_as::<_, PlatformColumns>(query).bind(texts(users));
-        self.watch.within(async { all(query.fetch_all(&self.pool).await?) }).await
+        self.watch.within(async { all(query.persistent(self.keeps).fetch_all(&self.pool).await?) }).await
     }
 
     async fn settings_of(&self, pairs: &[Pair]) -> Result<Vec<(Pair, serde_json::Value)>, DirectoryError> {
-        if pairs.is_empty() {
-            Ok(Vec::new())
-        } else {
-            self.watch.within(values::settings(&self.pool, pairs)).await
+        match &self.own.settings {
+            _ if pairs.is_empty() => Ok(Vec::new()),
+            Some(own) => self.watch.within(self.own.values(own, &self.pool, pairs)).await,
+            None if self.is_existing => Ok(Vec::new()),
+            None => self.watch.within(values::settings(&self.pool, pairs, self.keeps)).await,
         }
     }
 
     async fn stats_of(&self, pairs: &[Pair]) -> Result<Vec<(Pair, serde_json::Value)>, DirectoryError> {
-        if pairs.is_empty() {
-            Ok(Vec::new())
-        } else {
-            self.watch.within(values::stats(&self.pool, pairs)).await
+        match &self.own.stats {
+            _ if pairs.is_empty() => Ok(Vec::new()),
+            Some(own) => self.watch.within(self.own.values(own, &self.pool, pairs)).await,
+            None if self.is_existing => Ok(Vec::new()),
+            None => self.watch.within(values::stats(&self.pool, pairs, self.keeps)).await,
         }
+    }
+
+    async fn table_sessions(
+        &self,
+        query: &SessionQuery,
+        keys: &[&Secret],
+    ) -> Result<Vec<TableSession>, DirectoryError> {
+        if keys.is_empty() {
+            return Ok(Vec::new());
+        }
+        self.watch.within(self.own.table_sessions(query, &self.pool, keys)).await
     }
 
     async fn put_settings(
@@ -198,8 +256,11 @@ impl Directory for PostgresDirectory {
              ON CONFLICT (user_id, platform_id) DO UPDATE SET settings = excluded.settings, \
              updated_at = excluded.updated_at",
         );
-        let query = query.bind(user.as_str()).bind(platform.as_str()).bind(settings);
-        self.watch.within(query.execute(&self.pool)).await.map(drop)
+        if self.own.settings.is_some() {
+            return Err(DirectoryError::ReadOnly);
+        }
+        let query = query.bind(user.as_str()).bind(platform.as_str()).bind(settings).persistent(self.keeps);
+        self.watch.within(query.persistent(self.keeps).execute(&self.pool)).await.map(drop)
     }
 
     async fn replace_settings(
@@ -209,7 +270,10 @@ impl Directory for PostgresDirectory {
         before: Option<&serde_json::Value>,
         after: &serde_json::Value,
     ) -> Result<Change<()>, DirectoryError> {
-        self.watch.within(values::replace(&self.pool, user, platform, before, after)).await
+        if self.own.settings.is_some() {
+            return Err(DirectoryError::ReadOnly);
+        }
+        self.watch.within(values::replace(&self.pool, user, platform, before, after, self.keeps)).await
     }
 
     async fn create_session(
@@ -222,9 +286,9 @@ impl Directory for PostgresDirectory {
             let mut transaction = self.pool.begin().await?;
             if let Some(old) = replaces {
                 let query = sqlx::query(END_SESSIONS).bind(vec![old.to_string()]).bind(column(now));
-                query.execute(&mut *transaction).await?;
+                query.persistent(self.keeps).execute(&mut *transaction).await?;
             }
-            insert(&mut transaction, session).await?;
+            insert(&mut transaction, session, self.keeps).await?;
             transaction.commit().await
         };
         self.watch.within(work).await
@@ -252,8 +316,8 @@ impl Directory for PostgresDirectory {
                 .bind(column(now))
                 .bind(successor.id.to_string())
                 .bind(grace_until.map(column));
-            if query.execute(&mut *transaction).await?.rows_affected() == 0 {
-                return refused(&mut transaction, old, now).await;
+            if query.persistent(self.keeps).execute(&mut *transaction).await?.rows_affected() == 0 {
+                return refused(&mut transaction, old, now, self.keeps).await;
             }
             if grace_until.is_none() {
                 // A change of privilege leaves no older copy valid either.
@@ -261,9 +325,14 @@ impl Directory for PostgresDirectory {
                     "UPDATE sessions SET ended_at = $2 WHERE ended_at IS NULL \
                      AND id = (SELECT predecessor FROM sessions WHERE id = $1)",
                 );
-                query.bind(old.to_string()).bind(column(now)).execute(&mut *transaction).await?;
+                query
+                    .bind(old.to_string())
+                    .bind(column(now))
+                    .persistent(self.keeps)
+                    .execute(&mut *transaction)
+                    .await?;
             }
-            insert(&mut transaction, successor).await?;
+            insert(&mut transaction, successor, self.keeps).await?;
             transaction.commit().await?;
             Ok(Change::Done(()))
         };
@@ -289,13 +358,18 @@ impl Directory for PostgresDirectory {
                 .bind(number(version))
                 .bind(column(now))
                 .bind(platform.map(PlatformId::as_str));
-            let Some(row) = query.fetch_optional(&mut *transaction).await? else {
-                return refused(&mut transaction, id, now).await;
+            let Some(row) = query.persistent(self.keeps).fetch_optional(&mut *transaction).await? else {
+                return refused(&mut transaction, id, now, self.keeps).await;
             };
             if let Some(platform) = platform {
                 let query =
                     sqlx::query("UPDATE platforms SET last_used = GREATEST(last_used, $2) WHERE id = $1");
-                query.bind(platform.as_str()).bind(column(now)).execute(&mut *transaction).await?;
+                query
+                    .bind(platform.as_str())
+                    .bind(column(now))
+                    .persistent(self.keeps)
+                    .execute(&mut *transaction)
+                    .await?;
             }
             transaction.commit().await?;
             Ok(Change::Done(SessionRow::try_from(row)?.session))
@@ -308,7 +382,7 @@ impl Directory for PostgresDirectory {
             return Ok(());
         }
         let query = sqlx::query(END_SESSIONS).bind(texts(ids)).bind(column(now));
-        self.watch.within(query.execute(&self.pool)).await.map(drop)
+        self.watch.within(query.persistent(self.keeps).execute(&self.pool)).await.map(drop)
     }
 
     async fn end_user_sessions(&self, user: &UserId, now: Timestamp) -> Result<Option<User>, DirectoryError> {
@@ -319,11 +393,18 @@ impl Directory for PostgresDirectory {
                  RETURNING {USER_COLUMNS}"
             ));
             let query = sqlx::query_as::<_, UserColumns>(sql).bind(user.as_str()).bind(column(now));
-            let Some(row) = query.fetch_optional(&mut *transaction).await? else { return Ok(None) };
+            let Some(row) = query.persistent(self.keeps).fetch_optional(&mut *transaction).await? else {
+                return Ok(None);
+            };
             let query = sqlx::query(
                 "UPDATE sessions SET ended_at = $2 WHERE user_id = $1 AND ended_at IS NULL AND created_at <= $2",
             );
-            query.bind(user.as_str()).bind(column(now)).execute(&mut *transaction).await?;
+            query
+                .bind(user.as_str())
+                .bind(column(now))
+                .persistent(self.keeps)
+                .execute(&mut *transaction)
+                .await?;
             transaction.commit().await?;
             User::try_from(row).map(Some)
         };
@@ -338,7 +419,7 @@ impl Directory for PostgresDirectory {
             "ORDER BY created_at DESC, id"
         );
         let query = sqlx::query_as::<_, SessionColumns>(query).bind(user.as_str()).bind(column(now));
-        self.watch.within(async { all(query.fetch_all(&self.pool).await?) }).await
+        self.watch.within(async { all(query.persistent(self.keeps).fetch_all(&self.pool).await?) }).await
     }
 
     async fn note_activity(&self, seen: &[(SessionId, Timestamp)]) -> Result<(), DirectoryError> {
@@ -352,7 +433,7 @@ impl Directory for PostgresDirectory {
                  WHERE last_seen IS NULL OR last_seen < seen.at ORDER BY sessions.id FOR NO KEY UPDATE OF sessions) \
                  UPDATE sessions SET last_seen = GREATEST(last_seen, due.at) FROM due WHERE sessions.id = due.id",
             );
-            self.watch.within(query.bind(ids).bind(times).execute(&self.pool)).await?;
+            self.watch.within(query.bind(ids).bind(times).persistent(self.keeps).execute(&self.pool)).await?;
         }
         Ok(())
     }
@@ -371,7 +452,7 @@ impl Directory for PostgresDirectory {
             .bind(&entry.by)
             .bind(&entry.from)
             .bind(&entry.request_id);
-        self.watch.within(query.execute(&self.pool)).await.map(drop)
+        self.watch.within(query.persistent(self.keeps).execute(&self.pool)).await.map(drop)
     }
 
     async fn purge(&self, before: Timestamp, limit: u32) -> Result<u64, DirectoryError> {
@@ -381,15 +462,15 @@ impl Directory for PostgresDirectory {
              ORDER BY LEAST(expires_at, ended_at) LIMIT $2 FOR UPDATE SKIP LOCKED)",
         );
         let query = query.bind(column(before)).bind(i64::from(limit));
-        Ok(self.watch.within(query.execute(&self.pool)).await?.rows_affected())
+        Ok(self.watch.within(query.persistent(self.keeps).execute(&self.pool)).await?.rows_affected())
     }
 
     async fn changes_after(&self, after: Place, most: u32) -> Result<Page, DirectoryError> {
-        self.watch.within(log::page(&self.pool, after, most)).await
+        self.watch.within(log::page(&self.pool, after, most, self.keeps)).await
     }
 
     async fn purge_changes(&self, before: Timestamp, limit: u32) -> Result<u64, DirectoryError> {
-        self.watch.within(log::purge(&self.pool, before, limit)).await
+        self.watch.within(log::purge(&self.pool, before, limit, self.keeps)).await
     }
 
     async fn put_user(&self, user: &User) -> Result<(), DirectoryError> {
@@ -404,7 +485,7 @@ impl Directory for PostgresDirectory {
             .bind(&user.roles)
             .bind(user.active)
             .bind(user.sessions_valid_after.map(column));
-        self.watch.within(query.execute(&self.pool)).await.map(drop)
+        self.watch.within(query.persistent(self.keeps).execute(&self.pool)).await.map(drop)
     }
 
     async fn put_platform(&self, platform: &Platform) -> Result<(), DirectoryError> {
@@ -415,7 +496,7 @@ impl Directory for PostgresDirectory {
                     "UPDATE platforms SET is_default = false WHERE user_id = $1 AND id <> $2 AND is_default",
                 );
                 let query = query.bind(platform.user.as_str()).bind(platform.id.as_str());
-                query.execute(&mut *transaction).await?;
+                query.persistent(self.keeps).execute(&mut *transaction).await?;
             }
             let query = sqlx::query(
                 "INSERT INTO platforms (id, user_id, type, name, url, active, is_default, credential) \
@@ -432,7 +513,7 @@ impl Directory for PostgresDirectory {
                 .bind(platform.active)
                 .bind(platform.default)
                 .bind(platform.credential.as_ref().map(crate::context::SealedCredential::as_text));
-            query.execute(&mut *transaction).await?;
+            query.persistent(self.keeps).execute(&mut *transaction).await?;
             transaction.commit().await
         };
         self.watch.within(work).await
@@ -444,7 +525,31 @@ impl Directory for PostgresDirectory {
 
     fn changes(&self) -> Option<Changes> {
         let (options, breaker) = (self.options.clone(), self.watch.breaker().cloned());
-        Some(Changes::told_by(|news| listener::listen(options, breaker, news)))
+        let wanted = listener::Wanted { own: Arc::clone(&self.own), ours: !self.is_existing };
+        Some(Changes::told_by(|news| listener::listen(options, breaker, wanted, news)))
+    }
+
+    fn most_keys(&self, what: Asked) -> usize {
+        let own = match what {
+            Asked::Users => self.own.user.as_ref(),
+            Asked::Platforms => self.own.platform.as_ref(),
+            Asked::UserPlatforms => self.own.platforms.as_ref(),
+            Asked::Settings => self.own.settings.as_ref(),
+            Asked::Stats => self.own.stats.as_ref(),
+            Asked::TableSessions => return self.own.most_session_keys(),
+            Asked::Sessions => None,
+        };
+        if OwnQueries::takes_many(own) { usize::MAX } else { own::ONE_BY_ONE }
+    }
+
+    async fn check_queries(&self) -> Result<Vec<QueryReport>, DirectoryError> {
+        // Not under the deadline of a lookup: nobody waits, and it takes many steps.
+        let checked = tokio::time::timeout(CHECKING, self.own.check(&self.pool)).await;
+        checked.map_err(|_| DirectoryError::Timeout)?.map_err(|error| self.watch.judge(&error))
+    }
+
+    fn observe_queries(&self, observer: QueryObserver) {
+        self.own.observe(observer);
     }
 
     fn breaker(&self) -> Option<&Breaker> {
@@ -453,7 +558,7 @@ impl Directory for PostgresDirectory {
 
     async fn ping(&self) -> Result<String, DirectoryError> {
         let query = sqlx::query_scalar::<_, String>("SELECT current_setting('server_version')");
-        let version = self.watch.within(query.fetch_one(&self.pool)).await?;
+        let version = self.watch.within(query.persistent(self.keeps).fetch_one(&self.pool)).await?;
         Ok(format!("PostgreSQL {version}"))
     }
 }

@@ -83,13 +83,16 @@ impl Watch {
         }
     }
 
-    fn judge(&self, error: &Error) -> DirectoryError {
+    /// What a failure means; tells the log once in a while.
+    pub(super) fn judge(&self, error: &Error) -> DirectoryError {
         match error {
             Error::Database(error) => self.judge_answer(error.as_ref()),
             Error::Io(_) | Error::Tls(_) | Error::PoolTimedOut | Error::PoolClosed | Error::WorkerCrashed => {
                 self.complain("unreachable", "the directory cannot be reached");
                 DirectoryError::Unavailable
             }
+            // A query of the operator's own, which has said why.
+            Error::Configuration(_) => DirectoryError::Unreadable,
             // A server that hangs up in the middle of a message.
             Error::Protocol(_) => {
                 self.complain("protocol", "the directory broke off");

@@ -140,6 +140,7 @@ const fn remedy(reason: Reason) -> Remedy {
         | Reason::PlatformInactive
         | Reason::NoSuchSession
         | Reason::CurrentSession
+        | Reason::ReadOnlyDirectory
         | Reason::ChangedMeanwhile
         | Reason::ChangeUndetermined
         | Reason::StoreUnavailable

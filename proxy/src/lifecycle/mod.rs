@@ -43,6 +43,9 @@ pub const NO_SUCH_PLATFORM: LifecycleError =
 pub const PLATFORM_INACTIVE: LifecycleError = LifecycleError::Impossible("the platform is not active");
 /// One error for a session that is unknown, over, or somebody else's.
 pub const NO_SUCH_SESSION: LifecycleError = LifecycleError::Impossible("the user has no such session");
+/// It would have to be written to tables that are not ours.
+pub const READ_ONLY: LifecycleError =
+    LifecycleError::Impossible("the directory is an existing schema, which is only read");
 /// The session is at another version than the change was meant for.
 pub const STALE: LifecycleError = LifecycleError::Impossible("the session has changed meanwhile");
 
@@ -111,6 +114,9 @@ pub enum LifecycleError {
 
 impl From<DirectoryError> for LifecycleError {
     fn from(error: DirectoryError) -> Self {
+        if error == DirectoryError::ReadOnly {
+            return READ_ONLY;
+        }
         tracing::warn!(%error, "a session cannot be changed");
         Self::Undetermined
     }

@@ -57,7 +57,7 @@ impl Scene {
         let server = Postgres::start();
         let url = server.new_database();
         let kind = Kind::Postgres(Secret::from(url.as_str()));
-        let settings = directory::Settings { kind, connections: 3, timeout: Duration::from_secs(2) };
+        let settings = directory::Settings::new(kind, 3, Duration::from_secs(2));
         migrations::up(&settings, |_| ()).await.unwrap();
         let directory = Faulty::around(directory::open(&settings).await.unwrap());
         directory.inner().put_user(&user("ana", true)).await.unwrap();

@@ -13,10 +13,11 @@ use serde_json::Value;
 use tokio::time::{Instant, timeout};
 
 use self::desk::Desk;
-use self::kinds::{Kind, Platforms, Sessions, Settings, Stats, UserPlatforms, Users};
+pub(super) use self::kinds::TableKey;
+use self::kinds::{Kind, Platforms, Sessions, Settings, Stats, TableSessions, UserPlatforms, Users};
 use super::Stop;
 use crate::context::{Layer, Platform, PlatformId, SessionId, User, UserId};
-use crate::directory::{Directory, DirectoryError, Pair, SessionRow};
+use crate::directory::{Directory, DirectoryError, Pair, SessionRow, TableSession};
 use crate::reason::Reason;
 use crate::telemetry::Metrics;
 use crate::telemetry::metrics::LookupResult;
@@ -52,6 +53,13 @@ impl Loader {
     pub(super) async fn session(&self, id: &SessionId) -> Result<Option<SessionRow>, Stop> {
         let row = self.look_up::<Sessions>(id).await?;
         Ok(self.counted::<Sessions, _>(row))
+    }
+
+    /// A session of an application that keeps it in a table.
+    #[expect(dead_code, reason = "read by session formats that look into tables, which come next")]
+    pub(super) async fn table_session(&self, key: &TableKey) -> Result<Option<Arc<TableSession>>, Stop> {
+        let row = self.look_up::<TableSessions>(key).await?;
+        Ok(self.counted::<TableSessions, _>(row))
     }
 
     /// A user, active or not.
@@ -116,9 +124,9 @@ impl Failure {
     const fn reason(self) -> Reason {
         match self {
             Self::Directory(DirectoryError::Timeout) => Reason::StoreTimeout,
-            Self::Directory(DirectoryError::Unavailable | DirectoryError::Unreadable) => {
-                Reason::StoreUnavailable
-            }
+            Self::Directory(
+                DirectoryError::Unavailable | DirectoryError::Unreadable | DirectoryError::ReadOnly,
+            ) => Reason::StoreUnavailable,
             Self::Shed => Reason::StoreOverloaded,
             Self::Abandoned => Reason::Internal,
         }

@@ -8,6 +8,7 @@ use tokio::time::{Instant, sleep, timeout};
 
 use crate::clock::SystemClock;
 use crate::config::Snapshot;
+use crate::directory::QueryReport;
 use crate::gateway::rules::Rules;
 use crate::upstream::Upstream;
 use crate::{directory, store};
@@ -26,7 +27,8 @@ pub struct Finding {
 
 /// Tries keys, store, directory and every server of every upstream.
 pub async fn check(snapshot: &Snapshot) -> Vec<Finding> {
-    let mut findings = vec![keys(snapshot), store(snapshot).await, directory(snapshot).await];
+    let mut findings = vec![keys(snapshot), store(snapshot).await];
+    findings.extend(directory(snapshot).await);
     for upstream in &snapshot.upstreams {
         findings.extend(servers(upstream).await);
     }
@@ -49,12 +51,38 @@ async fn store(snapshot: &Snapshot) -> Finding {
     Finding { what: "store".to_owned(), result: asked.await }
 }
 
-async fn directory(snapshot: &Snapshot) -> Finding {
-    let asked = async {
-        let directory = directory::open(&snapshot.directory).await.map_err(|error| error.to_string())?;
-        until_patience_ends(|| directory.ping()).await.map_err(|error| error.to_string())
+async fn directory(snapshot: &Snapshot) -> Vec<Finding> {
+    let named = |what: &str, result| Finding { what: what.to_owned(), result };
+    let directory = match directory::open(&snapshot.directory).await {
+        Ok(directory) => directory,
+        Err(error) => return vec![named("directory", Err(error.to_string()))],
     };
-    Finding { what: "directory".to_owned(), result: asked.await }
+    let answer = until_patience_ends(|| directory.ping()).await.map_err(|error| error.to_string());
+    let is_there = answer.is_ok();
+    let mut findings = vec![named("directory", answer)];
+    if is_there {
+        match directory.check_queries().await {
+            Ok(reports) => findings.extend(reports.into_iter().map(query)),
+            Err(error) => findings.push(named("queries of the directory", Err(error.to_string()))),
+        }
+    }
+    findings
+}
+
+/// What a query came to, and how long what it answers may be old.
+fn query(report: QueryReport) -> Finding {
+    let result = report.result.map(|facts| {
+        let bound = match facts.untold {
+            None => String::new(),
+            Some(untold) if untold.is_empty() => "; changes are told at once".to_owned(),
+            Some(untold) => format!(
+                "; changes are seen within 30 s, for want of triggers on {} (docs/existing-schemas.md)",
+                untold.join(", ")
+            ),
+        };
+        format!("{}{bound}", facts.shape)
+    });
+    Finding { what: report.key, result }
 }
 
 /// Connections are made in the background, so the first answers may be refusals.

@@ -23,6 +23,8 @@ use crate::telemetry::Metrics;
 const PURGE_EVERY: Duration = Duration::from_mins(10);
 /// The longest that is waited for what a session with open streams comes to; the budget of a request ends it before.
 const ASK_STREAMS: Duration = Duration::from_secs(1);
+/// How often the operator's own queries are described again once they fit: tables change.
+const DESCRIBE_AGAIN: Duration = Duration::from_mins(5);
 /// How many rows one purge deletes at most, so that it never holds locks for long.
 const PURGE_BATCH: u32 = 500;
 /// How long ended sessions are kept, for questions about what happened.
@@ -68,6 +70,11 @@ impl Opener {
                 breaker.observe(move |state| gauge.set(state.as_gauge()));
             }
         }
+        let usable = self.metrics.directory_query_usable.clone();
+        directory.observe_queries(Arc::new(move |query, is_usable| {
+            usable.with_label_values(&[query]).set(i64::from(is_usable));
+        }));
+        super::upkeep::spawn("queries", describe_queries(Arc::clone(&directory)));
         let activity = Arc::new(Activity::new(snapshot.session.touch_interval));
         self.start_upkeep(&activity, &store, &directory);
         let copies = Arc::new(Copies::new(snapshot.cache, store.as_ref(), Arc::clone(&self.metrics)));
@@ -164,6 +171,16 @@ impl Farewell {
         while !self.done.load(Ordering::SeqCst) && Instant::now() < end {
             std::thread::sleep(Duration::from_millis(5));
         }
+    }
+}
+
+/// Describes the operator's own queries at the start, and those that do not fit again and again: who mends a table need
+/// not tell us. Lookups do the same for themselves.
+async fn describe_queries(directory: Arc<dyn Directory>) {
+    loop {
+        let reports = directory.check_queries().await;
+        let is_done = reports.is_ok_and(|reports| reports.iter().all(|report| report.result.is_ok()));
+        tokio::time::sleep(if is_done { DESCRIBE_AGAIN } else { Duration::from_secs(1) }).await;
     }
 }
 

@@ -120,7 +120,7 @@ registry! {
         "Changes durable in the directory that could not be told to the store, by what was to be written";
     store_writes_pending: IntGauge "store_writes_pending" []
         "Writes to the store that failed and wait to be tried again";
-    store_writes_retried: IntCounterVec "store_writes_retried_total" ["what"]
+    store_writes_retried: IntCounterVec "store_writes_retried_total" ["what"] = ["session", "tombstone", "entities"]
         "Writes to the store that were made after they had failed, by what was written";
     unconfirmed_ends: IntGauge "unconfirmed_ends" []
         "Ends of sessions that were accepted while the directory was away and are not durable yet";
@@ -148,6 +148,8 @@ registry! {
         "Changes that the directory told, by what changed";
     directory_listening: IntGauge "directory_listening" []
         "Whether changes of the directory are told: 1, or 0";
+    directory_query_usable: IntGaugeVec "directory_query_usable" ["query"]
+        "Whether a query of the configuration fits the database, by its key: 1, or 0";
     event_streams: IntGaugeVec "event_streams_open" ["kind"] = ["sse", "websocket"]
         "Event streams of our own that are open, by kind";
     streams_ended: Counters "streams_ended_total" ["kind"] = ["events", "forwarded"]

@@ -39,7 +39,7 @@ fn profile(base: &str, block: &str, sample: &Sample) -> Profile {
             "OLD_SESSION_SECRET" => 1,
             "REDIS_URL" => return Some("redis://127.0.0.1:6379".to_owned()),
             "DATABASE_URL" => return Some("postgres://127.0.0.1/app".to_owned()),
-            "TOKEN_KEY" | "HMAC_KEY" | "JWT_KEY" => return Some(format!("{name:0>40}")),
+            "TOKEN_KEY" | "CSRF_KEY" | "HMAC_KEY" | "JWT_KEY" => return Some(format!("{name:0>40}")),
             _ => return None,
         };
         // Where an application has one secret, the older one never signed anything.

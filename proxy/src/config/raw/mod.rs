@@ -5,6 +5,7 @@ pub(crate) mod events;
 pub(crate) mod formats;
 pub(crate) mod own;
 pub(crate) mod process;
+pub(crate) mod queries;
 pub(crate) mod traces;
 pub(crate) mod traffic;
 pub(crate) mod values;
@@ -215,6 +216,11 @@ pub(crate) struct Directory {
     pub(crate) timeout: Span,
     /// How long lines of the audit log are kept. Older ones are deleted in small batches.
     pub(crate) audit_retention: Span,
+    /// Postgres: whether a pooler in transaction mode stands in front (`PgBouncer`). Nothing is kept on a connection then,
+    /// and the role has to have a `statement_timeout` of its own.
+    pub(crate) pooler: bool,
+    /// Postgres: your own SQL in place of the directory's queries, for users and platforms in tables that exist already.
+    pub(crate) queries: queries::Queries,
 }
 
 /// The SQLite file by default, relative to the configuration file.
@@ -229,6 +235,8 @@ impl Default for Directory {
             connections: 5,
             timeout: Span::from_millis(200),
             audit_retention: Span::from_secs(31_557_600),
+            pooler: false,
+            queries: queries::Queries::default(),
         }
     }
 }

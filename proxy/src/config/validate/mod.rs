@@ -6,6 +6,7 @@ mod formats;
 mod keys;
 mod own;
 mod platform_from;
+mod queries;
 mod routes;
 mod stores;
 mod traces;
@@ -55,6 +56,7 @@ pub(super) fn snapshot(
     };
     let session = judge.session(&file.session, public_scheme);
     let profile = judge.profile(file, &session.cookie, &keys.token, &mut store);
+    judge.people_of_others(file, profile.reads_own());
     let (limits, headers) = (judge.limits(&file.limits), judge.context(&file.context));
     let (cache, jwt_issuer) = (judge.cache(file), judge.issuer(&file.jwt.issuer));
     let upstream_positions =

@@ -155,7 +155,13 @@ impl Judge<'_> {
             raw::DirectoryKind::Postgres => self.postgres(raw),
             raw::DirectoryKind::Sqlite => self.sqlite(raw),
         };
-        directory::Settings { kind, connections: raw.connections, timeout: raw.timeout.0 }
+        directory::Settings {
+            kind,
+            connections: raw.connections,
+            timeout: raw.timeout.0,
+            queries: self.queries(raw),
+            pooler: raw.pooler,
+        }
     }
 
     fn postgres(&mut self, raw: &raw::Directory) -> directory::Kind {

@@ -59,7 +59,7 @@ impl Ledger for PostgresDirectory {
         if let Some(user) = &page.user {
             query = query.bind(user.as_str());
         }
-        self.watch.within(async { all(query.fetch_all(&self.pool).await?) }).await
+        self.watch.within(async { all(query.persistent(self.keeps).fetch_all(&self.pool).await?) }).await
     }
 
     async fn sessions_like(&self, prefix: &str, limit: u32) -> Result<Vec<SessionRow>, DirectoryError> {
@@ -72,7 +72,7 @@ impl Ledger for PostgresDirectory {
             .bind(prefix)
             .bind(format!("{prefix}{LAST_ID}"))
             .bind(i64::from(limit));
-        self.watch.within(async { all(query.fetch_all(&self.pool).await?) }).await
+        self.watch.within(async { all(query.persistent(self.keeps).fetch_all(&self.pool).await?) }).await
     }
 
     async fn clear_platform(
@@ -85,8 +85,10 @@ impl Ledger for PostgresDirectory {
             .bind(platform.as_str())
             .bind(column(now))
             .bind(i64::from(limit));
-        let rows: Vec<SessionRow> =
-            self.watch.within(async { all(query.fetch_all(&self.pool).await?) }).await?;
+        let rows: Vec<SessionRow> = self
+            .watch
+            .within(async { all(query.persistent(self.keeps).fetch_all(&self.pool).await?) })
+            .await?;
         Ok(rows.into_iter().map(|row| row.session).collect())
     }
 
@@ -111,7 +113,7 @@ impl Ledger for PostgresDirectory {
             .bind(texts(|entry| Some(entry.by.clone())))
             .bind(texts(|entry| entry.from.clone()))
             .bind(texts(|entry| entry.request_id.clone()));
-        self.watch.within(query.execute(&self.pool)).await.map(drop)
+        self.watch.within(query.persistent(self.keeps).execute(&self.pool)).await.map(drop)
     }
 
     async fn audit_log(&self, page: &AuditPage) -> Result<Vec<AuditRecord>, DirectoryError> {
@@ -125,7 +127,7 @@ impl Ledger for PostgresDirectory {
         if let Some(user) = &page.user {
             query = query.bind(user.as_str());
         }
-        self.watch.within(async { all(query.fetch_all(&self.pool).await?) }).await
+        self.watch.within(async { all(query.persistent(self.keeps).fetch_all(&self.pool).await?) }).await
     }
 
     async fn purge_audit(&self, before: Timestamp, limit: u32) -> Result<u64, DirectoryError> {
@@ -135,13 +137,13 @@ impl Ledger for PostgresDirectory {
              FOR UPDATE SKIP LOCKED)",
         );
         let query = query.bind(column(before)).bind(i64::from(limit));
-        Ok(self.watch.within(query.execute(&self.pool)).await?.rows_affected())
+        Ok(self.watch.within(query.persistent(self.keeps).execute(&self.pool)).await?.rows_affected())
     }
 
     async fn tell(&self, changed: &[Changed]) -> Result<(), DirectoryError> {
         let payloads: Vec<String> = changed.iter().map(Changed::payload).collect();
         let query =
             sqlx::query("SELECT pg_notify('countersign', payload) FROM unnest($1::text[]) AS payload");
-        self.watch.within(query.bind(payloads).execute(&self.pool)).await.map(drop)
+        self.watch.within(query.bind(payloads).persistent(self.keeps).execute(&self.pool)).await.map(drop)
     }
 }

@@ -11,6 +11,7 @@ use tokio::sync::mpsc::Sender;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use super::super::changes::{Changed, News};
+use super::own::OwnQueries;
 use crate::breaker::Breaker;
 
 /// The channel of the triggers (`migrations/postgres/0002_notify.up.sql`).
@@ -47,21 +48,42 @@ enum Deaf {
     Mute,
     #[error("triggers that tell of changes are missing or disabled: run `countersign migrate up`")]
     NoTriggers,
+    #[error(
+        "tables that the configured queries read have no triggers that tell of changes: {0}; \
+         docs/existing-schemas.md has them"
+    )]
+    Untold(String),
+    #[error("the configured queries were not described yet, or do not fit")]
+    Unknown,
     #[error("nobody reads the news any more")]
     Unread,
 }
 
+/// What has to be told of.
+pub(super) struct Wanted {
+    /// The operator's own queries.
+    pub(super) own: Arc<OwnQueries>,
+    /// Whether our tables are read.
+    pub(super) ours: bool,
+}
+
 /// Listens, for as long as somebody reads the news. A connection that has just proven itself closes the breaker: who
 /// believes nothing from before must be able to ask.
-pub(super) async fn listen(options: PgConnectOptions, breaker: Option<Arc<Breaker>>, news: Sender<News>) {
+pub(super) async fn listen(
+    options: PgConnectOptions,
+    breaker: Option<Arc<Breaker>>,
+    wanted: Wanted,
+    news: Sender<News>,
+) {
     let mut failures = 0_u32;
     let mut last_said = String::new();
     while !news.is_closed() {
         let mut ear = None;
-        let reason = match attend(&options, breaker.as_deref(), &news, &mut ear).await {
+        let reason = match attend(&options, breaker.as_deref(), &wanted, &news, &mut ear).await {
             Ok(never) => match never {},
             Err(reason) => reason,
         };
+        let is_for_somebody = matches!(reason, Deaf::Untold(_));
         if let Some(since) = ear.take() {
             tracing::warn!(%reason, "changes in the directory are not told any more");
             last_said = reason.to_string();
@@ -78,7 +100,9 @@ pub(super) async fn listen(options: PgConnectOptions, breaker: Option<Arc<Breake
                 last_said = said;
             }
         }
-        sleep(wait_after(failures)).await;
+        // Triggers come by hand; nobody needs them within the second.
+        let wait = if is_for_somebody { LONGEST_WAIT * 5 } else { wait_after(failures) };
+        sleep(wait).await;
     }
 }
 
@@ -86,11 +110,15 @@ pub(super) async fn listen(options: PgConnectOptions, breaker: Option<Arc<Breake
 async fn attend(
     options: &PgConnectOptions,
     breaker: Option<&Breaker>,
+    wanted: &Wanted,
     news: &Sender<News>,
     ear: &mut Option<Instant>,
 ) -> Result<std::convert::Infallible, Deaf> {
     let mut listener = timeout(PATIENCE, open(options)).await.map_err(|_| Deaf::Mute)??;
-    check_triggers(&mut listener).await?;
+    if wanted.ours {
+        check_triggers(&mut listener).await?;
+    }
+    check_own(wanted)?;
     hear_itself(&mut listener, news).await?;
     *ear = Some(Instant::now());
     tracing::info!("changes in the directory are told");
@@ -123,6 +151,12 @@ async fn open(options: &PgConnectOptions) -> Result<PgListener, sqlx::Error> {
     listener.eager_reconnect(false);
     listener.listen(CHANNEL).await?;
     Ok(listener)
+}
+
+/// Whether triggers tell of all that the operator's own queries read.
+fn check_own(wanted: &Wanted) -> Result<(), Deaf> {
+    let untold = wanted.own.untold().ok_or(Deaf::Unknown)?;
+    if untold.is_empty() { Ok(()) } else { Err(Deaf::Untold(untold.join(", "))) }
 }
 
 async fn check_triggers(listener: &mut PgListener) -> Result<(), Deaf> {

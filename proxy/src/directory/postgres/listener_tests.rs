@@ -12,18 +12,14 @@ use crate::secret::Secret;
 
 async fn migrated(url: &str) -> PostgresDirectory {
     let directory = unmigrated(url);
-    let settings = Settings {
-        kind: Kind::Postgres(Secret::from(url)),
-        connections: 2,
-        timeout: Duration::from_secs(10),
-    };
+    let settings = Settings::new(Kind::Postgres(Secret::from(url)), 2, Duration::from_secs(10));
     migrations::up(&settings, |_| ()).await.unwrap();
     directory
 }
 
 fn unmigrated(url: &str) -> PostgresDirectory {
     let kind = Kind::Postgres(Secret::from(url));
-    let settings = Settings { kind, connections: 2, timeout: Duration::from_secs(10) };
+    let settings = Settings::new(kind, 2, Duration::from_secs(10));
     PostgresDirectory::open(&settings, &Secret::from(url)).unwrap()
 }
 

@@ -22,10 +22,10 @@ struct Line {
     what: Option<String>,
 }
 
-pub(super) async fn page(pool: &PgPool, after: Place, most: u32) -> Result<Page, sqlx::Error> {
+pub(super) async fn page(pool: &PgPool, after: Place, most: u32, keeps: bool) -> Result<Page, sqlx::Error> {
     let query = sqlx::query_as::<_, Line>(PAGE);
     let query = query.bind(after.transaction).bind(after.line).bind(i64::from(most));
-    let lines = query.fetch_all(pool).await?;
+    let lines = query.persistent(keeps).fetch_all(pool).await?;
     // Lines are numbered from 1 on, so that all of that transaction come after this place.
     let horizon = Place { transaction: lines.first().map_or(0, |line| line.horizon), line: 0 };
     let found = lines
@@ -34,10 +34,21 @@ pub(super) async fn page(pool: &PgPool, after: Place, most: u32) -> Result<Page,
     Ok(Page::of(&found.collect::<Vec<_>>(), most, horizon))
 }
 
-pub(super) async fn purge(pool: &PgPool, before: Timestamp, limit: u32) -> Result<u64, sqlx::Error> {
+pub(super) async fn purge(
+    pool: &PgPool,
+    before: Timestamp,
+    limit: u32,
+    keeps: bool,
+) -> Result<u64, sqlx::Error> {
     let query = sqlx::query(
         "DELETE FROM changes WHERE (transaction, id) IN (SELECT transaction, id FROM changes WHERE at < $1 \
          ORDER BY at LIMIT $2 FOR UPDATE SKIP LOCKED)",
     );
-    Ok(query.bind(column(before)).bind(i64::from(limit)).execute(pool).await?.rows_affected())
+    Ok(query
+        .bind(column(before))
+        .bind(i64::from(limit))
+        .persistent(keeps)
+        .execute(pool)
+        .await?
+        .rows_affected())
 }

@@ -13,7 +13,7 @@ use crate::directory::{Directory, DirectoryError, Kind, Settings, migrations, op
 use crate::secret::Secret;
 
 fn settings(url: &str, timeout: Duration) -> Settings {
-    Settings { kind: Kind::Postgres(Secret::from(url)), connections: 3, timeout }
+    Settings::new(Kind::Postgres(Secret::from(url)), 3, timeout)
 }
 
 async fn migrated(url: &str) -> PostgresDirectory {

@@ -12,12 +12,20 @@ const SETTINGS: &str = "SELECT user_id, platform_id, settings AS value FROM user
 const STATS: &str = "SELECT user_id, platform_id, stats AS value FROM platform_stats \
      JOIN unnest($1::text[], $2::text[]) AS wanted (user_id, platform_id) USING (user_id, platform_id)";
 
-pub(super) async fn settings(pool: &PgPool, pairs: &[Pair]) -> Result<Vec<(Pair, Value)>, sqlx::Error> {
-    ask(pool, SETTINGS, pairs).await
+pub(super) async fn settings(
+    pool: &PgPool,
+    pairs: &[Pair],
+    keeps: bool,
+) -> Result<Vec<(Pair, Value)>, sqlx::Error> {
+    ask(pool, SETTINGS, pairs, keeps).await
 }
 
-pub(super) async fn stats(pool: &PgPool, pairs: &[Pair]) -> Result<Vec<(Pair, Value)>, sqlx::Error> {
-    ask(pool, STATS, pairs).await
+pub(super) async fn stats(
+    pool: &PgPool,
+    pairs: &[Pair],
+    keeps: bool,
+) -> Result<Vec<(Pair, Value)>, sqlx::Error> {
+    ask(pool, STATS, pairs, keeps).await
 }
 
 /// Writes settings where `before` still stands, compared as JSON and not as text.
@@ -27,6 +35,7 @@ pub(super) async fn replace(
     platform: &PlatformId,
     before: Option<&Value>,
     after: &Value,
+    keeps: bool,
 ) -> Result<Change<()>, sqlx::Error> {
     const WRITE: &str = "INSERT INTO user_settings AS old (user_id, platform_id, settings) SELECT $1, $2, $4 \
          WHERE EXISTS (SELECT FROM users WHERE id = $1) AND EXISTS (SELECT FROM platforms WHERE id = $2) \
@@ -35,18 +44,23 @@ pub(super) async fn replace(
          SET settings = excluded.settings, updated_at = excluded.updated_at \
          WHERE old.settings = coalesce($3, 'null'::jsonb)";
     let query = sqlx::query(WRITE).bind(user.as_str()).bind(platform.as_str()).bind(before).bind(after);
-    if query.execute(pool).await?.rows_affected() > 0 {
+    if query.persistent(keeps).execute(pool).await?.rows_affected() > 0 {
         return Ok(Change::Done(()));
     }
     let there =
         "SELECT EXISTS (SELECT FROM users WHERE id = $1) AND EXISTS (SELECT FROM platforms WHERE id = $2)";
     let there = sqlx::query_scalar(there).bind(user.as_str()).bind(platform.as_str());
-    Ok(if there.fetch_one(pool).await? { Change::Conflict } else { Change::Gone })
+    Ok(if there.persistent(keeps).fetch_one(pool).await? { Change::Conflict } else { Change::Gone })
 }
 
-async fn ask(pool: &PgPool, query: &'static str, pairs: &[Pair]) -> Result<Vec<(Pair, Value)>, sqlx::Error> {
+async fn ask(
+    pool: &PgPool,
+    query: &'static str,
+    pairs: &[Pair],
+    keeps: bool,
+) -> Result<Vec<(Pair, Value)>, sqlx::Error> {
     let (users, platforms): (Vec<&str>, Vec<&str>) =
         pairs.iter().map(|(user, platform)| (user.as_str(), platform.as_str())).unzip();
     let query = sqlx::query_as::<_, ValueColumns<Value>>(query).bind(users).bind(platforms);
-    all(query.fetch_all(pool).await?)
+    all(query.persistent(keeps).fetch_all(pool).await?)
 }

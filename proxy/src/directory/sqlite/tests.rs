@@ -7,7 +7,7 @@ use crate::directory::contract::{keeps_the_contract, session, user};
 use crate::directory::{Directory, Kind, Settings, SqliteDirectory, open};
 
 fn settings(kind: Kind) -> Settings {
-    Settings { kind, connections: 4, timeout: Duration::from_secs(5) }
+    Settings::new(kind, 4, Duration::from_secs(5))
 }
 
 #[tokio::test]

@@ -29,7 +29,7 @@ use crate::clock::Timestamp;
 use crate::context::Context;
 use crate::lifecycle::settings::Schema;
 use crate::lifecycle::{
-    Lifecycle, LifecycleError, NO_SUCH_PLATFORM, NO_SUCH_SESSION, Origin, PLATFORM_INACTIVE, STALE,
+    Lifecycle, LifecycleError, NO_SUCH_PLATFORM, NO_SUCH_SESSION, Origin, PLATFORM_INACTIVE, READ_ONLY, STALE,
 };
 use crate::policy::own::{Call, Endpoint};
 use crate::reason::Reason;
@@ -167,6 +167,7 @@ fn change_failed(error: LifecycleError) -> Fault {
         NO_SUCH_SESSION => Reason::NoSuchSession.into(),
         PLATFORM_INACTIVE => Reason::PlatformInactive.into(),
         STALE | LifecycleError::Conflict => Reason::ChangedMeanwhile.into(),
+        READ_ONLY => Reason::ReadOnlyDirectory.into(),
         LifecycleError::Impossible(_) => Reason::SessionEnded.into(),
         LifecycleError::Undetermined => Reason::ChangeUndetermined.into(),
         LifecycleError::TooManySessions => Reason::TooManySessions.into(),

@@ -192,7 +192,7 @@ pub fn reasons(line: &Line) -> impl Iterator<Item = Reason> {
         ),
         (platform && !line.has_parameter(), &[Reason::PlatformMissing, Reason::PlatformUnavailable]),
         (platform || switches, &[Reason::PlatformNotFound, Reason::PlatformInactive]),
-        (changes, &[Reason::ChangedMeanwhile, Reason::ChangeUndetermined]),
+        (changes, &[Reason::ReadOnlyDirectory, Reason::ChangedMeanwhile, Reason::ChangeUndetermined]),
         (platform && line.body, &[Reason::SettingsTooLarge]),
         (line.endpoint == Endpoint::SessionEnd, &[Reason::NoSuchSession, Reason::CurrentSession]),
     ];

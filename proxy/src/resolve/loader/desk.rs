@@ -12,10 +12,12 @@ use tokio::sync::{Notify, oneshot};
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::Failure;
-use super::kinds::{Kind, Platforms, Sessions, Settings, Stats, UserPlatforms, Users};
+use super::kinds::{
+    Kind, Platforms, Sessions, Settings, Stats, TableKey, TableSessions, UserPlatforms, Users,
+};
 use super::lane::{Answer, Lane};
 use crate::context::{Platform, PlatformId, SessionId, User, UserId};
-use crate::directory::{Directory, DirectoryError, Pair, SessionRow};
+use crate::directory::{Directory, DirectoryError, Pair, SessionRow, TableSession};
 use crate::telemetry::Metrics;
 
 /// The most keys that wait; beyond them the answer is "undetermined" at once.
@@ -57,6 +59,7 @@ pub(super) struct Queue {
     pub(super) user_platforms: Lane<UserId, Vec<Platform>>,
     pub(super) settings: Lane<Pair, Option<Value>>,
     pub(super) stats: Lane<Pair, Option<Value>>,
+    pub(super) table_sessions: Lane<TableKey, Option<Arc<TableSession>>>,
 }
 
 /// A caller's place in the queue, given up when it is dropped.
@@ -76,6 +79,7 @@ enum Which {
     UserPlatforms,
     Settings,
     Stats,
+    TableSessions,
 }
 
 /// What a worker is to do.
@@ -103,6 +107,7 @@ impl Desk {
             user_platforms: Lane::new(),
             settings: Lane::new(),
             stats: Lane::new(),
+            table_sessions: Lane::new(),
         };
         Self { directory, workers, patience, metrics, queue: Mutex::new(queue), ready: Notify::new() }
     }
@@ -139,7 +144,7 @@ impl Desk {
         let batch = {
             let mut queue = self.queue.lock();
             let lane = K::lane(&mut queue);
-            let batch = lane.take(BATCH);
+            let batch = lane.take(BATCH.min(self.directory.most_keys(K::ASKED)));
             let keys = u32::try_from(batch.len()).unwrap_or(u32::MAX);
             lane.pause_until(Instant::now() + LONGEST_PAUSE.min(PAUSE_PER_KEY.saturating_mul(keys)));
             self.show(&queue);
@@ -212,14 +217,14 @@ impl Desk {
 
 impl Queue {
     fn len(&self) -> usize {
-        let people = self.sessions.len() + self.users.len();
+        let people = self.sessions.len() + self.table_sessions.len() + self.users.len();
         let values = self.settings.len() + self.stats.len();
         people + self.platforms.len() + self.user_platforms.len() + values
     }
 
     /// Of the kinds that need not wait, the one whose first key has waited longest.
     fn next(&self, now: Instant) -> Next {
-        let Self { sessions, users, platforms, user_platforms, settings, stats, .. } = self;
+        let Self { sessions, users, platforms, user_platforms, settings, stats, table_sessions, .. } = self;
         let kinds = [
             (sessions.oldest(), sessions.ready_at(BATCH, now), Which::Sessions),
             (users.oldest(), users.ready_at(BATCH, now), Which::Users),
@@ -227,6 +232,7 @@ impl Queue {
             (user_platforms.oldest(), user_platforms.ready_at(BATCH, now), Which::UserPlatforms),
             (settings.oldest(), settings.ready_at(BATCH, now), Which::Settings),
             (stats.oldest(), stats.ready_at(BATCH, now), Which::Stats),
+            (table_sessions.oldest(), table_sessions.ready_at(BATCH, now), Which::TableSessions),
         ];
         let waiting =
             || kinds.iter().filter_map(|(place, ready, which)| Some(((*place)?, (*ready)?, *which)));
@@ -275,6 +281,7 @@ async fn work(mut shift: Shift) {
             Next::Serve(Which::UserPlatforms) => shift.desk.serve::<UserPlatforms>().await,
             Next::Serve(Which::Settings) => shift.desk.serve::<Settings>().await,
             Next::Serve(Which::Stats) => shift.desk.serve::<Stats>().await,
+            Next::Serve(Which::TableSessions) => shift.desk.serve::<TableSessions>().await,
             Next::Wait(until) => shift.desk.watch(until).await,
             Next::Go => break,
         }

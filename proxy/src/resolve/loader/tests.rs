@@ -191,11 +191,7 @@ async fn ten_thousand_cold_sessions_at_once_are_answered_with_few_queries() {
     let budget = if cfg!(debug_assertions) { PATIENCE } else { Duration::from_secs(2) };
     let server = Postgres::start();
     let url = server.new_database();
-    let settings = directory::Settings {
-        kind: DirectoryKind::Postgres(Secret::from(url.as_str())),
-        connections: 5,
-        timeout: budget,
-    };
+    let settings = directory::Settings::new(DirectoryKind::Postgres(Secret::from(url.as_str())), 5, budget);
     migrations::up(&settings, |_| ()).await.unwrap();
     fill(&url, PEOPLE);
     let directory = Faulty::around(directory::open(&settings).await.unwrap());

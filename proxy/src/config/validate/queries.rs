@@ -1,0 +1,65 @@
+//! Judges `[directory.queries]`. Whether a query fits the database is for the database to say.
+
+use super::Judge;
+use crate::config::raw;
+use crate::directory::Queries;
+
+impl Judge<'_> {
+    pub(super) fn queries(&mut self, raw: &raw::Directory) -> Queries {
+        let own = &raw.queries;
+        let written = [
+            ("user", &own.user),
+            ("platforms", &own.platforms),
+            ("platform", &own.platform),
+            ("settings", &own.settings),
+            ("stats", &own.stats),
+        ];
+        for (name, sql) in written {
+            let Some(sql) = sql else { continue };
+            let key = format!("directory.queries.{name}");
+            if raw.kind != raw::DirectoryKind::Postgres {
+                let problem = self.problem(&key, format!("`{key}` means nothing to a sqlite directory"));
+                self.tell(problem.hint("set `kind = \"postgres\"`, or take the key out"));
+            } else if sql.trim().trim_end_matches(';').trim().is_empty() {
+                let problem = self.problem(&key, format!("`{key}` is empty"));
+                self.tell(problem.expected("one SELECT"));
+            }
+        }
+        if raw.pooler && raw.kind != raw::DirectoryKind::Postgres {
+            self.tell(
+                self.problem("directory.pooler", "`directory.pooler` means nothing to a sqlite directory"),
+            );
+        }
+        for (there, missing) in [("platforms", "platform"), ("platform", "platforms")] {
+            let is_there = |name| written.iter().any(|(known, sql)| *known == name && sql.is_some());
+            if is_there(there) && !is_there(missing) {
+                let key = format!("directory.queries.{missing}");
+                self.tell_missing(
+                    self.problem(&key, format!("`{key}` is needed beside `directory.queries.{there}`"))
+                        .expected("one query by the ids of users, and one by the ids of platforms"),
+                );
+            }
+        }
+        Queries {
+            user: own.user.clone(),
+            platforms: own.platforms.clone(),
+            platform: own.platform.clone(),
+            settings: own.settings.clone(),
+            stats: own.stats.clone(),
+            sessions: Vec::new(),
+        }
+    }
+
+    /// Sessions of our own refer to users of our own: that is a foreign key, and what "log out everywhere" is written to.
+    pub(super) fn people_of_others(&mut self, file: &raw::File, reads_own: bool) {
+        if file.directory.queries.user.is_some() && reads_own {
+            self.tell(
+                self.problem("directory.queries.user", "sessions of our own need users of our own")
+                    .expected("`[session] format`, without `native` in it, beside `directory.queries.user`")
+                    .hint(
+                        "an existing schema is only read: see docs/existing-schemas.md for what is possible",
+                    ),
+            );
+        }
+    }
+}
