@@ -89,6 +89,8 @@ on_every_backend! {
             let call = site.proxy.admin().get(path).header("authorization", format!("Bearer {}", site.proxy.secret("admin-token")));
             answers += &call.send().await.text();
         }
+        let open = site.proxy.admin().get("/metrics").header("accept", "application/openmetrics-text");
+        answers += &open.send().await.expect(200).text();
         until("all lines are written", async || site.proxy.request_lines().len() >= 20).await;
         let output = site.proxy.output();
         let mut secrets = vec![token, rotated, "planted-password".to_owned(), "planted-jwt".to_owned()];

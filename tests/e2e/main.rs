@@ -21,6 +21,7 @@ mod framing;
 mod identity;
 mod interop;
 mod limits;
+mod observe;
 mod ops;
 mod outages;
 mod own;

@@ -13,6 +13,7 @@ pub mod history;
 pub mod load;
 pub mod ports;
 pub mod postgres;
+pub mod prometheus;
 pub mod proxy;
 pub mod raw;
 pub mod redis;

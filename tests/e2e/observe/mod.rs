@@ -1,0 +1,6 @@
+//! Watching the proxy: metrics, alerts, logs and traces.
+
+mod alerts;
+mod labels;
+mod logging;
+mod traces;
