@@ -120,6 +120,9 @@ kind = "embedded"
 [directory]
 kind = "sqlite"
 path = "{database}"
+timeout = "10s" # valgrind makes all of it fifty times slower
+[resolve]
+budget = "30s"
 [session]
 cookie = "{COOKIE}"
 [cache]
