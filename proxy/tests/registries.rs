@@ -224,6 +224,11 @@ fn message(call: &str) -> (String, Vec<String>) {
 }
 
 #[test]
+fn the_description_of_the_admin_api_is_fresh() {
+    check_page("docs/admin-openapi.json", &countersign::endpoints::operators::openapi::text());
+}
+
+#[test]
 fn every_alert_has_a_runbook_and_every_runbook_an_alert() {
     let text = fs::read_to_string(root().join("dashboards/alerts.yml")).unwrap();
     let mut alerts = BTreeSet::new();

@@ -19,6 +19,7 @@ async fn whoever_switches_at_random_is_never_served_with_anything_else_and_loses
     let tally = switch_at_random(&fleet, wanted).await;
     println!("{} requests, {} switches, {} overlapping", tally.requests, tally.switches, tally.overlapping);
     assert!(tally.is_spotless(), "{}\n{}", tally.report.summary(), tally.lost.join("\n"));
+    assert!((tally.switches..=tally.switches + tally.unsure).contains(&tally.written), "{tally:?}");
     // However slow the machine is: something has to have happened, and most of it is certain.
     assert!(tally.switches > 10 && tally.requests > 20, "hardly anything happened: {tally:?}");
     assert!(tally.unsure * 5 <= tally.switches, "{} of {} are unsure", tally.unsure, tally.switches);

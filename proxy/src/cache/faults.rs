@@ -12,7 +12,7 @@ use crate::clock::Timestamp;
 use crate::context::{Platform, PlatformId, Session, SessionId, User, UserId};
 use crate::directory::{
     AuditEntry, AuditPage, AuditRecord, Change, Changed, Changes, Directory, DirectoryError, Ledger, Page,
-    Pair, Place, SessionPage, SessionRow,
+    Pair, Place, Replaced, SessionPage, SessionRow,
 };
 use crate::store::{
     Allowance, Backlog, Doubts, Entity, EntityAnswer, EntityKey, Event, EventId, Follower, Lease, Lookup,
@@ -344,19 +344,21 @@ impl Directory for Faulty<dyn Directory> {
         platform: &PlatformId,
         before: Option<&serde_json::Value>,
         after: &serde_json::Value,
+        line: Option<&AuditEntry>,
     ) -> Result<Change<()>, DirectoryError> {
         self.pass("replace_settings").await?;
-        self.inner.replace_settings(user, platform, before, after).await
+        self.inner.replace_settings(user, platform, before, after, line).await
     }
 
     async fn create_session(
         &self,
         session: &Session,
-        replaces: Option<&SessionId>,
+        replaces: Option<Replaced<'_>>,
         now: Timestamp,
-    ) -> Result<(), DirectoryError> {
+        line: Option<&AuditEntry>,
+    ) -> Result<u64, DirectoryError> {
         self.pass("create_session").await?;
-        self.inner.create_session(session, replaces, now).await
+        self.inner.create_session(session, replaces, now, line).await
     }
 
     async fn rotate_session(
@@ -366,9 +368,10 @@ impl Directory for Faulty<dyn Directory> {
         successor: &Session,
         grace_until: Option<Timestamp>,
         now: Timestamp,
+        line: Option<&AuditEntry>,
     ) -> Result<Change<()>, DirectoryError> {
         self.pass("rotate_session").await?;
-        self.inner.rotate_session(old, old_version, successor, grace_until, now).await
+        self.inner.rotate_session(old, old_version, successor, grace_until, now, line).await
     }
 
     async fn set_platform(
@@ -377,19 +380,30 @@ impl Directory for Faulty<dyn Directory> {
         version: u64,
         platform: Option<&PlatformId>,
         now: Timestamp,
+        line: Option<&AuditEntry>,
     ) -> Result<Change<Session>, DirectoryError> {
         self.pass("set_platform").await?;
-        self.inner.set_platform(id, version, platform, now).await
+        self.inner.set_platform(id, version, platform, now, line).await
     }
 
-    async fn end_sessions(&self, ids: &[SessionId], now: Timestamp) -> Result<(), DirectoryError> {
+    async fn end_sessions(
+        &self,
+        ids: &[SessionId],
+        now: Timestamp,
+        line: Option<&AuditEntry>,
+    ) -> Result<u64, DirectoryError> {
         self.pass("end_sessions").await?;
-        self.inner.end_sessions(ids, now).await
+        self.inner.end_sessions(ids, now, line).await
     }
 
-    async fn end_user_sessions(&self, user: &UserId, now: Timestamp) -> Result<Option<User>, DirectoryError> {
+    async fn end_user_sessions(
+        &self,
+        user: &UserId,
+        now: Timestamp,
+        line: Option<&AuditEntry>,
+    ) -> Result<Option<User>, DirectoryError> {
         self.pass("end_user_sessions").await?;
-        self.inner.end_user_sessions(user, now).await
+        self.inner.end_user_sessions(user, now, line).await
     }
 
     async fn sessions_of(&self, user: &UserId, now: Timestamp) -> Result<Vec<SessionRow>, DirectoryError> {
@@ -467,14 +481,10 @@ impl Ledger for Faulty<dyn Directory> {
         platform: &PlatformId,
         limit: u32,
         now: Timestamp,
+        line: Option<&AuditEntry>,
     ) -> Result<Vec<Session>, DirectoryError> {
         self.pass("clear_platform").await?;
-        self.inner.clear_platform(platform, limit, now).await
-    }
-
-    async fn audit_all(&self, entries: &[AuditEntry]) -> Result<(), DirectoryError> {
-        self.pass("audit_all").await?;
-        self.inner.audit_all(entries).await
+        self.inner.clear_platform(platform, limit, now, line).await
     }
 
     async fn audit_log(&self, page: &AuditPage) -> Result<Vec<AuditRecord>, DirectoryError> {

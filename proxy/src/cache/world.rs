@@ -108,14 +108,14 @@ impl World {
     /// A session that the directory holds and the store does not.
     pub(crate) async fn cold(&self, user: &str, platform: Option<&str>) -> SessionId {
         let session = self.session(user, platform);
-        self.directory.inner().create_session(&session, None, self.now()).await.unwrap();
+        self.directory.inner().create_session(&session, None, self.now(), None).await.unwrap();
         session.id
     }
 
     /// A session that both hold, with what it refers to.
     pub(crate) async fn warm(&self, user: &str, platform: Option<&str>) -> SessionId {
         let session = self.session(user, platform);
-        self.directory.inner().create_session(&session, None, self.now()).await.unwrap();
+        self.directory.inner().create_session(&session, None, self.now(), None).await.unwrap();
         self.store.inner().put_session(&session, PutSession::IfNewer, self.now()).await.unwrap();
         let user = session.user.clone();
         let users = self.directory.inner().users(std::slice::from_ref(&user)).await.unwrap();

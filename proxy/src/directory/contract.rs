@@ -1,13 +1,16 @@
 //! What every directory must do, whatever it is made of; each backend's tests run this suite against the real thing.
 //! It expects an empty directory.
 
+mod audit;
 mod ledger;
 
 use std::time::Duration;
 
 use serde_json::json;
 
-use super::{AuditEntry, Change, Changed, Directory, DirectoryError, Pair, Place, SessionRow};
+pub(super) use audit::without_its_line_no_change_is_made;
+
+use super::{AuditEntry, Change, Changed, Directory, DirectoryError, Pair, Place, Replaced, SessionRow};
 use crate::clock::Timestamp;
 use crate::context::{Platform, PlatformId, SealedCredential, Session, SessionId, User, UserId};
 
@@ -88,6 +91,8 @@ pub(super) async fn keeps_the_contract(directory: &dyn Directory) {
     ledger::sessions_are_found_by_the_beginning_of_their_id(directory).await;
     ledger::a_platform_is_cleared_from_every_session_that_chose_it(directory).await;
     ledger::the_audit_log_is_read_in_pages_and_purged_by_age(directory).await;
+    audit::every_change_has_its_line_and_what_changes_nothing_has_none(directory).await;
+    audit::an_end_among_many_switches_holds(directory).await;
 }
 
 /// The part that holds for queries of the operator's own: what is read, whoever wrote it.
@@ -106,7 +111,7 @@ async fn row(directory: &dyn Directory, session: &Session) -> SessionRow {
 
 async fn begin(directory: &dyn Directory, token: &str, owner: &str) -> Session {
     let session = session(token, owner);
-    directory.create_session(&session, None, NOW).await.unwrap();
+    directory.create_session(&session, None, NOW, None).await.unwrap();
     session
 }
 
@@ -117,7 +122,7 @@ async fn empty_lists_are_no_work(directory: &dyn Directory) {
     assert_eq!(directory.user_platforms(&[]).await.unwrap(), []);
     assert_eq!(directory.settings_of(&[]).await.unwrap(), []);
     assert_eq!(directory.stats_of(&[]).await.unwrap(), []);
-    directory.end_sessions(&[], NOW).await.unwrap();
+    directory.end_sessions(&[], NOW, None).await.unwrap();
     directory.note_activity(&[]).await.unwrap();
 }
 
@@ -180,7 +185,7 @@ async fn settings_are_written_whole(directory: &dyn Directory) {
 async fn settings_are_replaced_only_over_what_was_read(directory: &dyn Directory) {
     let (owner, platform): (UserId, PlatformId) = (id("owner"), id("list-b"));
     let replace = async |before: Option<&serde_json::Value>, after: &serde_json::Value| {
-        directory.replace_settings(&owner, &platform, before, after).await.unwrap()
+        directory.replace_settings(&owner, &platform, before, after, None).await.unwrap()
     };
     let (one, two) = (json!({"b": [1.5, null], "a": "é'"}), json!({"a": 2}));
     assert_eq!(replace(Some(&two), &one).await, Change::Conflict, "nothing was there");
@@ -190,7 +195,7 @@ async fn settings_are_replaced_only_over_what_was_read(directory: &dyn Directory
     assert_eq!(replace(Some(&one), &two).await, Change::Done(()));
     let stands = directory.settings_of(&[(owner.clone(), platform.clone())]).await.unwrap();
     assert_eq!(stands, [((owner.clone(), platform.clone()), two.clone())]);
-    let nowhere = directory.replace_settings(&owner, &id("none"), None, &one).await.unwrap();
+    let nowhere = directory.replace_settings(&owner, &id("none"), None, &one, None).await.unwrap();
     assert_eq!(nowhere, Change::Gone);
 }
 
@@ -199,7 +204,7 @@ async fn stats_are_computed_for_the_owner_alone(directory: &dyn Directory) {
         [(id("owner"), id("list-c")), (id("ana"), id("list-c")), (id("ana"), id("stats'1"))];
     directory.put_platform(&platform("stats'1", "ana")).await.unwrap();
     let session = Session { platform: Some(id("list-c")), ..session("stats", "owner") };
-    directory.create_session(&session, None, NOW).await.unwrap();
+    directory.create_session(&session, None, NOW, None).await.unwrap();
     let mut found = directory.stats_of(&pairs).await.unwrap();
     found.sort_by(|one, two| one.0.cmp(&two.0));
     let stats = |sessions| json!({"sessions": sessions, "switches": 0, "last_used": null});
@@ -212,26 +217,30 @@ async fn sessions_are_kept_as_written(directory: &dyn Directory) {
     full.successor = Some(SessionId::of_token(b"new"));
     full.version = 7;
     let bare = Session { platform: None, actor: None, ..session("bare", "b'e\"n\\ ☃:%") };
-    directory.create_session(&full, None, NOW).await.unwrap();
-    directory.create_session(&bare, None, NOW).await.unwrap();
+    directory.create_session(&full, None, NOW, None).await.unwrap();
+    directory.create_session(&bare, None, NOW, None).await.unwrap();
     let mut rows = directory.sessions(&[bare.id, SessionId::of_token(b"none"), full.id]).await.unwrap();
     rows.sort_by_key(|row| row.session.version);
     let live = |session: &Session| SessionRow { session: session.clone(), ended: None, last_seen: None };
     assert_eq!(rows, [live(&bare), live(&full)]);
-    let again = directory.create_session(&full, None, NOW).await;
+    let again = directory.create_session(&full, None, NOW, None).await;
     assert_eq!(again, Err(DirectoryError::Unreadable), "an id is used once");
-    let nobody = directory.create_session(&session("nobody's", "nobody"), None, NOW).await;
+    let nobody = directory.create_session(&session("nobody's", "nobody"), None, NOW, None).await;
     assert_eq!(nobody, Err(DirectoryError::Unreadable), "there is no such user");
+}
+
+fn replacing(old: &Session) -> Option<Replaced<'static>> {
+    Some(Replaced { id: old.id, line: None })
 }
 
 async fn a_login_ends_the_session_it_replaces(directory: &dyn Directory) {
     let old = begin(directory, "before login", "ana").await;
     let new = session("after login", "ana");
-    directory.create_session(&new, Some(&old.id), after(5)).await.unwrap();
+    directory.create_session(&new, replacing(&old), after(5), None).await.unwrap();
     assert_eq!(row(directory, &old).await.ended, Some(after(5)));
     assert_eq!(row(directory, &new).await.ended, None);
     // One transaction: when the new one cannot be written, the old one stays.
-    assert!(directory.create_session(&new, Some(&new.id), after(6)).await.is_err());
+    assert!(directory.create_session(&new, replacing(&new), after(6), None).await.is_err());
     assert_eq!(row(directory, &new).await.ended, None);
 }
 
@@ -239,29 +248,37 @@ async fn only_a_live_session_at_the_right_version_changes_platform(directory: &d
     let session = begin(directory, "switch", "ana").await;
     let target: PlatformId = id("list-a");
     let Change::Done(changed) =
-        directory.set_platform(&session.id, 1, Some(&target), after(1)).await.unwrap()
+        directory.set_platform(&session.id, 1, Some(&target), after(1), None).await.unwrap()
     else {
         panic!("it was live and at version 1");
     };
     assert_eq!(changed, Session { platform: Some(target), version: 2, ..session.clone() });
     assert_eq!(row(directory, &session).await.session, changed);
-    assert_eq!(directory.set_platform(&session.id, 1, None, after(1)).await.unwrap(), Change::Conflict);
-    assert!(matches!(directory.set_platform(&session.id, 2, None, after(1)).await.unwrap(), Change::Done(_)));
+    assert_eq!(directory.set_platform(&session.id, 1, None, after(1), None).await.unwrap(), Change::Conflict);
+    assert!(matches!(
+        directory.set_platform(&session.id, 2, None, after(1), None).await.unwrap(),
+        Change::Done(_)
+    ));
     assert_eq!(
-        directory.set_platform(&session.id, 3, None, after(3600)).await.unwrap(),
+        directory.set_platform(&session.id, 3, None, after(3600), None).await.unwrap(),
         Change::Gone,
         "expired"
     );
-    directory.end_sessions(&[session.id], after(2)).await.unwrap();
-    assert_eq!(directory.set_platform(&session.id, 3, None, after(2)).await.unwrap(), Change::Gone, "ended");
+    directory.end_sessions(&[session.id], after(2), None).await.unwrap();
+    assert_eq!(
+        directory.set_platform(&session.id, 3, None, after(2), None).await.unwrap(),
+        Change::Gone,
+        "ended"
+    );
     let none = SessionId::of_token(b"none");
-    assert_eq!(directory.set_platform(&none, 1, None, NOW).await.unwrap(), Change::Gone, "never there");
+    assert_eq!(directory.set_platform(&none, 1, None, NOW, None).await.unwrap(), Change::Gone, "never there");
 }
 
 async fn rotation_with_grace_leaves_both_and_without_leaves_one(directory: &dyn Directory) {
     let first = begin(directory, "r1", "ana").await;
     let second = Session { predecessor: Some(first.id), ..session("r2", "ana") };
-    let graceful = directory.rotate_session(&first.id, 1, &second, Some(after(30)), after(1)).await.unwrap();
+    let graceful =
+        directory.rotate_session(&first.id, 1, &second, Some(after(30)), after(1), None).await.unwrap();
     assert_eq!(graceful, Change::Done(()));
     let old = row(directory, &first).await;
     assert_eq!((old.ended, old.session.expires), (None, after(30)));
@@ -269,12 +286,12 @@ async fn rotation_with_grace_leaves_both_and_without_leaves_one(directory: &dyn 
 
     let third = Session { predecessor: Some(second.id), ..session("r3", "ana") };
     assert_eq!(
-        directory.rotate_session(&second.id, 9, &third, None, after(2)).await.unwrap(),
+        directory.rotate_session(&second.id, 9, &third, None, after(2), None).await.unwrap(),
         Change::Conflict
     );
     assert_eq!(directory.sessions(&[third.id]).await.unwrap(), []);
     assert_eq!(
-        directory.rotate_session(&second.id, 1, &third, None, after(2)).await.unwrap(),
+        directory.rotate_session(&second.id, 1, &third, None, after(2), None).await.unwrap(),
         Change::Done(())
     );
     assert_eq!(row(directory, &second).await.ended, Some(after(2)));
@@ -284,12 +301,13 @@ async fn rotation_with_grace_leaves_both_and_without_leaves_one(directory: &dyn 
         "nothing from before the change stays valid"
     );
     assert_eq!(row(directory, &third).await.ended, None);
-    let late = directory.rotate_session(&second.id, 2, &session("r4", "ana"), None, after(3)).await.unwrap();
+    let late =
+        directory.rotate_session(&second.id, 2, &session("r4", "ana"), None, after(3), None).await.unwrap();
     assert_eq!(late, Change::Gone);
 
     // A grace never makes a session longer.
     let long = session("r5", "ana");
-    directory.rotate_session(&third.id, 1, &long, Some(after(99_999)), after(3)).await.unwrap();
+    directory.rotate_session(&third.id, 1, &long, Some(after(99_999)), after(3), None).await.unwrap();
     assert_eq!(row(directory, &third).await.session.expires, third.expires);
 }
 
@@ -298,7 +316,7 @@ async fn of_many_rotations_exactly_one_wins(directory: &dyn Directory) {
     let successors: Vec<_> = (0..8).map(|n| session(&format!("successor {n}"), "ana")).collect();
     let rotations = successors
         .iter()
-        .map(|successor| directory.rotate_session(&old.id, 1, successor, Some(after(30)), after(1)));
+        .map(|successor| directory.rotate_session(&old.id, 1, successor, Some(after(30)), after(1), None));
     let outcomes = futures_util::future::join_all(rotations).await;
     let won = outcomes.iter().filter(|outcome| **outcome == Ok(Change::Done(()))).count();
     let lost = outcomes.iter().filter(|outcome| **outcome == Ok(Change::Conflict)).count();
@@ -313,10 +331,10 @@ async fn ending_one_of_two_joined_sessions_ends_both(directory: &dyn Directory) 
     for end_old in [true, false] {
         let old = begin(directory, &format!("joined {end_old}"), "ana").await;
         let new = Session { predecessor: Some(old.id), ..session(&format!("joined too {end_old}"), "ana") };
-        directory.rotate_session(&old.id, 1, &new, Some(after(30)), after(1)).await.unwrap();
+        directory.rotate_session(&old.id, 1, &new, Some(after(30)), after(1), None).await.unwrap();
         let ended = if end_old { old.id } else { new.id };
-        directory.end_sessions(&[ended, SessionId::of_token(b"none")], after(2)).await.unwrap();
-        directory.end_sessions(&[ended], after(9)).await.unwrap();
+        directory.end_sessions(&[ended, SessionId::of_token(b"none")], after(2), None).await.unwrap();
+        directory.end_sessions(&[ended], after(9), None).await.unwrap();
         for session in [&old, &new] {
             assert_eq!(row(directory, session).await.ended, Some(after(2)), "ended once, and not again");
         }
@@ -327,19 +345,19 @@ async fn ending_everywhere_ends_what_began_up_to_now(directory: &dyn Directory) 
     directory.put_user(&user("everywhere")).await.unwrap();
     let early = begin(directory, "early", "everywhere").await;
     let late = Session { created: after(11), ..session("late", "everywhere") };
-    directory.create_session(&late, None, NOW).await.unwrap();
+    directory.create_session(&late, None, NOW, None).await.unwrap();
     let other = begin(directory, "other", "ana").await;
     let listed = directory.sessions_of(&early.user, after(10)).await.unwrap();
     assert_eq!(listed.iter().map(|row| row.session.id).collect::<Vec<_>>(), [late.id, early.id]);
 
-    let user = directory.end_user_sessions(&early.user, after(10)).await.unwrap().unwrap();
+    let user = directory.end_user_sessions(&early.user, after(10), None).await.unwrap().unwrap();
     assert_eq!(user.sessions_valid_after, Some(after(10)));
     assert_eq!(directory.users(std::slice::from_ref(&user.id)).await.unwrap(), std::slice::from_ref(&user));
     assert_eq!(row(directory, &early).await.ended, Some(after(10)));
     assert_eq!((row(directory, &late).await.ended, row(directory, &other).await.ended), (None, None));
-    let again = directory.end_user_sessions(&user.id, after(5)).await.unwrap();
+    let again = directory.end_user_sessions(&user.id, after(5), None).await.unwrap();
     assert_eq!(again, Some(user.clone()), "the moment never moves backwards");
-    assert_eq!(directory.end_user_sessions(&id("nobody"), NOW).await.unwrap(), None);
+    assert_eq!(directory.end_user_sessions(&id("nobody"), NOW, None).await.unwrap(), None);
     let listed = directory.sessions_of(&user.id, after(12)).await.unwrap();
     assert_eq!(listed.iter().map(|row| row.session.id).collect::<Vec<_>>(), [late.id]);
     assert_eq!(
@@ -368,14 +386,14 @@ async fn what_changed_is_written_down_in_order(directory: &dyn Directory) {
     assert_eq!(directory.changes_after(begin, 10).await.unwrap().changed, []);
     let (one, two) = (session("log 1", "ana"), session("log 2", "ana"));
     for session in [&one, &two] {
-        directory.create_session(session, None, NOW).await.unwrap();
+        directory.create_session(session, None, NOW, None).await.unwrap();
     }
     directory.note_activity(&[(one.id, after(1))]).await.unwrap();
-    directory.end_sessions(&[one.id], after(2)).await.unwrap();
+    directory.end_sessions(&[one.id], after(2), None).await.unwrap();
     directory.put_settings(&id("owner"), &id("list-b"), &json!({"a:%": 1})).await.unwrap();
     directory.put_user(&User { name: "Logged".to_owned(), ..user("owner") }).await.unwrap();
     directory.put_user(&User { name: "Logged".to_owned(), ..user("owner") }).await.unwrap();
-    directory.set_platform(&two.id, 1, None, after(2)).await.unwrap();
+    directory.set_platform(&two.id, 1, None, after(2), None).await.unwrap();
     let wanted = [
         Changed::Session(one.id),
         Changed::Settings(id("owner"), id("list-b")),
@@ -406,7 +424,7 @@ async fn purging_takes_what_is_over_in_batches(directory: &dyn Directory) {
         begin(directory, &format!("purge {n}"), "ana").await;
     }
     let ended = begin(directory, "purge ended", "ana").await;
-    directory.end_sessions(&[ended.id], after(10)).await.unwrap();
+    directory.end_sessions(&[ended.id], after(10), None).await.unwrap();
     assert_eq!(directory.purge(after(10), 100).await.unwrap(), 0);
     assert_eq!(directory.purge(after(11), 100).await.unwrap(), 1);
     assert_eq!(directory.sessions(&[ended.id]).await.unwrap(), []);

@@ -69,16 +69,14 @@ pub trait Ledger: Send + Sync {
     async fn sessions_like(&self, prefix: &str, limit: u32) -> Result<Vec<SessionRow>, DirectoryError>;
 
     /// Clears the choice of `platform` from at most `limit` sessions that have not ended. Answers them as they stand;
-    /// fewer than `limit` means that none is left.
+    /// fewer than `limit` means that none is left. `line` is written for each, with its id and its user.
     async fn clear_platform(
         &self,
         platform: &PlatformId,
         limit: u32,
         now: Timestamp,
+        line: Option<&AuditEntry>,
     ) -> Result<Vec<Session>, DirectoryError>;
-
-    /// Appends many lines to the audit log: all of them or none.
-    async fn audit_all(&self, entries: &[AuditEntry]) -> Result<(), DirectoryError>;
 
     /// Reads the audit log, newest first.
     async fn audit_log(&self, page: &AuditPage) -> Result<Vec<AuditRecord>, DirectoryError>;

@@ -97,6 +97,15 @@ pub struct AuditEntry {
     pub request_id: Option<String>,
 }
 
+/// The session that another one takes the place of.
+#[derive(Clone, Copy, Debug)]
+pub struct Replaced<'a> {
+    /// Which.
+    pub id: SessionId,
+    /// What the audit log says of its end.
+    pub line: Option<&'a AuditEntry>,
+}
+
 /// The directory could not say.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum DirectoryError {
@@ -153,6 +162,9 @@ pub struct PoolUse {
 
 /// The durable truth. Reads take many keys at once, because one query for all that wait is what keeps the pool whole;
 /// keys that are not there are simply absent from the answer.
+///
+/// Invariant: a change and the `line` that tells of it in the audit log are one transaction: both are there, or neither.
+/// What changes nothing is not told.
 #[async_trait]
 pub trait Directory: Ledger + fmt::Debug {
     /// Sessions by id, ended ones included.
@@ -199,16 +211,19 @@ pub trait Directory: Ledger + fmt::Debug {
         platform: &PlatformId,
         before: Option<&serde_json::Value>,
         after: &serde_json::Value,
+        line: Option<&AuditEntry>,
     ) -> Result<Change<()>, DirectoryError>;
 
-    /// Writes a new session, and ends `replaces` in the same transaction (the browser's old session at login), with
-    /// those that a rotation joins to it. `Unreadable` when the id is taken or there is no such user.
+    /// Writes a new session, and ends the one it replaces in the same transaction (the browser's old session at login),
+    /// with those that a rotation joins to it. Answers how many ended. `Unreadable` when the id is taken or there is no
+    /// such user.
     async fn create_session(
         &self,
         session: &Session,
-        replaces: Option<&SessionId>,
+        replaces: Option<Replaced<'_>>,
         now: Timestamp,
-    ) -> Result<(), DirectoryError>;
+        line: Option<&AuditEntry>,
+    ) -> Result<u64, DirectoryError>;
 
     /// Puts `successor` in the place of the session `old`, if `old` is live and at version `old_version`. With a grace
     /// the old one ends at `grace_until` and points to its successor; without, it ends now, and so does its own
@@ -220,6 +235,7 @@ pub trait Directory: Ledger + fmt::Debug {
         successor: &Session,
         grace_until: Option<Timestamp>,
         now: Timestamp,
+        line: Option<&AuditEntry>,
     ) -> Result<Change<()>, DirectoryError>;
 
     /// Sets or clears the session's platform, if it is live and at `version`. Answers the session as it stands.
@@ -229,15 +245,26 @@ pub trait Directory: Ledger + fmt::Debug {
         version: u64,
         platform: Option<&PlatformId>,
         now: Timestamp,
+        line: Option<&AuditEntry>,
     ) -> Result<Change<Session>, DirectoryError>;
 
     /// Ends sessions, and with each the one it replaced and the one that replaced it, if they stand. Those that are
-    /// not there or have ended are left alone.
-    async fn end_sessions(&self, ids: &[SessionId], now: Timestamp) -> Result<(), DirectoryError>;
+    /// not there or have ended are left alone. Answers how many ended; without any there is no line.
+    async fn end_sessions(
+        &self,
+        ids: &[SessionId],
+        now: Timestamp,
+        line: Option<&AuditEntry>,
+    ) -> Result<u64, DirectoryError>;
 
     /// Ends every session of a user that began up to `now`, and moves `sessions_valid_after` to `now` if it lies before.
-    /// Answers the user as it stands, or `None` if unknown.
-    async fn end_user_sessions(&self, user: &UserId, now: Timestamp) -> Result<Option<User>, DirectoryError>;
+    /// Answers the user as it stands, or `None` if unknown. Where all that was done before, there is no line.
+    async fn end_user_sessions(
+        &self,
+        user: &UserId,
+        now: Timestamp,
+        line: Option<&AuditEntry>,
+    ) -> Result<Option<User>, DirectoryError>;
 
     /// How much of its pool is in use; `None` where there is none.
     fn pool(&self) -> Option<PoolUse> {
@@ -250,7 +277,7 @@ pub trait Directory: Ledger + fmt::Debug {
     /// Notes when sessions were last used; never moves a time backwards.
     async fn note_activity(&self, seen: &[(SessionId, Timestamp)]) -> Result<(), DirectoryError>;
 
-    /// Appends to the audit log.
+    /// Appends to the audit log what was not done here.
     async fn audit(&self, entry: &AuditEntry) -> Result<(), DirectoryError>;
 
     /// Deletes at most `limit` sessions that ended or expired before `before`. Answers how many.

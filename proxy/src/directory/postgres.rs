@@ -2,11 +2,13 @@
 //! sides. Times are milliseconds since the epoch in bigint columns.
 
 mod ledger;
+mod lines;
 mod listener;
 #[cfg(test)]
 mod listener_tests;
 mod log;
 mod own;
+mod sessions;
 #[cfg(test)]
 mod tests;
 mod values;
@@ -16,18 +18,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use sqlx::ConnectOptions;
 use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
-use sqlx::{ConnectOptions, PgConnection};
 
 use self::own::OwnQueries;
 use super::rows::{
-    PlatformColumns, SessionColumns, UserColumns, all, column, number, platform_columns, session_columns,
-    texts,
+    PlatformColumns, SessionColumns, UserColumns, all, column, platform_columns, session_columns, texts,
 };
 use super::trouble::{Dialect, Watch};
 use super::{
     Asked, AuditEntry, Change, Changes, Directory, DirectoryError, OpenError, Page, Pair, Place, PoolUse,
-    QueryObserver, QueryReport, SessionQuery, SessionRow, Settings, TableSession,
+    QueryObserver, QueryReport, Replaced, SessionQuery, SessionRow, Settings, TableSession,
 };
 use crate::breaker::Breaker;
 use crate::clock::{SystemClock, Timestamp};
@@ -39,11 +40,6 @@ const BATCH: usize = 500;
 /// The longest that describing the operator's own queries may take.
 const CHECKING: Duration = Duration::from_secs(10);
 
-const INSERT_SESSION: &str = "INSERT INTO sessions (id, user_id, platform_id, created_at, authenticated_at, expires_at, \
-     predecessor, successor, actor_id, version) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)";
-/// Ends sessions together with those that a rotation joins them to: ending one ends both.
-const END_SESSIONS: &str = "UPDATE sessions SET ended_at = $2 WHERE ended_at IS NULL AND (id = ANY($1) OR id IN \
-     (SELECT unnest(ARRAY[predecessor, successor]) FROM sessions WHERE id = ANY($1)))";
 const USER_COLUMNS: &str = "id, name, array_to_json(roles)::text AS roles, active, sessions_valid_after";
 
 /// Users, platforms and sessions in one Postgres database.
@@ -119,37 +115,6 @@ impl fmt::Debug for PostgresDirectory {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("PostgresDirectory").field("connections", &self.pool.size()).finish_non_exhaustive()
     }
-}
-
-async fn insert(connection: &mut PgConnection, session: &Session, keeps: bool) -> Result<(), sqlx::Error> {
-    sqlx::query(INSERT_SESSION)
-        .bind(session.id.to_string())
-        .bind(session.user.as_str())
-        .bind(session.platform.as_ref().map(PlatformId::as_str))
-        .bind(column(session.created))
-        .bind(column(session.authenticated))
-        .bind(column(session.expires))
-        .bind(session.predecessor.as_ref().map(ToString::to_string))
-        .bind(session.successor.as_ref().map(ToString::to_string))
-        .bind(session.actor.as_ref().map(UserId::as_str))
-        .bind(number(session.version))
-        .persistent(keeps)
-        .execute(connection)
-        .await
-        .map(drop)
-}
-
-/// Why a conditional change met no row: the session is over, or somebody else was faster.
-async fn refused<T>(
-    connection: &mut PgConnection,
-    id: &SessionId,
-    now: Timestamp,
-    keeps: bool,
-) -> Result<Change<T>, sqlx::Error> {
-    let live =
-        "SELECT EXISTS (SELECT 1 FROM sessions WHERE id = $1 AND ended_at IS NULL AND expires_at > $2)";
-    let query = sqlx::query_scalar(live).bind(id.to_string()).bind(column(now));
-    Ok(if query.persistent(keeps).fetch_one(connection).await? { Change::Conflict } else { Change::Gone })
 }
 
 #[async_trait]
@@ -269,29 +234,24 @@ impl Directory for PostgresDirectory {
         platform: &PlatformId,
         before: Option<&serde_json::Value>,
         after: &serde_json::Value,
+        line: Option<&AuditEntry>,
     ) -> Result<Change<()>, DirectoryError> {
         if self.own.settings.is_some() {
             return Err(DirectoryError::ReadOnly);
         }
-        self.watch.within(values::replace(&self.pool, user, platform, before, after, self.keeps)).await
+        self.watch
+            .within(values::replace(&self.pool, (user, platform), before, after, line, self.keeps))
+            .await
     }
 
     async fn create_session(
         &self,
         session: &Session,
-        replaces: Option<&SessionId>,
+        replaces: Option<Replaced<'_>>,
         now: Timestamp,
-    ) -> Result<(), DirectoryError> {
-        let work = async {
-            let mut transaction = self.pool.begin().await?;
-            if let Some(old) = replaces {
-                let query = sqlx::query(END_SESSIONS).bind(vec![old.to_string()]).bind(column(now));
-                query.persistent(self.keeps).execute(&mut *transaction).await?;
-            }
-            insert(&mut transaction, session, self.keeps).await?;
-            transaction.commit().await
-        };
-        self.watch.within(work).await
+        line: Option<&AuditEntry>,
+    ) -> Result<u64, DirectoryError> {
+        self.watch.within(self.create(session, replaces, now, line)).await
     }
 
     async fn rotate_session(
@@ -301,42 +261,9 @@ impl Directory for PostgresDirectory {
         successor: &Session,
         grace_until: Option<Timestamp>,
         now: Timestamp,
+        line: Option<&AuditEntry>,
     ) -> Result<Change<()>, DirectoryError> {
-        let work = async {
-            let mut transaction = self.pool.begin().await?;
-            // Without a grace the old session ends now; with one, its own end may still come first.
-            let query = sqlx::query(
-                "UPDATE sessions SET version = version + 1, successor = $4, \
-                 expires_at = LEAST(expires_at, $5), ended_at = CASE WHEN $5 IS NULL THEN $3 END \
-                 WHERE id = $1 AND version = $2 AND ended_at IS NULL AND expires_at > $3",
-            );
-            let query = query
-                .bind(old.to_string())
-                .bind(number(old_version))
-                .bind(column(now))
-                .bind(successor.id.to_string())
-                .bind(grace_until.map(column));
-            if query.persistent(self.keeps).execute(&mut *transaction).await?.rows_affected() == 0 {
-                return refused(&mut transaction, old, now, self.keeps).await;
-            }
-            if grace_until.is_none() {
-                // A change of privilege leaves no older copy valid either.
-                let query = sqlx::query(
-                    "UPDATE sessions SET ended_at = $2 WHERE ended_at IS NULL \
-                     AND id = (SELECT predecessor FROM sessions WHERE id = $1)",
-                );
-                query
-                    .bind(old.to_string())
-                    .bind(column(now))
-                    .persistent(self.keeps)
-                    .execute(&mut *transaction)
-                    .await?;
-            }
-            insert(&mut transaction, successor, self.keeps).await?;
-            transaction.commit().await?;
-            Ok(Change::Done(()))
-        };
-        self.watch.within(work).await
+        self.watch.within(self.rotate(old, old_version, successor, grace_until, now, line)).await
     }
 
     async fn set_platform(
@@ -345,70 +272,27 @@ impl Directory for PostgresDirectory {
         version: u64,
         platform: Option<&PlatformId>,
         now: Timestamp,
+        line: Option<&AuditEntry>,
     ) -> Result<Change<Session>, DirectoryError> {
-        let work = async {
-            let mut transaction = self.pool.begin().await?;
-            let query = concat!(
-                "UPDATE sessions SET platform_id = $4, version = version + 1 WHERE id = $1 AND version = $2 \
-                 AND ended_at IS NULL AND expires_at > $3 RETURNING ",
-                session_columns!()
-            );
-            let query = sqlx::query_as::<_, SessionColumns>(query)
-                .bind(id.to_string())
-                .bind(number(version))
-                .bind(column(now))
-                .bind(platform.map(PlatformId::as_str));
-            let Some(row) = query.persistent(self.keeps).fetch_optional(&mut *transaction).await? else {
-                return refused(&mut transaction, id, now, self.keeps).await;
-            };
-            if let Some(platform) = platform {
-                let query =
-                    sqlx::query("UPDATE platforms SET last_used = GREATEST(last_used, $2) WHERE id = $1");
-                query
-                    .bind(platform.as_str())
-                    .bind(column(now))
-                    .persistent(self.keeps)
-                    .execute(&mut *transaction)
-                    .await?;
-            }
-            transaction.commit().await?;
-            Ok(Change::Done(SessionRow::try_from(row)?.session))
-        };
-        self.watch.within(work).await
+        self.watch.within(self.choose(id, version, platform, now, line)).await
     }
 
-    async fn end_sessions(&self, ids: &[SessionId], now: Timestamp) -> Result<(), DirectoryError> {
-        if ids.is_empty() {
-            return Ok(());
-        }
-        let query = sqlx::query(END_SESSIONS).bind(texts(ids)).bind(column(now));
-        self.watch.within(query.persistent(self.keeps).execute(&self.pool)).await.map(drop)
+    async fn end_sessions(
+        &self,
+        ids: &[SessionId],
+        now: Timestamp,
+        line: Option<&AuditEntry>,
+    ) -> Result<u64, DirectoryError> {
+        if ids.is_empty() { Ok(0) } else { self.watch.within(self.end(ids, now, line)).await }
     }
 
-    async fn end_user_sessions(&self, user: &UserId, now: Timestamp) -> Result<Option<User>, DirectoryError> {
-        let work = async {
-            let mut transaction = self.pool.begin().await?;
-            let sql = sqlx::AssertSqlSafe(format!(
-                "UPDATE users SET sessions_valid_after = GREATEST(sessions_valid_after, $2) WHERE id = $1 \
-                 RETURNING {USER_COLUMNS}"
-            ));
-            let query = sqlx::query_as::<_, UserColumns>(sql).bind(user.as_str()).bind(column(now));
-            let Some(row) = query.persistent(self.keeps).fetch_optional(&mut *transaction).await? else {
-                return Ok(None);
-            };
-            let query = sqlx::query(
-                "UPDATE sessions SET ended_at = $2 WHERE user_id = $1 AND ended_at IS NULL AND created_at <= $2",
-            );
-            query
-                .bind(user.as_str())
-                .bind(column(now))
-                .persistent(self.keeps)
-                .execute(&mut *transaction)
-                .await?;
-            transaction.commit().await?;
-            User::try_from(row).map(Some)
-        };
-        self.watch.within(work).await
+    async fn end_user_sessions(
+        &self,
+        user: &UserId,
+        now: Timestamp,
+        line: Option<&AuditEntry>,
+    ) -> Result<Option<User>, DirectoryError> {
+        self.watch.within(self.end_all(user, now, line)).await
     }
 
     async fn sessions_of(&self, user: &UserId, now: Timestamp) -> Result<Vec<SessionRow>, DirectoryError> {
@@ -439,20 +323,7 @@ impl Directory for PostgresDirectory {
     }
 
     async fn audit(&self, entry: &AuditEntry) -> Result<(), DirectoryError> {
-        let query = sqlx::query(
-            "INSERT INTO audit (at, event, user_id, session_id, platform_id, done_by, address, request_id) \
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
-        );
-        let query = query
-            .bind(column(entry.at))
-            .bind(entry.event)
-            .bind(entry.user.as_ref().map(UserId::as_str))
-            .bind(entry.session.as_ref().map(ToString::to_string))
-            .bind(entry.platform.as_ref().map(PlatformId::as_str))
-            .bind(&entry.by)
-            .bind(&entry.from)
-            .bind(&entry.request_id);
-        self.watch.within(query.persistent(self.keeps).execute(&self.pool)).await.map(drop)
+        self.watch.within(self.write_lines(&self.pool, [entry])).await
     }
 
     async fn purge(&self, before: Timestamp, limit: u32) -> Result<u64, DirectoryError> {

@@ -9,7 +9,7 @@ use serde_json::Value;
 use super::ledger::{AuditPage, AuditRecord, Ledger, SessionPage};
 use super::{
     Asked, AuditEntry, Change, Changed, Changes, Directory, DirectoryError, Page, Pair, Place, PoolUse,
-    PostgresDirectory, QueryObserver, QueryReport, SessionQuery, SessionRow, TableSession,
+    PostgresDirectory, QueryObserver, QueryReport, Replaced, SessionQuery, SessionRow, TableSession,
 };
 use crate::breaker::Breaker;
 use crate::clock::Timestamp;
@@ -96,6 +96,7 @@ impl Directory for ReadOnly {
         _platform: &PlatformId,
         _before: Option<&Value>,
         _after: &Value,
+        _line: Option<&AuditEntry>,
     ) -> Result<Change<()>, DirectoryError> {
         Err(DirectoryError::ReadOnly)
     }
@@ -103,9 +104,10 @@ impl Directory for ReadOnly {
     async fn create_session(
         &self,
         _session: &Session,
-        _replaces: Option<&SessionId>,
+        _replaces: Option<Replaced<'_>>,
         _now: Timestamp,
-    ) -> Result<(), DirectoryError> {
+        _line: Option<&AuditEntry>,
+    ) -> Result<u64, DirectoryError> {
         Err(DirectoryError::ReadOnly)
     }
 
@@ -116,6 +118,7 @@ impl Directory for ReadOnly {
         _successor: &Session,
         _grace_until: Option<Timestamp>,
         _now: Timestamp,
+        _line: Option<&AuditEntry>,
     ) -> Result<Change<()>, DirectoryError> {
         Err(DirectoryError::ReadOnly)
     }
@@ -126,12 +129,18 @@ impl Directory for ReadOnly {
         _version: u64,
         _platform: Option<&PlatformId>,
         _now: Timestamp,
+        _line: Option<&AuditEntry>,
     ) -> Result<Change<Session>, DirectoryError> {
         Ok(Change::Gone)
     }
 
-    async fn end_sessions(&self, _ids: &[SessionId], _now: Timestamp) -> Result<(), DirectoryError> {
-        Ok(())
+    async fn end_sessions(
+        &self,
+        _ids: &[SessionId],
+        _now: Timestamp,
+        _line: Option<&AuditEntry>,
+    ) -> Result<u64, DirectoryError> {
+        Ok(0)
     }
 
     /// "Everything before this moment is over" has no place in a table that is not ours.
@@ -139,6 +148,7 @@ impl Directory for ReadOnly {
         &self,
         _user: &UserId,
         _now: Timestamp,
+        _line: Option<&AuditEntry>,
     ) -> Result<Option<User>, DirectoryError> {
         Err(DirectoryError::ReadOnly)
     }
@@ -230,13 +240,9 @@ impl Ledger for ReadOnly {
         _platform: &PlatformId,
         _limit: u32,
         _now: Timestamp,
+        _line: Option<&AuditEntry>,
     ) -> Result<Vec<Session>, DirectoryError> {
         Ok(Vec::new())
-    }
-
-    async fn audit_all(&self, entries: &[AuditEntry]) -> Result<(), DirectoryError> {
-        entries.iter().for_each(tell);
-        Ok(())
     }
 
     async fn audit_log(&self, _page: &AuditPage) -> Result<Vec<AuditRecord>, DirectoryError> {

@@ -3,6 +3,7 @@
 
 mod ledger;
 mod log;
+mod sessions;
 #[cfg(test)]
 mod tests;
 mod values;
@@ -14,30 +15,23 @@ use std::path::Path;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use sqlx::ConnectOptions;
 use sqlx::sqlite::{
     SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
 };
-use sqlx::{ConnectOptions, SqliteConnection};
 
 use super::migrations::{MigrationError, up_sqlite};
 use super::rows::{
-    PlatformColumns, SessionColumns, UserColumns, all, column, number, platform_columns, session_columns,
-    texts,
+    PlatformColumns, SessionColumns, UserColumns, all, column, platform_columns, session_columns, texts,
 };
 use super::trouble::{Dialect, Watch};
 use super::{
-    AuditEntry, Change, Directory, DirectoryError, OpenError, Page, Pair, Place, SessionRow, Settings,
+    AuditEntry, Change, Directory, DirectoryError, OpenError, Page, Pair, Place, Replaced, SessionRow,
+    Settings,
 };
 use crate::clock::Timestamp;
 use crate::context::{Platform, PlatformId, Session, SessionId, User, UserId};
 
-const INSERT_SESSION: &str = "INSERT INTO sessions (id, user_id, platform_id, created_at, authenticated_at, expires_at, \
-     predecessor, successor, actor_id, version) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)";
-/// Ends sessions together with those that a rotation joins them to: ending one ends both.
-const END_SESSIONS: &str = "UPDATE sessions SET ended_at = $2 WHERE ended_at IS NULL AND id IN \
-     (SELECT value FROM json_each($1) \
-     UNION SELECT predecessor FROM sessions WHERE id IN (SELECT value FROM json_each($1)) AND predecessor IS NOT NULL \
-     UNION SELECT successor FROM sessions WHERE id IN (SELECT value FROM json_each($1)) AND successor IS NOT NULL)";
 const USER_COLUMNS: &str = "id, name, roles, active, sessions_valid_after";
 
 /// Users, platforms and sessions in one SQLite file.
@@ -103,35 +97,6 @@ impl fmt::Debug for SqliteDirectory {
 /// A list as one parameter.
 fn list(texts: &[String]) -> String {
     serde_json::Value::from(texts).to_string()
-}
-
-async fn insert(connection: &mut SqliteConnection, session: &Session) -> Result<(), sqlx::Error> {
-    sqlx::query(INSERT_SESSION)
-        .bind(session.id.to_string())
-        .bind(session.user.as_str())
-        .bind(session.platform.as_ref().map(PlatformId::as_str))
-        .bind(column(session.created))
-        .bind(column(session.authenticated))
-        .bind(column(session.expires))
-        .bind(session.predecessor.as_ref().map(ToString::to_string))
-        .bind(session.successor.as_ref().map(ToString::to_string))
-        .bind(session.actor.as_ref().map(UserId::as_str))
-        .bind(number(session.version))
-        .execute(connection)
-        .await
-        .map(drop)
-}
-
-/// Why a conditional change met no row: the session is over, or somebody else was faster.
-async fn refused<T>(
-    connection: &mut SqliteConnection,
-    id: &SessionId,
-    now: Timestamp,
-) -> Result<Change<T>, sqlx::Error> {
-    let live =
-        "SELECT EXISTS (SELECT 1 FROM sessions WHERE id = $1 AND ended_at IS NULL AND expires_at > $2)";
-    let query = sqlx::query_scalar(live).bind(id.to_string()).bind(column(now));
-    Ok(if query.fetch_one(connection).await? { Change::Conflict } else { Change::Gone })
 }
 
 #[async_trait]
@@ -224,26 +189,19 @@ impl Directory for SqliteDirectory {
         platform: &PlatformId,
         before: Option<&serde_json::Value>,
         after: &serde_json::Value,
+        line: Option<&AuditEntry>,
     ) -> Result<Change<()>, DirectoryError> {
-        self.watch.within(values::replace(&self.writer, user, platform, before, after)).await
+        self.watch.within(values::replace(&self.writer, user, platform, before, after, line)).await
     }
 
     async fn create_session(
         &self,
         session: &Session,
-        replaces: Option<&SessionId>,
+        replaces: Option<Replaced<'_>>,
         now: Timestamp,
-    ) -> Result<(), DirectoryError> {
-        let work = async {
-            let mut transaction = self.writer.begin_with("BEGIN IMMEDIATE").await?;
-            if let Some(old) = replaces {
-                let query = sqlx::query(END_SESSIONS).bind(list(&[old.to_string()])).bind(column(now));
-                query.execute(&mut *transaction).await?;
-            }
-            insert(&mut transaction, session).await?;
-            transaction.commit().await
-        };
-        self.watch.within(work).await
+        line: Option<&AuditEntry>,
+    ) -> Result<u64, DirectoryError> {
+        self.watch.within(self.create(session, replaces, now, line)).await
     }
 
     async fn rotate_session(
@@ -253,37 +211,9 @@ impl Directory for SqliteDirectory {
         successor: &Session,
         grace_until: Option<Timestamp>,
         now: Timestamp,
+        line: Option<&AuditEntry>,
     ) -> Result<Change<()>, DirectoryError> {
-        let work = async {
-            let mut transaction = self.writer.begin_with("BEGIN IMMEDIATE").await?;
-            // Without a grace the old session ends now; with one, its own end may still come first.
-            let query = sqlx::query(
-                "UPDATE sessions SET version = version + 1, successor = $4, \
-                 expires_at = min(expires_at, ifnull($5, expires_at)), ended_at = CASE WHEN $5 IS NULL THEN $3 END \
-                 WHERE id = $1 AND version = $2 AND ended_at IS NULL AND expires_at > $3",
-            );
-            let query = query
-                .bind(old.to_string())
-                .bind(number(old_version))
-                .bind(column(now))
-                .bind(successor.id.to_string())
-                .bind(grace_until.map(column));
-            if query.execute(&mut *transaction).await?.rows_affected() == 0 {
-                return refused(&mut transaction, old, now).await;
-            }
-            if grace_until.is_none() {
-                // A change of privilege leaves no older copy valid either.
-                let query = sqlx::query(
-                    "UPDATE sessions SET ended_at = $2 WHERE ended_at IS NULL \
-                     AND id = (SELECT predecessor FROM sessions WHERE id = $1)",
-                );
-                query.bind(old.to_string()).bind(column(now)).execute(&mut *transaction).await?;
-            }
-            insert(&mut transaction, successor).await?;
-            transaction.commit().await?;
-            Ok(Change::Done(()))
-        };
-        self.watch.within(work).await
+        self.watch.within(self.rotate(old, old_version, successor, grace_until, now, line)).await
     }
 
     async fn set_platform(
@@ -292,59 +222,27 @@ impl Directory for SqliteDirectory {
         version: u64,
         platform: Option<&PlatformId>,
         now: Timestamp,
+        line: Option<&AuditEntry>,
     ) -> Result<Change<Session>, DirectoryError> {
-        let work = async {
-            let mut transaction = self.writer.begin_with("BEGIN IMMEDIATE").await?;
-            let query = concat!(
-                "UPDATE sessions SET platform_id = $4, version = version + 1 WHERE id = $1 AND version = $2 \
-                 AND ended_at IS NULL AND expires_at > $3 RETURNING ",
-                session_columns!()
-            );
-            let query = sqlx::query_as::<_, SessionColumns>(query)
-                .bind(id.to_string())
-                .bind(number(version))
-                .bind(column(now))
-                .bind(platform.map(PlatformId::as_str));
-            let Some(row) = query.fetch_optional(&mut *transaction).await? else {
-                return refused(&mut transaction, id, now).await;
-            };
-            if let Some(platform) = platform {
-                let query = sqlx::query(
-                    "UPDATE platforms SET last_used = max(ifnull(last_used, 0), $2) WHERE id = $1",
-                );
-                query.bind(platform.as_str()).bind(column(now)).execute(&mut *transaction).await?;
-            }
-            transaction.commit().await?;
-            Ok(Change::Done(SessionRow::try_from(row)?.session))
-        };
-        self.watch.within(work).await
+        self.watch.within(self.choose(id, version, platform, now, line)).await
     }
 
-    async fn end_sessions(&self, ids: &[SessionId], now: Timestamp) -> Result<(), DirectoryError> {
-        if ids.is_empty() {
-            return Ok(());
-        }
-        let query = sqlx::query(END_SESSIONS).bind(list(&texts(ids))).bind(column(now));
-        self.watch.within(query.execute(&self.writer)).await.map(drop)
+    async fn end_sessions(
+        &self,
+        ids: &[SessionId],
+        now: Timestamp,
+        line: Option<&AuditEntry>,
+    ) -> Result<u64, DirectoryError> {
+        if ids.is_empty() { Ok(0) } else { self.watch.within(self.end(ids, now, line)).await }
     }
 
-    async fn end_user_sessions(&self, user: &UserId, now: Timestamp) -> Result<Option<User>, DirectoryError> {
-        let work = async {
-            let mut transaction = self.writer.begin_with("BEGIN IMMEDIATE").await?;
-            let sql = sqlx::AssertSqlSafe(format!(
-                "UPDATE users SET sessions_valid_after = max(ifnull(sessions_valid_after, 0), $2) WHERE id = $1 \
-                 RETURNING {USER_COLUMNS}"
-            ));
-            let query = sqlx::query_as::<_, UserColumns>(sql).bind(user.as_str()).bind(column(now));
-            let Some(row) = query.fetch_optional(&mut *transaction).await? else { return Ok(None) };
-            let query = sqlx::query(
-                "UPDATE sessions SET ended_at = $2 WHERE user_id = $1 AND ended_at IS NULL AND created_at <= $2",
-            );
-            query.bind(user.as_str()).bind(column(now)).execute(&mut *transaction).await?;
-            transaction.commit().await?;
-            User::try_from(row).map(Some)
-        };
-        self.watch.within(work).await
+    async fn end_user_sessions(
+        &self,
+        user: &UserId,
+        now: Timestamp,
+        line: Option<&AuditEntry>,
+    ) -> Result<Option<User>, DirectoryError> {
+        self.watch.within(self.end_all(user, now, line)).await
     }
 
     async fn sessions_of(&self, user: &UserId, now: Timestamp) -> Result<Vec<SessionRow>, DirectoryError> {
@@ -375,7 +273,7 @@ impl Directory for SqliteDirectory {
     async fn audit(&self, entry: &AuditEntry) -> Result<(), DirectoryError> {
         let work = async {
             let mut connection = self.writer.acquire().await?;
-            ledger::append(&mut connection, entry).await
+            ledger::append(&mut connection, [entry]).await
         };
         self.watch.within(work).await
     }

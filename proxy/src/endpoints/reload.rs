@@ -2,7 +2,8 @@
 
 use bytes::Bytes;
 use http::{Response, StatusCode};
-use serde_json::json;
+use schemars::JsonSchema;
+use serde::Serialize;
 
 use super::own_answer;
 use crate::clock::Timestamp;
@@ -79,20 +80,41 @@ impl Report {
         if self.is_applied() { "applied" } else { "refused" }
     }
 
-    /// The report for machines.
-    #[must_use]
-    pub fn to_json(&self) -> serde_json::Value {
-        json!({
-            "result": self.result(),
-            "cause": self.cause.as_str(),
-            "at": self.at.as_secs(),
-            "generation": self.generation,
-            "in_force_since": self.in_force_since.as_secs(),
-            "error": self.error,
-            "needs_restart": self.needs_restart,
-            "notes": self.notes,
-        })
+    fn shown(&self) -> String {
+        let view = ReportView {
+            result: self.result(),
+            cause: self.cause.as_str(),
+            at: self.at.as_secs(),
+            generation: self.generation,
+            in_force_since: self.in_force_since.as_secs(),
+            error: self.error.as_deref(),
+            needs_restart: &self.needs_restart,
+            notes: &self.notes,
+        };
+        // Texts and numbers: there is nothing that could not be written.
+        format!("{}\n", serde_json::to_string(&view).unwrap_or_default())
     }
+}
+
+/// What a reading of the configuration came to.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(super) struct ReportView<'a> {
+    /// `applied` or `refused`.
+    result: &'a str,
+    /// `start`, `signal`, `file` or `admin`.
+    cause: &'a str,
+    /// Seconds since the epoch.
+    at: u64,
+    /// How often a configuration has been put into force.
+    generation: u64,
+    /// Seconds since the epoch.
+    in_force_since: u64,
+    /// Why it was refused.
+    error: Option<&'a str>,
+    /// Keys that cannot change without a restart and would have.
+    needs_restart: &'a [String],
+    /// What an operator should know although all is well.
+    notes: &'a [String],
 }
 
 /// The answer to who asked for a reload: 200 when it was put into force, 409 when the old configuration stays, 503 when
@@ -104,13 +126,13 @@ pub fn answer(report: Option<&Report>) -> Response<Bytes> {
         return own_answer(StatusCode::SERVICE_UNAVAILABLE, "reload", "application/json", nothing);
     };
     let status = if report.is_applied() { StatusCode::OK } else { StatusCode::CONFLICT };
-    own_answer(status, "reload", "application/json", format!("{}\n", report.to_json()).into())
+    own_answer(status, "reload", "application/json", report.shown().into())
 }
 
 /// The answer to who only asks what the last reload came to.
 #[must_use]
 pub fn status(report: &Report) -> Response<Bytes> {
-    own_answer(StatusCode::OK, "reload", "application/json", format!("{}\n", report.to_json()).into())
+    own_answer(StatusCode::OK, "reload", "application/json", report.shown().into())
 }
 
 #[cfg(test)]

@@ -7,6 +7,13 @@ use crate::context::{Session, SessionId, User, UserId};
 use crate::directory::{AuditEntry, SessionRow};
 use crate::store::{Entity, EntityKey, Event};
 
+/// A session with those before and after it, which are all over.
+pub(super) struct Family {
+    pub(super) ids: Vec<SessionId>,
+    /// Whether the directory knows any of them; else its log has no line either.
+    pub(super) is_known: bool,
+}
+
 impl Lifecycle {
     /// Ends a session with its predecessor and successor. From then on no proxy that reaches the store serves it; whether
     /// the end is durable already says the answer.
@@ -19,10 +26,11 @@ impl Lifecycle {
             return self.end_foreign(session, origin).await;
         }
         let (now, began) = (self.clock.now(), std::time::Instant::now());
-        let ended = match self.end_family(&session.id, now).await {
-            Ok(ended) => {
+        let line = origin.line_about("session_ended", session, now);
+        let Family { ids: ended, is_known } = match self.end_family(&session.id, now, Some(&line)).await {
+            Ok(family) => {
                 self.metrics.end_ordered(&session.id, began);
-                ended
+                family
             }
             Err(error) => {
                 let known = [Some(session.id), session.predecessor, session.successor];
@@ -41,7 +49,9 @@ impl Lifecycle {
         let events = ended.iter().map(|id| Event::SessionEnded { session: *id }).collect::<Vec<_>>();
         let _told = futures_util::join!(self.tell_ended(&ended, now), self.announce(&session.user, events));
         self.count("ended");
-        self.audit("session_ended", session, origin, now).await;
+        if !is_known {
+            self.audit(&line).await;
+        }
         Ok(Ended::Durable)
     }
 
@@ -51,7 +61,7 @@ impl Lifecycle {
     /// `Impossible` for an unknown user, `Undetermined` when neither the directory could confirm nor the store accept it.
     pub async fn end_all(&self, user: &UserId, origin: &Origin) -> Result<Ended, LifecycleError> {
         let now = self.clock.now();
-        let (listed, stands) = match self.end_everywhere(user, now).await {
+        let (listed, stands) = match self.end_everywhere(user, origin, now).await {
             Ok(ended) => ended,
             Err(error @ LifecycleError::Impossible(_)) => return Err(error),
             Err(error) => return self.accept_all(user, origin, now).await.map_err(|_| error),
@@ -60,32 +70,20 @@ impl Lifecycle {
         for _ in &listed {
             self.count("ended");
         }
-        self.audit_everywhere(user, origin, now).await;
         Ok(Ended::Durable)
     }
 
-    async fn end_everywhere(
+    /// The sessions that were listed, and the user as it stands.
+    pub(super) async fn end_everywhere(
         &self,
         user: &UserId,
+        origin: &Origin,
         now: Timestamp,
     ) -> Result<(Vec<SessionRow>, User), LifecycleError> {
         let listed = self.directory.sessions_of(user, now).await?;
-        let stands = self.directory.end_user_sessions(user, now).await?;
+        let line = AuditEntry { user: Some(user.clone()), ..origin.line("sessions_ended", now) };
+        let stands = self.directory.end_user_sessions(user, now, Some(&line)).await?;
         Ok((listed, stands.ok_or(LifecycleError::Impossible("the user is unknown"))?))
-    }
-
-    pub(super) async fn audit_everywhere(&self, user: &UserId, origin: &Origin, at: Timestamp) {
-        let entry = AuditEntry {
-            at,
-            event: "sessions_ended",
-            user: Some(user.clone()),
-            session: None,
-            platform: None,
-            by: origin.by.clone(),
-            from: origin.from.clone(),
-            request_id: origin.request_id.clone(),
-        };
-        self.write_audit(&entry).await;
     }
 
     /// Tombstones for every session anybody knows of, and the user's new moment: an older copy of the user that is
@@ -121,7 +119,8 @@ impl Lifecycle {
         rows.into_iter().filter(|row| row.ended.is_some()).map(|row| row.session.id).collect()
     }
 
-    /// Ends a session and, as far as they live, those before and after it. Answers all that are over now.
+    /// Ends a session and, as far as they live, those before and after it. `line` is written once, with the first of
+    /// them that ends.
     ///
     /// Ends first and reads the relatives then: an ended session is not rotated any more, so a rotation that came
     /// first is seen, and none can follow.
@@ -129,12 +128,16 @@ impl Lifecycle {
         &self,
         id: &SessionId,
         now: Timestamp,
-    ) -> Result<Vec<SessionId>, LifecycleError> {
-        let mut family = vec![*id];
+        line: Option<&AuditEntry>,
+    ) -> Result<Family, LifecycleError> {
+        let (mut family, mut is_known, mut line) = (vec![*id], false, line);
         let mut fresh = vec![*id];
         for _ in 0..LONGEST_CHAIN {
-            self.directory.end_sessions(&fresh, now).await?;
+            if self.directory.end_sessions(&fresh, now, line).await? > 0 {
+                line = None;
+            }
             let rows = self.directory.sessions(&fresh).await?;
+            is_known |= !rows.is_empty();
             fresh.clear();
             for relative in rows.iter().flat_map(|row| relatives(row, now)) {
                 if !family.contains(&relative) {
@@ -146,7 +149,7 @@ impl Lifecycle {
                 break;
             }
         }
-        Ok(family)
+        Ok(Family { ids: family, is_known })
     }
 }
 

@@ -30,7 +30,7 @@ impl Lifecycle {
         told.map_err(unconfirmed)?;
         self.announce(&session.user, [Event::SessionEnded { session: session.id }]).await;
         self.count("ended");
-        self.audit("session_ended", session, origin, now).await;
+        self.audit(&origin.line_about("session_ended", session, now)).await;
         Ok(Ended::Durable)
     }
 
@@ -68,7 +68,7 @@ impl Lifecycle {
         told.map_err(unconfirmed)?;
         let stands = Session { platform: platform.cloned(), ..session.clone() };
         self.metrics.platform_switches.inc();
-        self.audit("platform_switched", &stands, origin, now).await;
+        self.audit(&origin.line_about("platform_switched", &stands, now)).await;
         Ok(stands)
     }
 }

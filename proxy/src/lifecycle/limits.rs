@@ -65,9 +65,7 @@ impl Lifecycle {
         match allowances.when_exceeded {
             WhenExceeded::EndOldest => {
                 let too_many: Vec<Session> = others.into_iter().skip(most.saturating_sub(1)).collect();
-                // Nobody asked for it: the login that came later caused it.
-                let origin = Origin { by: "proxy".to_owned(), ..origin.clone() };
-                self.end_crowd(new, &too_many, &origin, now).await
+                self.end_crowd(new, &too_many, &by_proxy(origin), now).await
             }
             WhenExceeded::Refuse => {
                 // All of them, whoever began first: the last one to be written sees all others. Of two at the same
@@ -75,7 +73,8 @@ impl Lifecycle {
                 if others.len() < most {
                     return Ok(());
                 }
-                self.directory.end_sessions(&[new.id], now).await?;
+                let line = by_proxy(origin).line_about("session_ended", new, now);
+                self.directory.end_sessions(&[new.id], now, Some(&line)).await?;
                 Err(LifecycleError::TooManySessions)
             }
         }
@@ -89,13 +88,13 @@ impl Lifecycle {
         now: Timestamp,
     ) -> Result<(), LifecycleError> {
         for session in too_many {
-            let ended = self.end_family(&session.id, now).await?;
+            let line = origin.line_about("session_ended", session, now);
+            let ended = self.end_family(&session.id, now, Some(&line)).await?.ids;
             let events = ended.iter().map(|id| Event::SessionEnded { session: *id });
             let announced = self.announce(&new.user, events.collect::<Vec<_>>());
             // A failure is counted there.
             let _told = futures_util::join!(self.tell_ended(&ended, now), announced);
             self.count("ended");
-            self.audit("session_ended", session, origin, now).await;
         }
         Ok(())
     }
@@ -135,4 +134,9 @@ impl Lifecycle {
             Err(LifecycleError::Impossible("the actor has no role that may act for others"))
         }
     }
+}
+
+/// Nobody asked for it: the login that came later caused it.
+fn by_proxy(cause: &Origin) -> Origin {
+    Origin { by: "proxy".to_owned(), ..cause.clone() }
 }

@@ -2,6 +2,7 @@
 //! given. What the directory has not confirmed is never claimed; what the store could not be told is counted and
 //! logged, not failed: the directory is the truth.
 
+mod audit;
 mod end;
 mod foreign;
 mod limits;
@@ -21,7 +22,7 @@ use arc_swap::ArcSwap;
 use crate::cache::{Copies, Invalidate};
 use crate::clock::{Clock, Timestamp};
 use crate::context::{Platform, PlatformId, Session, SessionId, User, UserId};
-use crate::directory::{AuditEntry, Directory, DirectoryError, SessionRow};
+use crate::directory::{Directory, DirectoryError, SessionRow};
 use crate::keys::Key;
 use crate::session::Settings;
 use crate::session::token::SessionToken;
@@ -220,27 +221,6 @@ impl Lifecycle {
 
     fn count(&self, event: &str) {
         self.metrics.sessions.with_label_values(&[event]).inc();
-    }
-
-    /// Writes the audit log, as well as it goes: what was done is done.
-    async fn audit(&self, event: &'static str, session: &Session, origin: &Origin, at: Timestamp) {
-        let entry = AuditEntry {
-            at,
-            event,
-            user: Some(session.user.clone()),
-            session: Some(session.id),
-            platform: session.platform.clone(),
-            by: origin.by.clone(),
-            from: origin.from.clone(),
-            request_id: origin.request_id.clone(),
-        };
-        self.write_audit(&entry).await;
-    }
-
-    async fn write_audit(&self, entry: &AuditEntry) {
-        if let Err(error) = self.directory.audit(entry).await {
-            tracing::warn!(event = entry.event, %error, "the audit log could not be written");
-        }
     }
 }
 

@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use super::{Ended, Lifecycle, LifecycleError, Origin};
 use crate::cache::Invalidate;
-use crate::clock::Timestamp;
 use crate::context::{Context, Layer, PlatformId, Resolution, Session, SessionId, UserId};
 use crate::directory::{
     AuditEntry, AuditPage, AuditRecord, Changed, Directory, DirectoryError, SessionPage, SessionRow,
@@ -164,20 +163,11 @@ impl Lifecycle {
         let mut cleared = 0;
         loop {
             let now = self.clock.now();
-            let sessions = self.directory.clear_platform(platform, BATCH, now).await?;
+            let line =
+                AuditEntry { platform: Some(platform.clone()), ..origin.line("platform_cleared", now) };
+            let sessions = self.directory.clear_platform(platform, BATCH, now, Some(&line)).await?;
             for session in &sessions {
                 self.tell_session(session, now).await;
-            }
-            let entries: Vec<AuditEntry> = sessions
-                .iter()
-                .map(|session| AuditEntry {
-                    session: Some(session.id),
-                    platform: Some(platform.clone()),
-                    ..entry("platform_cleared", Some(&session.user), origin, now)
-                })
-                .collect();
-            if let Err(error) = self.directory.audit_all(&entries).await {
-                tracing::warn!(event = "platform_cleared", %error, "the audit log could not be written");
             }
             cleared += sessions.len() as u64;
             if sessions.len() < BATCH as usize {
@@ -201,9 +191,11 @@ impl Lifecycle {
             self.directory.tell(&changes(stale)).await?;
         }
         let (user, platform) = match stale {
-            Stale::User(user) => (Some(user), None),
-            Stale::Platform(platform) => (None, Some(platform)),
-            Stale::Settings(user, platform) | Stale::Stats(user, platform) => (Some(user), Some(platform)),
+            Stale::User(user) => (Some(user.clone()), None),
+            Stale::Platform(platform) => (None, Some(platform.clone())),
+            Stale::Settings(user, platform) | Stale::Stats(user, platform) => {
+                (Some(user.clone()), Some(platform.clone()))
+            }
         };
         let event = match stale {
             Stale::User(_) => "user_invalidated",
@@ -211,8 +203,7 @@ impl Lifecycle {
             Stale::Settings(..) => "settings_invalidated",
             Stale::Stats(..) => "stats_invalidated",
         };
-        let line = entry(event, user, origin, self.clock.now());
-        self.write_audit(&AuditEntry { platform: platform.cloned(), ..line }).await;
+        self.audit(&AuditEntry { user, platform, ..origin.line(event, self.clock.now()) }).await;
         Ok(())
     }
 
@@ -315,19 +306,6 @@ fn changes(stale: &Stale) -> Vec<Changed> {
         Stale::Settings(user, platform) | Stale::Stats(user, platform) => {
             vec![Changed::Settings(user.clone(), platform.clone())]
         }
-    }
-}
-
-fn entry(event: &'static str, user: Option<&UserId>, origin: &Origin, at: Timestamp) -> AuditEntry {
-    AuditEntry {
-        at,
-        event,
-        user: user.cloned(),
-        session: None,
-        platform: None,
-        by: origin.by.clone(),
-        from: origin.from.clone(),
-        request_id: origin.request_id.clone(),
     }
 }
 

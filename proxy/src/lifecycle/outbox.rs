@@ -133,18 +133,33 @@ impl Lifecycle {
         let origin =
             Origin { by: end.by.clone(), from: end.from.clone(), request_id: end.request_id.clone() };
         if let Some(id) = &end.session {
-            let ended = self.end_family(id, end.at).await?;
-            let _told = self.tell_ended(&ended, self.clock.now()).await;
-            if let Some(row) = self.row(id).await? {
-                self.audit("session_ended", &row.session, &origin, end.at).await;
-            }
-            return Ok(());
+            return self.confirm_one(id, end, &origin).await;
         }
-        let listed = self.directory.sessions_of(&end.user, end.at).await?;
-        let listed: Vec<_> = listed.into_iter().filter(|row| row.session.created <= end.at).collect();
-        if let Some(user) = self.directory.end_user_sessions(&end.user, end.at).await? {
-            self.tell_all_ended(user, &listed, self.clock.now()).await;
-            self.audit_everywhere(&end.user, &origin, end.at).await;
+        let (mut listed, user) = match self.end_everywhere(&end.user, &origin, end.at).await {
+            Err(LifecycleError::Impossible(_)) => return Ok(()),
+            ended => ended?,
+        };
+        listed.retain(|row| row.session.created <= end.at);
+        self.tell_all_ended(user, &listed, self.clock.now()).await;
+        Ok(())
+    }
+
+    async fn confirm_one(
+        &self,
+        id: &SessionId,
+        end: &UnconfirmedEnd,
+        origin: &Origin,
+    ) -> Result<(), LifecycleError> {
+        let mut line = origin.line("session_ended", end.at);
+        (line.user, line.session) = (Some(end.user.clone()), Some(*id));
+        if let Some(row) = self.row(id).await? {
+            line = origin.line_about("session_ended", &row.session, end.at);
+        }
+        // Of several proxies that bring it, the one that ends the session writes the line.
+        let family = self.end_family(id, end.at, Some(&line)).await?;
+        let _told = self.tell_ended(&family.ids, self.clock.now()).await;
+        if !family.is_known {
+            self.audit(&line).await;
         }
         Ok(())
     }

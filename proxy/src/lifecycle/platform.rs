@@ -2,7 +2,7 @@
 
 use super::{ATTEMPTS, Lifecycle, LifecycleError, Origin, SESSION_OVER, STALE};
 use crate::context::{Platform, PlatformId, Session};
-use crate::directory::Change;
+use crate::directory::{AuditEntry, Change};
 use crate::store::Event;
 
 impl Lifecycle {
@@ -61,14 +61,17 @@ impl Lifecycle {
                 current = self.newest(&current.id, now).await?;
             }
             let seen = version.unwrap_or(current.version);
-            match self.directory.set_platform(&current.id, seen, platform, now).await? {
+            let line = AuditEntry {
+                platform: platform.cloned(),
+                ..origin.line_about("platform_switched", &current, now)
+            };
+            match self.directory.set_platform(&current.id, seen, platform, now, Some(&line)).await? {
                 Change::Done(stands) => {
                     // Joined in this order, so that no tab hears of the switch before the store has it.
                     let told = self.tell_session(&stands, now);
                     let announced = self.announce(&stands.user, [Event::platform_switched(&stands)]);
                     futures_util::join!(told, announced);
                     self.metrics.platform_switches.inc();
-                    self.audit("platform_switched", &stands, origin, now).await;
                     return Ok(stands);
                 }
                 Change::Gone => return Err(SESSION_OVER),

@@ -44,11 +44,13 @@ impl Lifecycle {
             let token = SessionToken::mint(&self.keys.load());
             let successor = self.successor(&old, token.id(), authenticated, now);
             let grace = (!authenticated).then(|| old.expires.min(now.plus(self.settings.rotation_grace)));
-            match self.directory.rotate_session(&old.id, old.version, &successor, grace, now).await? {
+            let line = origin.line_about("session_rotated", &successor, now);
+            let rotated =
+                self.directory.rotate_session(&old.id, old.version, &successor, grace, now, Some(&line));
+            match rotated.await? {
                 Change::Done(()) => {
                     self.tell_rotated(&old, &successor, grace, now).await;
                     self.count("rotated");
-                    self.audit("session_rotated", &successor, origin, now).await;
                     return Ok(Started { token, session: successor });
                 }
                 Change::Gone => return Err(SESSION_OVER),
@@ -94,8 +96,8 @@ impl Lifecycle {
         self.tell_session(successor, now).await;
     }
 
-    /// Ends what lies before `session` and may still be in its grace. Answers what is over with it; the next one before
-    /// is among that even if it could not be read.
+    /// Ends what lies before `session` and may still be in its grace, which is told as the rotation is. Answers what is
+    /// over with it; the next one before is among that even if it could not be read.
     async fn end_predecessors(&self, session: &Session, now: Timestamp) -> Vec<SessionId> {
         let mut ended = Vec::new();
         let mut next = session.predecessor;
@@ -110,7 +112,7 @@ impl Lifecycle {
             };
         }
         if !ended.is_empty()
-            && let Err(error) = self.directory.end_sessions(&ended, now).await
+            && let Err(error) = self.directory.end_sessions(&ended, now, None).await
         {
             tracing::warn!(%error, "the session before a rotated one may live until the end of its grace");
         }

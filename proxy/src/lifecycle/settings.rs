@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 use super::{ATTEMPTS, Lifecycle, LifecycleError, Origin};
 use crate::cache::Invalidate;
 use crate::context::{PlatformId, Session, UserId};
-use crate::directory::Change;
+use crate::directory::{AuditEntry, Change};
 use crate::store::EntityKey;
 
 /// What settings may be. Fields that are not named here are kept as they come.
@@ -164,16 +164,17 @@ impl Lifecycle {
     ) -> Result<Value, SettingsError> {
         let user = &session.user;
         self.own_platform(user, platform).await?;
+        let line = origin.line_about("settings_changed", session, self.clock.now());
+        let line = AuditEntry { platform: Some(platform.clone()), ..line };
         for _ in 0..ATTEMPTS {
             let before = self.stored_settings(user, platform).await?;
             let after = change.apply(before.clone(), schema)?;
-            let written = self.directory.replace_settings(user, platform, before.as_ref(), &after).await;
+            let written =
+                self.directory.replace_settings(user, platform, before.as_ref(), &after, Some(&line)).await;
             match written.map_err(LifecycleError::from)? {
                 Change::Done(()) => {
                     self.tell_settings(user, platform).await;
                     self.announce_settings(user, platform).await;
-                    let about = Session { platform: Some(platform.clone()), ..session.clone() };
-                    self.audit("settings_changed", &about, origin, self.clock.now()).await;
                     return Ok(after);
                 }
                 Change::Gone => return Err(super::NO_SUCH_PLATFORM.into()),

@@ -3,6 +3,7 @@
 use super::{Lifecycle, LifecycleError, Origin, Started};
 use crate::clock::Timestamp;
 use crate::context::{PlatformId, Session, SessionId, User, UserId};
+use crate::directory::{AuditEntry, Replaced};
 use crate::session::token::SessionToken;
 
 /// The session that is to begin.
@@ -49,19 +50,50 @@ impl Lifecycle {
             actor: start.actor.clone(),
             version: 1,
         };
-        self.directory.create_session(&session, start.replaces.as_ref(), now).await?;
-        // It ended with the transaction, whether or not there is room for the new one: nobody may be served it any more.
-        if let Some(replaced) = &start.replaces {
-            self.end_replaced(replaced, origin, now).await;
-        }
+        self.begin(&session, start.replaces, origin, now).await?;
         self.make_room(&session, origin, now).await?;
         self.tell_session(&session, now).await;
         self.count("started");
-        let event = if session.actor.is_some() { "impersonation_started" } else { "session_started" };
-        let by = session.actor.as_ref().map(|actor| format!("{} for user:{actor}", origin.by));
-        let origin = Origin { by: by.unwrap_or_else(|| origin.by.clone()), ..origin.clone() };
-        self.audit(event, &session, &origin, now).await;
         Ok(Started { token, session })
+    }
+
+    /// Writes the session, in the place of the one it replaces: that one ends in the same transaction, whether or not
+    /// there is room for the new one, and nobody may be served it any more.
+    async fn begin(
+        &self,
+        session: &Session,
+        replaces: Option<SessionId>,
+        origin: &Origin,
+        now: Timestamp,
+    ) -> Result<(), LifecycleError> {
+        let mut line = origin.line_about("session_started", session, now);
+        if let Some(actor) = &session.actor {
+            line.event = "impersonation_started";
+            line.by = format!("{} for user:{actor}", origin.by);
+        }
+        let Some(id) = replaces else {
+            self.directory.create_session(session, None, now, Some(&line)).await?;
+            return Ok(());
+        };
+        let end = self.line_of_replaced(&id, origin, now).await?;
+        let replaced = Replaced { id, line: Some(&end) };
+        let ended = self.directory.create_session(session, Some(replaced), now, Some(&line)).await?;
+        self.end_replaced(&id, (ended == 0).then_some(&end), now).await;
+        Ok(())
+    }
+
+    /// Whose it was is not certain to be who logs in now.
+    async fn line_of_replaced(
+        &self,
+        replaced: &SessionId,
+        origin: &Origin,
+        now: Timestamp,
+    ) -> Result<AuditEntry, LifecycleError> {
+        const EVENT: &str = "session_replaced";
+        Ok(match self.row(replaced).await? {
+            Some(row) => origin.line_about(EVENT, &row.session, now),
+            None => AuditEntry { session: Some(*replaced), ..origin.line(EVENT, now) },
+        })
     }
 
     /// The user, and the moment after which sessions of theirs and of whoever acts for them are valid.
@@ -87,16 +119,13 @@ impl Lifecycle {
     }
 
     /// The replaced session ended with the transaction; its relatives in their grace follow, as well as it goes.
-    async fn end_replaced(&self, replaced: &SessionId, origin: &Origin, now: Timestamp) {
-        let ended = self.end_family(replaced, now).await.unwrap_or_else(|error| {
+    async fn end_replaced(&self, replaced: &SessionId, line: Option<&AuditEntry>, now: Timestamp) {
+        let ended = self.end_family(replaced, now, line).await.map(|family| family.ids);
+        let ended = ended.unwrap_or_else(|error| {
             tracing::warn!(%error, "relatives of a replaced session may live until the end of their grace");
             vec![*replaced]
         });
         // A failure is counted there.
         let _told = self.tell_ended(&ended, now).await;
-        // Whose it was is not certain to be who logs in now.
-        if let Ok(Some(row)) = self.row(replaced).await {
-            self.audit("session_replaced", &row.session, origin, now).await;
-        }
     }
 }

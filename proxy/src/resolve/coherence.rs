@@ -190,7 +190,7 @@ async fn a_frozen_server_ends_the_lease_and_a_thawed_one_renews_it() {
 
     server.freeze();
     let frozen = Instant::now();
-    world.directory.inner().end_sessions(&[revoked.id], SystemClock.now()).await.unwrap();
+    world.directory.inner().end_sessions(&[revoked.id], SystemClock.now(), None).await.unwrap();
     until("the lease lapses", async || proxy.resolver.copy(&revoked.id).is_none()).await;
     println!("nothing served {:?} after the freeze", frozen.elapsed());
     assert!(proxy.resolver.copy(&kept.id).is_none());

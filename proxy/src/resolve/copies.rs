@@ -182,7 +182,7 @@ async fn while_the_store_is_away_the_directorys_word_is_leased() {
     assert_eq!(scene.known(&id).await.layer, Layer::Directory);
     let calls = scene.calls();
     assert_eq!((scene.known(&id).await.layer, scene.calls()), (Layer::Process, calls));
-    scene.world.directory.inner().end_sessions(&[id], scene.world.now()).await.unwrap();
+    scene.world.directory.inner().end_sessions(&[id], scene.world.now(), None).await.unwrap();
     scene.copies.session(&id);
     assert_eq!(scene.unknown(&id).await, Reason::SessionEnded);
 }

@@ -100,7 +100,7 @@ impl Scene {
     async fn session(&self) -> SessionId {
         let now = self.world.now();
         let session = self.world.session("ana", None);
-        self.directory.inner().create_session(&session, None, now).await.unwrap();
+        self.directory.inner().create_session(&session, None, now, None).await.unwrap();
         self.world.store.inner().put_session(&session, PutSession::IfNewer, now).await.unwrap();
         session.id
     }

@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::foreign;
@@ -16,7 +17,7 @@ use crate::store::foreign::ForeignAnswer;
 use crate::store::{Lookup, Store, StoredSession};
 
 /// How one step went.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Verdict {
     /// It speaks for the session.
@@ -30,7 +31,7 @@ pub enum Verdict {
 }
 
 /// One step on the way from a cookie to a decision.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, JsonSchema)]
 pub struct Step {
     /// Which one: `cookie`, `token`, `store`, `directory`, `lifetime`, `user`, `actor`, `platform`, `decision`.
     pub step: &'static str,

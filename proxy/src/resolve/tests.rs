@@ -135,7 +135,7 @@ async fn a_tombstone_ends_a_session_without_asking_the_directory() {
 async fn a_session_that_ended_in_the_directory_leaves_a_tombstone_in_the_store() {
     let world = World::new().await;
     let id = world.cold("ana", None).await;
-    world.directory.inner().end_sessions(&[id], world.now()).await.unwrap();
+    world.directory.inner().end_sessions(&[id], world.now(), None).await.unwrap();
     assert_eq!(unknown(&resolver(&world), &id).await, Reason::SessionEnded);
     eventually(|| async { stored(&world, &id).await == Lookup::Found(StoredSession::Ended) }).await;
 }
@@ -297,7 +297,7 @@ async fn a_predecessor_is_valid_until_the_end_of_its_grace() {
     let world = World::new().await;
     let grace = world.now().plus(Duration::from_secs(10));
     let old = Session { expires: grace, ..world.session("ana", None) };
-    world.directory.inner().create_session(&old, None, world.now()).await.unwrap();
+    world.directory.inner().create_session(&old, None, world.now(), None).await.unwrap();
     let resolver = resolver(&world);
     known(&resolver, &old.id).await;
     world.clock.advance(Duration::from_secs(10));
@@ -358,7 +358,7 @@ async fn an_apparently_idle_session_is_undetermined_while_the_activity_set_canno
 async fn an_idle_looking_session_that_ended_in_the_directory_has_ended() {
     let world = World::new().await;
     let id = world.warm("ana", None).await;
-    world.directory.inner().end_sessions(&[id], world.now()).await.unwrap();
+    world.directory.inner().end_sessions(&[id], world.now(), None).await.unwrap();
     world.clock.advance(31 * MINUTE);
     assert_eq!(unknown(&resolver(&world), &id).await, Reason::SessionEnded);
 }

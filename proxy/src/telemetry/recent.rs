@@ -4,6 +4,7 @@
 use std::collections::VecDeque;
 
 use parking_lot::Mutex;
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::clock::Timestamp;
@@ -26,7 +27,7 @@ pub struct Refusal {
 }
 
 /// A refusal as it is shown.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, JsonSchema)]
 pub struct RefusalView {
     at: String,
     code: &'static str,

@@ -69,7 +69,7 @@ fn say(wanted: &Wanted, tally: &Tally) {
     println!("{:>9} switches were acknowledged", tally.switches);
     println!("{:>9} of them while another one of the same session was under way", tally.overlapping);
     println!("{:>9} of which nobody can say whether they were made", tally.unsure);
-    println!("{:>9} that the audit log missed", tally.unwritten);
+    println!("{:>9} lines of switches in the audit log", tally.written);
     for (what, count) in tally.report.requests.iter().chain(&tally.report.operations) {
         println!("{count:>9} {what}");
     }

@@ -22,10 +22,10 @@ pub(super) async fn lists_come_in_pages_newest_first(directory: &dyn Directory) 
     let now = NOW.plus(Duration::from_secs(1000));
     for number in 0..40 {
         let owner = if number % 4 == 0 { "lou" } else { "max" };
-        directory.create_session(&numbered(number, owner), None, NOW).await.unwrap();
+        directory.create_session(&numbered(number, owner), None, NOW, None).await.unwrap();
     }
     let ended = numbered(5, "max").id;
-    directory.end_sessions(&[ended], now).await.unwrap();
+    directory.end_sessions(&[ended], now, None).await.unwrap();
     for limit in [1, 3, 7, 1000] {
         for (who, count) in [(None, 39), (Some("lou"), 10), (Some("max"), 29), (Some("nobody"), 0)] {
             let rows = all_pages(directory, who, limit, now).await;
@@ -83,17 +83,17 @@ pub(super) async fn a_platform_is_cleared_from_every_session_that_chose_it(direc
     for number in 0..7 {
         let mut one = session(&format!("cleared {number}"), "nia");
         one.platform = Some(id(if number < 5 { "n1" } else { "n2" }));
-        directory.create_session(&one, None, NOW).await.unwrap();
+        directory.create_session(&one, None, NOW, None).await.unwrap();
         if number < 5 {
             chosen.insert(one.id);
         }
     }
     let ended = *chosen.first().unwrap();
-    directory.end_sessions(&[ended], after(1)).await.unwrap();
+    directory.end_sessions(&[ended], after(1), None).await.unwrap();
     chosen.remove(&ended);
     let mut cleared = BTreeSet::new();
     for count in [3, 1, 0] {
-        let sessions = directory.clear_platform(&id("n1"), 3, after(2)).await.unwrap();
+        let sessions = directory.clear_platform(&id("n1"), 3, after(2), None).await.unwrap();
         assert_eq!(sessions.len(), count);
         assert!(sessions.iter().all(|one| one.platform.is_none() && one.version == 2));
         cleared.extend(sessions.iter().map(|one| one.id));
@@ -117,8 +117,9 @@ pub(super) async fn the_audit_log_is_read_in_pages_and_purged_by_age(directory: 
     };
     let entries: Vec<AuditEntry> =
         (0..25).map(|number| line(number, if number % 5 == 0 { "oda" } else { "pat" })).collect();
-    directory.audit_all(&entries).await.unwrap();
-    directory.audit_all(&[]).await.unwrap();
+    for entry in &entries {
+        directory.audit(entry).await.unwrap();
+    }
     for (user, count) in [("oda", 5), ("pat", 20), ("nobody", 0)] {
         for limit in [1, 4, 100] {
             let lines = all_lines(directory, user, None, limit).await;

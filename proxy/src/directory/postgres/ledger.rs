@@ -3,8 +3,9 @@
 use async_trait::async_trait;
 
 use super::PostgresDirectory;
+use super::lines::lines;
 use crate::clock::Timestamp;
-use crate::context::{PlatformId, Session, SessionId, UserId};
+use crate::context::{PlatformId, Session};
 use crate::directory::ledger::{AuditPage, AuditRecord, Ledger, SessionPage};
 use crate::directory::rows::{
     AuditColumns, LAST_ID, SessionColumns, all, audit_columns, column, number, session_columns,
@@ -24,10 +25,15 @@ const PAGE_OF_USER: &str = concat!(
     "ORDER BY created_at DESC, id DESC LIMIT $4"
 );
 const CLEAR: &str = concat!(
-    "UPDATE sessions SET platform_id = NULL, version = version + 1 WHERE platform_id = $1 AND id IN ",
-    "(SELECT id FROM sessions WHERE platform_id = $1 AND ended_at IS NULL AND expires_at > $2 ",
+    "WITH cleared AS (UPDATE sessions SET platform_id = NULL, version = version + 1 WHERE platform_id = $1 ",
+    "AND id IN (SELECT id FROM sessions WHERE platform_id = $1 AND ended_at IS NULL AND expires_at > $2 ",
     "ORDER BY id LIMIT $3 FOR UPDATE) RETURNING ",
-    session_columns!()
+    session_columns!(),
+    "), told AS (INSERT INTO audit (at, event, user_id, session_id, platform_id, done_by, address, request_id) ",
+    "SELECT line.at, line.event, cleared.user_id, cleared.id, line.platform_id, line.done_by, line.address, ",
+    "line.request_id FROM cleared, jsonb_populate_recordset(NULL::audit, $4) AS line) SELECT ",
+    session_columns!(),
+    " FROM cleared"
 );
 const AUDIT: &str = concat!(
     "SELECT ",
@@ -80,40 +86,18 @@ impl Ledger for PostgresDirectory {
         platform: &PlatformId,
         limit: u32,
         now: Timestamp,
+        line: Option<&AuditEntry>,
     ) -> Result<Vec<Session>, DirectoryError> {
         let query = sqlx::query_as::<_, SessionColumns>(CLEAR)
             .bind(platform.as_str())
             .bind(column(now))
-            .bind(i64::from(limit));
+            .bind(i64::from(limit))
+            .bind(lines(line));
         let rows: Vec<SessionRow> = self
             .watch
             .within(async { all(query.persistent(self.keeps).fetch_all(&self.pool).await?) })
             .await?;
         Ok(rows.into_iter().map(|row| row.session).collect())
-    }
-
-    async fn audit_all(&self, entries: &[AuditEntry]) -> Result<(), DirectoryError> {
-        if entries.is_empty() {
-            return Ok(());
-        }
-        let texts = |text: fn(&AuditEntry) -> Option<String>| -> Vec<Option<String>> {
-            entries.iter().map(text).collect()
-        };
-        let query = sqlx::query(
-            "INSERT INTO audit (at, event, user_id, session_id, platform_id, done_by, address, request_id) \
-             SELECT * FROM unnest($1::bigint[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], \
-             $7::text[], $8::text[])",
-        );
-        let query = query
-            .bind(entries.iter().map(|entry| column(entry.at)).collect::<Vec<_>>())
-            .bind(texts(|entry| Some(entry.event.to_owned())))
-            .bind(texts(|entry| entry.user.as_ref().map(UserId::to_string)))
-            .bind(texts(|entry| entry.session.as_ref().map(SessionId::to_string)))
-            .bind(texts(|entry| entry.platform.as_ref().map(PlatformId::to_string)))
-            .bind(texts(|entry| Some(entry.by.clone())))
-            .bind(texts(|entry| entry.from.clone()))
-            .bind(texts(|entry| entry.request_id.clone()));
-        self.watch.within(query.persistent(self.keeps).execute(&self.pool)).await.map(drop)
     }
 
     async fn audit_log(&self, page: &AuditPage) -> Result<Vec<AuditRecord>, DirectoryError> {

@@ -45,8 +45,8 @@ async fn changes_are_told_in_order_and_foreign_words_are_passed_over() {
     directory.put_user(&user("ana")).await.unwrap();
     let _ = run_sql(&url, "NOTIFY countersign, 'nonsense'; NOTIFY countersign, 'user:'");
     let session = session("one", "ana");
-    directory.create_session(&session, None, session.created).await.unwrap();
-    directory.end_sessions(&[session.id], session.created).await.unwrap();
+    directory.create_session(&session, None, session.created, None).await.unwrap();
+    directory.end_sessions(&[session.id], session.created, None).await.unwrap();
     assert_eq!(next(&mut changes).await, News::Changed(Changed::User("ana".parse().unwrap())));
     assert_eq!(next(&mut changes).await, News::Changed(Changed::Session(session.id)));
 }

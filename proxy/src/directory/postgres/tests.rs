@@ -8,7 +8,7 @@ use sqlx::postgres::PgListener;
 use super::PostgresDirectory;
 use crate::clock::{Clock, SystemClock};
 use crate::context::Platform;
-use crate::directory::contract::{keeps_the_contract, session, user};
+use crate::directory::contract::{keeps_the_contract, session, user, without_its_line_no_change_is_made};
 use crate::directory::{Directory, DirectoryError, Kind, Settings, migrations, open};
 use crate::secret::Secret;
 
@@ -39,6 +39,17 @@ async fn it_keeps_the_contract() {
 }
 
 #[tokio::test]
+async fn a_change_that_cannot_be_written_to_the_log_is_not_made() {
+    let directory = migrated(&shared_database()).await;
+    let away = async |is_away: bool| {
+        let (old, new) = if is_away { ("audit", "aside") } else { ("aside", "audit") };
+        let sql = sqlx::AssertSqlSafe(format!("ALTER TABLE {old} RENAME TO {new}"));
+        sqlx::query(sql).execute(&directory.pool).await.unwrap();
+    };
+    without_its_line_no_change_is_made(&directory, away).await;
+}
+
+#[tokio::test]
 async fn a_database_that_was_not_migrated_is_unreadable() {
     let url = shared_database();
     let directory = open(&settings(&url, Duration::from_secs(5))).await.unwrap();
@@ -63,11 +74,11 @@ async fn a_stopped_server_is_a_failure_never_a_missing_row_and_it_is_found_again
     let directory = migrated(&server.new_database()).await;
     let session = session("kept", "ana");
     directory.put_user(&user("ana")).await.unwrap();
-    directory.create_session(&session, None, session.created).await.unwrap();
+    directory.create_session(&session, None, session.created, None).await.unwrap();
     server.kill();
     assert!(directory.sessions(&[session.id]).await.is_err());
     assert!(directory.users(std::slice::from_ref(&session.user)).await.is_err());
-    assert!(directory.end_sessions(&[session.id], session.created).await.is_err());
+    assert!(directory.end_sessions(&[session.id], session.created, None).await.is_err());
     server.restart();
     until_it_answers(&directory).await;
     let rows = directory.sessions(&[session.id]).await.unwrap();
@@ -152,16 +163,16 @@ async fn every_change_that_a_context_could_show_is_told_and_nothing_else() {
 
     let session = session("told", "a:na");
     let now = session.created;
-    directory.create_session(&session, None, now).await.unwrap();
+    directory.create_session(&session, None, now, None).await.unwrap();
     directory.note_activity(&[(session.id, now)]).await.unwrap();
     assert_eq!(
         told(&mut listener).await,
         [""; 0],
         "a new session is in nobody's cache, and being seen is no change"
     );
-    directory.set_platform(&session.id, 1, Some(&platform.id), now).await.unwrap();
+    directory.set_platform(&session.id, 1, Some(&platform.id), now, None).await.unwrap();
     assert_eq!(told(&mut listener).await, [format!("session:{}", session.id)]);
-    directory.end_user_sessions(&ana.id, now).await.unwrap();
+    directory.end_user_sessions(&ana.id, now, None).await.unwrap();
     assert_eq!(told(&mut listener).await, ["user:a:na".to_owned(), format!("session:{}", session.id)]);
     assert_eq!(directory.purge(now.plus(Duration::from_secs(1)), 10).await.unwrap(), 1);
     assert_eq!(told(&mut listener).await, [""; 0], "it was over before it was purged");
@@ -179,7 +190,7 @@ async fn the_view_of_figures_counts_sessions_and_switches() {
         "INSERT INTO platforms (id, user_id, type, name, url, last_used) VALUES ('p''1', 'ana', 'k', 'n', 'u', 9)",
     );
     let session = session("one", "ana");
-    directory.create_session(&session, None, session.created).await.unwrap();
+    directory.create_session(&session, None, session.created, None).await.unwrap();
     let figures = run_sql(&url, "SELECT user_id, platform_id, stats FROM platform_stats");
     assert_eq!(figures, r#"ana|p'1|{"sessions": 1, "switches": 0, "last_used": 9}"#);
 }

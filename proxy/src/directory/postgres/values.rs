@@ -3,9 +3,10 @@
 use serde_json::Value;
 use sqlx::PgPool;
 
+use super::lines::{lines, write_lines};
 use crate::context::{PlatformId, UserId};
 use crate::directory::rows::{ValueColumns, all};
-use crate::directory::{Change, Pair};
+use crate::directory::{AuditEntry, Change, Pair};
 
 const SETTINGS: &str = "SELECT user_id, platform_id, settings AS value FROM user_settings \
      JOIN unnest($1::text[], $2::text[]) AS wanted (user_id, platform_id) USING (user_id, platform_id)";
@@ -28,23 +29,33 @@ pub(super) async fn stats(
     ask(pool, STATS, pairs, keeps).await
 }
 
+const WRITE: &str = concat!(
+    "WITH written AS (INSERT INTO user_settings AS old (user_id, platform_id, settings) SELECT $1, $2, $4 \
+     WHERE EXISTS (SELECT FROM users WHERE id = $1) AND EXISTS (SELECT FROM platforms WHERE id = $2) \
+     AND ($3::jsonb IS NULL OR EXISTS (SELECT FROM user_settings WHERE user_id = $1 AND platform_id = $2)) \
+     ON CONFLICT (user_id, platform_id) DO UPDATE \
+     SET settings = excluded.settings, updated_at = excluded.updated_at \
+     WHERE old.settings = coalesce($3, 'null'::jsonb) RETURNING user_id), told AS (",
+    write_lines!("$5", "EXISTS (SELECT FROM written)"),
+    ") SELECT count(*) FROM written"
+);
+
 /// Writes settings where `before` still stands, compared as JSON and not as text.
 pub(super) async fn replace(
     pool: &PgPool,
-    user: &UserId,
-    platform: &PlatformId,
+    (user, platform): (&UserId, &PlatformId),
     before: Option<&Value>,
     after: &Value,
+    line: Option<&AuditEntry>,
     keeps: bool,
 ) -> Result<Change<()>, sqlx::Error> {
-    const WRITE: &str = "INSERT INTO user_settings AS old (user_id, platform_id, settings) SELECT $1, $2, $4 \
-         WHERE EXISTS (SELECT FROM users WHERE id = $1) AND EXISTS (SELECT FROM platforms WHERE id = $2) \
-         AND ($3::jsonb IS NULL OR EXISTS (SELECT FROM user_settings WHERE user_id = $1 AND platform_id = $2)) \
-         ON CONFLICT (user_id, platform_id) DO UPDATE \
-         SET settings = excluded.settings, updated_at = excluded.updated_at \
-         WHERE old.settings = coalesce($3, 'null'::jsonb)";
-    let query = sqlx::query(WRITE).bind(user.as_str()).bind(platform.as_str()).bind(before).bind(after);
-    if query.persistent(keeps).execute(pool).await?.rows_affected() > 0 {
+    let query = sqlx::query_scalar::<_, i64>(WRITE)
+        .bind(user.as_str())
+        .bind(platform.as_str())
+        .bind(before)
+        .bind(after)
+        .bind(lines(line));
+    if query.persistent(keeps).fetch_one(pool).await? > 0 {
         return Ok(Change::Done(()));
     }
     let there =

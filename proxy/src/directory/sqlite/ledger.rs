@@ -42,23 +42,29 @@ const AUDIT_OF_USER: &str = concat!(
     "ORDER BY at DESC, id DESC LIMIT $4"
 );
 
-/// Appends one line to the audit log.
-pub(super) async fn append(connection: &mut SqliteConnection, entry: &AuditEntry) -> Result<(), sqlx::Error> {
-    sqlx::query(
-        "INSERT INTO audit (at, event, user_id, session_id, platform_id, done_by, address, request_id) \
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
-    )
-    .bind(column(entry.at))
-    .bind(entry.event)
-    .bind(entry.user.as_ref().map(UserId::as_str))
-    .bind(entry.session.as_ref().map(ToString::to_string))
-    .bind(entry.platform.as_ref().map(PlatformId::as_str))
-    .bind(&entry.by)
-    .bind(&entry.from)
-    .bind(&entry.request_id)
-    .execute(connection)
-    .await
-    .map(drop)
+/// Appends lines to the audit log.
+pub(super) async fn append<'a>(
+    connection: &mut SqliteConnection,
+    entries: impl IntoIterator<Item = &'a AuditEntry> + Send,
+) -> Result<(), sqlx::Error> {
+    let entries: Vec<&AuditEntry> = entries.into_iter().collect();
+    for entry in entries {
+        sqlx::query(
+            "INSERT INTO audit (at, event, user_id, session_id, platform_id, done_by, address, request_id) \
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
+        )
+        .bind(column(entry.at))
+        .bind(entry.event)
+        .bind(entry.user.as_ref().map(UserId::as_str))
+        .bind(entry.session.as_ref().map(ToString::to_string))
+        .bind(entry.platform.as_ref().map(PlatformId::as_str))
+        .bind(&entry.by)
+        .bind(&entry.from)
+        .bind(&entry.request_id)
+        .execute(&mut *connection)
+        .await?;
+    }
+    Ok(())
 }
 
 #[async_trait]
@@ -100,26 +106,25 @@ impl Ledger for SqliteDirectory {
         platform: &PlatformId,
         limit: u32,
         now: Timestamp,
+        line: Option<&AuditEntry>,
     ) -> Result<Vec<Session>, DirectoryError> {
         let query = sqlx::query_as::<_, SessionColumns>(CLEAR)
             .bind(platform.as_str())
             .bind(column(now))
             .bind(i64::from(limit));
-        let rows: Vec<SessionRow> =
-            self.watch.within(async { all(query.fetch_all(&self.writer).await?) }).await?;
-        Ok(rows.into_iter().map(|row| row.session).collect())
-    }
-
-    async fn audit_all(&self, entries: &[AuditEntry]) -> Result<(), DirectoryError> {
-        if entries.is_empty() {
-            return Ok(());
-        }
         let work = async {
             let mut transaction = self.writer.begin_with("BEGIN IMMEDIATE").await?;
-            for entry in entries {
-                append(&mut transaction, entry).await?;
-            }
-            transaction.commit().await
+            let rows: Vec<SessionRow> = all(query.fetch_all(&mut *transaction).await?)?;
+            let sessions: Vec<Session> = rows.into_iter().map(|row| row.session).collect();
+            let of = |session: &Session, line: &AuditEntry| AuditEntry {
+                user: Some(session.user.clone()),
+                session: Some(session.id),
+                ..line.clone()
+            };
+            let lines = sessions.iter().filter_map(|session| Some(of(session, line?)));
+            append(&mut transaction, &lines.collect::<Vec<_>>()).await?;
+            transaction.commit().await?;
+            Ok(sessions)
         };
         self.watch.within(work).await
     }

@@ -3,7 +3,7 @@
 use std::os::unix::fs::PermissionsExt;
 use std::time::Duration;
 
-use crate::directory::contract::{keeps_the_contract, session, user};
+use crate::directory::contract::{keeps_the_contract, session, user, without_its_line_no_change_is_made};
 use crate::directory::{Directory, Kind, Settings, SqliteDirectory, open};
 
 fn settings(kind: Kind) -> Settings {
@@ -25,6 +25,17 @@ async fn it_keeps_the_contract_in_a_file() {
 }
 
 #[tokio::test]
+async fn a_change_that_cannot_be_written_to_the_log_is_not_made() {
+    let directory = SqliteDirectory::open(&settings(Kind::Sqlite(None)), None).await.unwrap();
+    let away = async |is_away: bool| {
+        let (old, new) = if is_away { ("audit", "aside") } else { ("aside", "audit") };
+        let sql = sqlx::AssertSqlSafe(format!("ALTER TABLE {old} RENAME TO {new}"));
+        sqlx::query(sql).execute(&directory.writer).await.unwrap();
+    };
+    without_its_line_no_change_is_made(&directory, away).await;
+}
+
+#[tokio::test]
 async fn what_was_written_is_there_after_a_restart_and_only_its_owner_may_read_it() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("countersign.sqlite");
@@ -33,7 +44,7 @@ async fn what_was_written_is_there_after_a_restart_and_only_its_owner_may_read_i
     {
         let directory = SqliteDirectory::open(&settings, Some(&path)).await.unwrap();
         directory.put_user(&user("ana")).await.unwrap();
-        directory.create_session(&session, None, session.created).await.unwrap();
+        directory.create_session(&session, None, session.created, None).await.unwrap();
     }
     let directory = SqliteDirectory::open(&settings, Some(&path)).await.unwrap();
     assert_eq!(directory.sessions(&[session.id]).await.unwrap()[0].session, session);

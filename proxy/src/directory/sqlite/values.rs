@@ -3,9 +3,10 @@
 use serde_json::Value;
 use sqlx::SqlitePool;
 
+use super::ledger::append;
 use crate::context::{PlatformId, UserId};
 use crate::directory::rows::{ValueColumns, all, unreadable};
-use crate::directory::{Change, Pair};
+use crate::directory::{AuditEntry, Change, Pair};
 
 const SETTINGS: &str = "SELECT user_id, platform_id, settings AS value FROM user_settings \
      WHERE (user_id, platform_id) IN (SELECT value ->> 0, value ->> 1 FROM json_each($1))";
@@ -27,6 +28,7 @@ pub(super) async fn replace(
     platform: &PlatformId,
     before: Option<&Value>,
     after: &Value,
+    line: Option<&AuditEntry>,
 ) -> Result<Change<()>, sqlx::Error> {
     const READ: &str = "SELECT settings FROM user_settings WHERE user_id = $1 AND platform_id = $2";
     const THERE: &str = "SELECT EXISTS (SELECT 1 FROM users WHERE id = $1) AND EXISTS (SELECT 1 FROM platforms WHERE id = $2)";
@@ -47,6 +49,7 @@ pub(super) async fn replace(
     }
     let write = sqlx::query(WRITE).bind(user).bind(platform).bind(after.to_string());
     write.execute(&mut *transaction).await?;
+    append(&mut transaction, line).await?;
     transaction.commit().await?;
     Ok(Change::Done(()))
 }

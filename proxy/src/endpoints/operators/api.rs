@@ -3,12 +3,13 @@
 
 use bytes::Bytes;
 use http::{Method, Response, StatusCode};
-use serde::{Deserialize, Serialize};
-use serde_json::json;
+use serde::Serialize;
 
 use super::console::overview;
+use super::documents as doc;
 use super::explain;
 use super::input::{self, Parameters, Resource};
+use super::openapi;
 use super::problem::{Fault, Problem};
 use super::status;
 use super::trial;
@@ -52,6 +53,10 @@ impl Call<'_> {
             Resource::Audit => self.audit().await,
             Resource::Explain => self.explain().await,
             Resource::TestSession => self.test_session().await,
+            Resource::Description => {
+                self.parameters(&[])?;
+                Ok(shown(StatusCode::OK, "description", &openapi::describe()))
+            }
         }
     }
 
@@ -99,27 +104,18 @@ impl Call<'_> {
         rows.truncate(limit as usize);
         let last = rows.last().filter(|_| more);
         let next = last.map(|row| input::cursor(row.session.created, row.session.id));
-        let sessions: Vec<_> = rows.iter().map(|row| SessionView::of_row(row, self.now())).collect();
-        Ok(shown(StatusCode::OK, "sessions", &json!({ "sessions": sessions, "next": next })))
+        let sessions = rows.iter().map(|row| SessionView::of_row(row, self.now())).collect();
+        Ok(shown(StatusCode::OK, "sessions", &doc::SessionsPage { sessions, next }))
     }
 
     async fn create(&self) -> Answer {
-        #[derive(Deserialize)]
-        #[serde(deny_unknown_fields)]
-        struct Body {
-            user: UserId,
-            platform: Option<PlatformId>,
-            actor: Option<UserId>,
-        }
         self.parameters(&[])?;
-        let Body { user, platform, actor } = self.body()?;
+        let doc::NewSession { user, platform, actor } = self.body()?;
         let start = Start { user, platform, actor, acted: false, replaces: None };
         let started = self.lifecycle.start(&start, &self.origin()).await?;
-        let created = json!({
-            "session": SessionView::of(&started.session),
-            // The only place where a token is told: whoever may create sessions is handed this one.
-            "cookie": { "name": self.state.snapshot.session.cookie, "value": started.token.expose() },
-        });
+        let name = self.state.snapshot.session.cookie.clone();
+        let cookie = doc::CookieView { name, value: started.token.expose().to_owned() };
+        let created = doc::Created { session: SessionView::of(&started.session), cookie };
         Ok(shown(StatusCode::CREATED, "session_created", &created))
     }
 
@@ -127,13 +123,13 @@ impl Call<'_> {
         self.parameters(&[])?;
         match self.find(id).await? {
             Sought::Session(row, layer) => {
-                let mut view =
-                    serde_json::to_value(SessionView::of_row(&row, self.now())).unwrap_or_default();
-                view["known_to"] = layer.as_str().into();
+                let session = SessionView::of_row(&row, self.now());
+                let view = doc::FoundSession::Whole { session, known_to: layer.as_str() };
                 Ok(shown(StatusCode::OK, "session", &view))
             }
             Sought::Tombstone(id) => {
-                let view = json!({ "id": id.to_string(), "state": "ended", "known_to": "store" });
+                let id = id.to_string();
+                let view = doc::FoundSession::Mark { id, state: "ended", known_to: "store" };
                 Ok(shown(StatusCode::OK, "session", &view))
             }
             Sought::Ambiguous => Err(Fault::AmbiguousId.into()),
@@ -162,7 +158,8 @@ impl Call<'_> {
         self.parameters(&[])?;
         match self.lifecycle.end_all(user, &self.origin()).await {
             Ok(how) => {
-                let body = json!({ "user": user, "ended": "all", "durable": how == Ended::Durable });
+                let durable = how == Ended::Durable;
+                let body = doc::EndedUser { user: user.to_string(), ended: "all", durable };
                 Ok(shown(status_of(how), "sessions_ended", &body))
             }
             Err(LifecycleError::Impossible(_)) => Err(Fault::UserNotFound.into()),
@@ -173,13 +170,14 @@ impl Call<'_> {
     async fn clear(&self, platform: &PlatformId) -> Answer {
         self.parameters(&[])?;
         let cleared = self.lifecycle.clear_platform_everywhere(platform, &self.origin()).await?;
-        Ok(shown(StatusCode::OK, "platform_cleared", &json!({ "platform": platform, "cleared": cleared })))
+        let body = doc::ClearedPlatform { platform: platform.to_string(), cleared };
+        Ok(shown(StatusCode::OK, "platform_cleared", &body))
     }
 
     async fn invalidate(&self, stale: &Stale) -> Answer {
         self.parameters(&[])?;
         self.lifecycle.invalidate(stale, &self.origin()).await?;
-        Ok(shown(StatusCode::OK, "invalidated", &json!({ "invalidated": true })))
+        Ok(shown(StatusCode::OK, "invalidated", &doc::Invalidated { invalidated: true }))
     }
 
     async fn audit(&self) -> Answer {
@@ -196,21 +194,13 @@ impl Call<'_> {
         lines.truncate(limit as usize);
         let last = lines.last().filter(|_| more);
         let next = last.map(|line| input::cursor(line.at, line.number));
-        let lines: Vec<_> = lines.into_iter().map(AuditView::of).collect();
-        Ok(shown(StatusCode::OK, "audit", &json!({ "audit": lines, "next": next })))
+        let audit = lines.into_iter().map(AuditView::of).collect();
+        Ok(shown(StatusCode::OK, "audit", &doc::AuditLogPage { audit, next }))
     }
 
     async fn explain(&self) -> Answer {
-        #[derive(Deserialize)]
-        #[serde(deny_unknown_fields)]
-        struct Body {
-            method: String,
-            url: String,
-            cookie: Option<String>,
-            user: Option<UserId>,
-        }
         self.parameters(&[])?;
-        let body: Body = self.body()?;
+        let body: doc::Question = self.body()?;
         let method = method(&body.method)?;
         let (resolution, context) = match (&body.cookie, &body.user) {
             (Some(_), Some(_)) => {
@@ -218,7 +208,7 @@ impl Call<'_> {
             }
             (Some(cookie), None) => {
                 let trial = self.tried(cookie, Some((&method, &body.url))).await;
-                return Ok(shown(StatusCode::OK, "explanation", &trial));
+                return Ok(shown(StatusCode::OK, "explanation", &doc::Told::Tried(Box::new(trial))));
             }
             (None, Some(user)) => {
                 let resolution = self.lifecycle.as_if_logged_in(user).await?;
@@ -231,18 +221,13 @@ impl Call<'_> {
             (None, None) => (None, None),
         };
         let snapshot = self.state.snapshot;
-        let explanation = explain::explain(snapshot, &method, &body.url, resolution.as_ref(), self.now());
-        Ok(shown(StatusCode::OK, "explanation", &json!({ "request": explanation, "context": context })))
+        let request = explain::explain(snapshot, &method, &body.url, resolution.as_ref(), self.now());
+        Ok(shown(StatusCode::OK, "explanation", &doc::Told::Explained { request, context }))
     }
 
     async fn test_session(&self) -> Answer {
-        #[derive(Deserialize)]
-        #[serde(deny_unknown_fields)]
-        struct Body {
-            cookie: String,
-        }
         self.parameters(&[])?;
-        let Body { cookie } = self.body()?;
+        let doc::CookieToTry { cookie } = self.body()?;
         Ok(shown(StatusCode::OK, "trial", &self.tried(&cookie, None).await))
     }
 
@@ -263,8 +248,8 @@ fn method(text: &str) -> Result<Method, Problem> {
 }
 
 fn ended(id: &SessionId, now: bool, how: Ended) -> Response<Bytes> {
-    let body =
-        json!({ "id": id.to_string(), "state": "ended", "was_over": !now, "durable": how == Ended::Durable });
+    let durable = how == Ended::Durable;
+    let body = doc::EndedSession { id: id.to_string(), state: "ended", was_over: !now, durable };
     shown(status_of(how), "session_ended", &body)
 }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use http::request::Parts;
 use http::{HeaderValue, Method, Request, header};
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::clock::Timestamp;
@@ -17,7 +18,7 @@ use crate::policy::{Requirement, Route};
 use crate::reason::Reason;
 
 /// Everything about one request, up to the decision.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, JsonSchema)]
 pub struct Explanation {
     /// The method.
     pub method: String,
@@ -33,7 +34,7 @@ pub struct Explanation {
 }
 
 /// A route in words.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, JsonSchema)]
 pub struct RouteView {
     /// Its name in logs and metrics.
     pub name: String,
@@ -58,7 +59,7 @@ pub struct RouteView {
 }
 
 /// What happens with the request when this one sends it.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, JsonSchema)]
 pub struct Case {
     /// Who: `anybody`, `nobody`, `stores_away`, or `session`.
     pub who: &'static str,

@@ -16,7 +16,7 @@ use crate::lifecycle::operators::Stale;
 /// Entries of a page, when nobody says.
 const USUAL_LIMIT: u32 = 50;
 /// The most entries of a page.
-const LARGEST_LIMIT: u32 = 200;
+pub(super) const LARGEST_LIMIT: u32 = 200;
 
 /// What a path below `/v1/` names.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -43,6 +43,8 @@ pub(super) enum Resource {
     Explain,
     /// `test-session`
     TestSession,
+    /// `openapi.json`
+    Description,
 }
 
 impl Resource {
@@ -70,6 +72,7 @@ impl Resource {
             ["audit"] => Self::Audit,
             ["explain"] => Self::Explain,
             ["test-session"] => Self::TestSession,
+            ["openapi.json"] => Self::Description,
             _ => return Err(Fault::NotThere.into()),
         })
     }
@@ -77,7 +80,7 @@ impl Resource {
     /// The methods that are served there, as `Allow` lists them.
     pub(super) const fn methods(&self) -> &'static str {
         match self {
-            Self::Status | Self::Overview | Self::Config | Self::Audit => "GET, HEAD",
+            Self::Status | Self::Overview | Self::Config | Self::Audit | Self::Description => "GET, HEAD",
             Self::Sessions => "GET, HEAD, POST",
             Self::Session(_) | Self::UserSessions(_) => "GET, HEAD, DELETE",
             Self::ClearPlatform(_) | Self::Invalidate(_) | Self::Explain | Self::TestSession => "POST",

@@ -4,9 +4,11 @@
 
 mod api;
 pub mod console;
+mod documents;
 pub mod explain;
 mod gate;
 mod input;
+pub mod openapi;
 pub mod problem;
 mod status;
 pub mod trial;
@@ -22,7 +24,7 @@ use self::input::Resource;
 use self::problem::{Fault, Problem};
 use super::health::Phase;
 use super::reload::Report;
-use super::{health, jwks};
+use super::{health, jwks, own_answer};
 use crate::clock::Timestamp;
 use crate::config::Snapshot;
 use crate::lifecycle::Lifecycle;
@@ -91,18 +93,14 @@ const API: &str = "/v1/";
 
 /// Answers one request.
 pub async fn answer(request: &OperatorRequest<'_>, state: &OperatorState<'_>) -> Response<Bytes> {
-    if let Some(misdirected) = misdirected(request.headers, state) {
-        return misdirected;
+    if let Err(misdirected) = named(request.headers, state) {
+        return Problem::from(misdirected).answer(request.id);
     }
     let (method, headers) = (request.method, request.headers);
     let reads = *method == Method::GET || *method == Method::HEAD;
     match request.path {
         "/jwks.json" | "/.well-known/jwks.json" => jwks::answer(state.jwks, method, headers),
-        "/live" | "/ready" | "/metrics" if !reads => {
-            let mut refused = plain(StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD\n");
-            refused.headers_mut().insert(header::ALLOW, HeaderValue::from_static("GET, HEAD"));
-            refused
-        }
+        "/live" | "/ready" | "/metrics" if !reads => Problem::method("GET, HEAD").answer(request.id),
         "/live" => health::live(),
         "/ready" => health::ready(state.phase),
         "/metrics" => metrics(state.metrics, headers),
@@ -119,10 +117,8 @@ pub async fn answer(request: &OperatorRequest<'_>, state: &OperatorState<'_>) ->
 /// The refusal of a request for something that only the server knows, and that needs the token; `None` when it may.
 #[must_use]
 pub fn refuse(request: &OperatorRequest<'_>, state: &OperatorState<'_>) -> Option<Response<Bytes>> {
-    misdirected(request.headers, state).or_else(|| {
-        let refused = judge(request, state).err()?;
-        Some(Problem::from(refused).answer(request.id))
-    })
+    let refused = named(request.headers, state).and_then(|()| judge(request, state)).err()?;
+    Some(Problem::from(refused).answer(request.id))
 }
 
 /// The refusal of a head that could not be read.
@@ -138,10 +134,9 @@ fn judge(request: &OperatorRequest<'_>, state: &OperatorState<'_>) -> Result<(),
     if writes && input::is_of_another_type(request.headers) { Err(Fault::NotJson) } else { Ok(()) }
 }
 
-fn misdirected(headers: &HeaderMap, state: &OperatorState<'_>) -> Option<Response<Bytes>> {
-    (state.loopback && !gate::names_this_machine(headers)).then(|| {
-        plain(StatusCode::MISDIRECTED_REQUEST, "this listener answers to its address or to localhost\n")
-    })
+/// Whether a request is for this machine, where only this machine can send one.
+fn named(headers: &HeaderMap, state: &OperatorState<'_>) -> Result<(), Fault> {
+    if state.loopback && !gate::names_this_machine(headers) { Err(Fault::Misdirected) } else { Ok(()) }
 }
 
 /// Everything that needs the token, and what is not there.
@@ -163,38 +158,27 @@ async fn api(
     api::Call { request, state, lifecycle }.answer(&resource).await
 }
 
+const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
 /// In the format of OpenMetrics, which has room for traces, for whoever says that it reads it; else in the older one.
 fn metrics(metrics: &Metrics, headers: &HeaderMap) -> Response<Bytes> {
     let accepts = |accept: &HeaderValue| {
         accept.to_str().is_ok_and(|text| text.contains("application/openmetrics-text"))
     };
     if headers.get_all(header::ACCEPT).iter().any(accepts) {
-        let mut answer = Response::new(Bytes::from(metrics.render_open_metrics()));
-        let format = HeaderValue::from_static("application/openmetrics-text; version=1.0.0; charset=utf-8");
-        answer.headers_mut().insert(header::CONTENT_TYPE, format);
-        return answer;
+        let text = Bytes::from(metrics.render_open_metrics());
+        return own_answer(StatusCode::OK, "metrics", OPEN_METRICS, text);
     }
     match metrics.render() {
         Ok(text) => {
-            let mut answer = Response::new(Bytes::from(text));
-            let format = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
-            answer.headers_mut().insert(header::CONTENT_TYPE, format);
-            answer
+            own_answer(StatusCode::OK, "metrics", "text/plain; version=0.0.4; charset=utf-8", text.into())
         }
         Err(error) => {
             tracing::error!(%error, "cannot render metrics");
-            plain(StatusCode::INTERNAL_SERVER_ERROR, "metrics cannot be rendered\n")
+            let said = Bytes::from_static(b"metrics cannot be rendered\n");
+            own_answer(StatusCode::INTERNAL_SERVER_ERROR, "metrics", "text/plain; charset=utf-8", said)
         }
     }
-}
-
-fn plain(status: StatusCode, text: &'static str) -> Response<Bytes> {
-    let mut answer = Response::new(Bytes::from_static(text.as_bytes()));
-    *answer.status_mut() = status;
-    let headers = answer.headers_mut();
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
-    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    answer
 }
 
 #[cfg(test)]

@@ -58,6 +58,9 @@ faults! {
     /// A page of another site sent the request.
     ForeignOrigin = "foreign_origin", 403, "The request comes from a page of another site",
         "send the request without a browser, or from a page of this listener";
+    /// The host that was asked for is not this machine.
+    Misdirected = "misdirected", 421, "The request is for another host",
+        "ask for the listener's address or for `localhost`";
     /// The head of the request breaks the grammar of HTTP.
     MalformedRequest = "malformed_request", 400, "The request is malformed",
         "send one well-formed HTTP/1.1 request with one `Host`";

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::OperatorState;
@@ -12,7 +13,7 @@ use crate::lifecycle::operators::Neighbours;
 use crate::telemetry::figures::{self, Line};
 
 /// The status of one proxy.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub(super) struct Status {
     version: &'static str,
     phase: &'static str,
@@ -41,7 +42,7 @@ pub(super) struct Status {
 }
 
 /// Which configuration is in force, and what the last reading of it came to.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 struct ConfigurationView {
     generation: u64,
     in_force_since: String,
@@ -54,13 +55,13 @@ struct ConfigurationView {
     notes: Vec<String>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 struct NeighbourView {
     reachable: bool,
     says: String,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 struct CacheView {
     entries: i64,
     bytes: i64,

@@ -3,6 +3,7 @@
 
 use http::header::COOKIE;
 use http::{HeaderMap, HeaderValue, Method};
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::explain::{self, Explanation};
@@ -18,7 +19,7 @@ use crate::session::profile::{Candidate, Claim, Reading, Why};
 use crate::store::Store;
 
 /// All that was seen.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub struct Trial {
     /// Step by step.
     pub steps: Vec<Step>,
@@ -210,7 +211,7 @@ require = { roles = ["admin"] }
         let world = World::new().await;
         let token = SessionToken::mint(&snapshot.keys.token);
         let session = Session { id: token.id(), ..world.session("ana", None) };
-        world.directory.inner().create_session(&session, None, world.now()).await.unwrap();
+        world.directory.inner().create_session(&session, None, world.now(), None).await.unwrap();
         let unknown = SessionToken::mint(&snapshot.keys.token);
         let name = "countersign-session";
         let (a, f) = ("A".repeat(43), format!("{}x", &token.expose()[..42]));

@@ -1,5 +1,6 @@
 //! Sessions and lines of the audit log as JSON shows them: ids and times, never a token, never a credential.
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::clock::Timestamp;
@@ -7,8 +8,9 @@ use crate::context::{Context, Session};
 use crate::directory::{AuditRecord, SessionRow};
 
 /// A session.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub(super) struct SessionView {
+    /// 43 characters, safe to log.
     id: String,
     /// `live`, `ended` or `expired`. One that was not used for long may be idle all the same.
     state: &'static str,
@@ -57,7 +59,7 @@ impl SessionView {
 }
 
 /// A context, as far as an operator needs it.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub struct ContextView {
     session: Option<String>,
     user: String,
@@ -85,7 +87,7 @@ impl ContextView {
 }
 
 /// A line of the audit log.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub(super) struct AuditView {
     number: u64,
     at: String,

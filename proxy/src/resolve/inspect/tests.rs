@@ -73,7 +73,7 @@ async fn the_steps_end_where_a_request_ends() {
     assert_eq!((steps.last(), told.as_str()), (Some(&("directory", Bad)), "unknown session_not_found"));
 
     let ended = world.cold("ana", None).await;
-    world.directory.inner().end_sessions(&[ended], world.now()).await.unwrap();
+    world.directory.inner().end_sessions(&[ended], world.now(), None).await.unwrap();
     let (steps, told) = both(&world, &ended).await;
     assert_eq!((steps.last(), told.as_str()), (Some(&("directory", Bad)), "unknown session_ended"));
     let until = world.now().plus(MINUTE);
@@ -83,7 +83,7 @@ async fn the_steps_end_where_a_request_ends() {
     let user = "ben".parse().unwrap();
     let before = world.cold("ben", None).await;
     world.clock.advance(Duration::from_millis(1));
-    world.directory.inner().end_user_sessions(&user, world.now()).await.unwrap();
+    world.directory.inner().end_user_sessions(&user, world.now(), None).await.unwrap();
     assert_eq!(both(&world, &before).await.1, "unknown session_ended");
 
     let idle = world.cold("ana", None).await;

@@ -222,7 +222,7 @@ async fn a_role_that_may_only_read_suffices_and_one_that_may_not_is_told() {
     assert_eq!(directory.platforms(&["1".parse::<PlatformId>().unwrap()]).await, Ok(Vec::new()));
     let ana = &ids(&["1"])[0];
     assert_eq!(
-        directory.end_user_sessions(ana, crate::clock::Timestamp::from_secs(1)).await,
+        directory.end_user_sessions(ana, crate::clock::Timestamp::from_secs(1), None).await,
         Err(DirectoryError::ReadOnly)
     );
 }

@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use parking_lot::Mutex;
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::clock::Timestamp;
@@ -68,7 +69,7 @@ impl Sample {
 pub struct History(Mutex<VecDeque<Sample>>);
 
 /// What happened between two looks: requests a second by outcome, durations in milliseconds.
-#[derive(Clone, PartialEq, Debug, Serialize)]
+#[derive(Clone, PartialEq, Debug, Serialize, JsonSchema)]
 pub(in crate::endpoints::operators) struct Point {
     /// Milliseconds since the epoch, at the end.
     at: u64,
@@ -87,7 +88,7 @@ pub(in crate::endpoints::operators) struct Point {
 }
 
 /// Durations that a half, nine tenths and 99 of 100 requests did not exceed, in milliseconds; absent without requests.
-#[derive(Clone, Copy, PartialEq, Debug, Default, Serialize)]
+#[derive(Clone, Copy, PartialEq, Debug, Default, Serialize, JsonSchema)]
 pub(in crate::endpoints::operators) struct Percentiles {
     p50: Option<f64>,
     p90: Option<f64>,

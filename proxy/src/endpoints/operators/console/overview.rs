@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::history::{EVERY, Percentiles, Point};
@@ -15,7 +16,7 @@ use crate::telemetry::figures::{self, Line};
 use crate::telemetry::recent::RefusalView;
 
 /// What the page shows.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub(in crate::endpoints::operators) struct Overview {
     status: Status,
     routes: Vec<RouteFigures>,
@@ -27,7 +28,7 @@ pub(in crate::endpoints::operators) struct Overview {
     history: Vec<Point>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 struct RouteFigures {
     #[serde(flatten)]
     route: RouteView,
@@ -36,7 +37,7 @@ struct RouteFigures {
     latency: Percentiles,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 struct UpstreamFigures {
     name: String,
     servers: usize,
@@ -45,7 +46,7 @@ struct UpstreamFigures {
     errors: f64,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 struct Cause {
     code: String,
     count: u64,
