@@ -14,13 +14,14 @@ import time
 import requests
 import schemathesis
 from hypothesis import HealthCheck, Phase, given, seed, settings
+from hypothesis.errors import Unsatisfiable
 from schemathesis.generation import GenerationMode
 from schemathesis.specs.openapi import checks as openapi_checks
 
 ADMIN, TOKEN = os.environ["ADMIN"], os.environ["ADMIN_TOKEN"]
-EXAMPLES = int(os.environ.get("EXAMPLES", "6"))
+EXAMPLES = int(os.environ.get("EXAMPLES", "4"))
 SEED = int(os.environ.get("SEED", "1"))
-HEADERS = {"authorization": f"Bearer {TOKEN}"}
+HEADERS = {"Authorization": f"Bearer {TOKEN}"}
 # `positive_data_acceptance` is not among them: an id of the right form need not be anybody's.
 CHECKS = [
     schemathesis.checks.not_a_server_error,
@@ -107,7 +108,7 @@ def main():
     begin = time.monotonic()
     answer = requests.get(f"{ADMIN}/v1/openapi.json", headers=HEADERS, timeout=10)
     description = answer.json()
-    counts = {}
+    counts, unspoilt = {}, []
     walk(operations(description))
     for operation in operations(description):
         fuzz(operation, GenerationMode.POSITIVE, counts)
@@ -117,7 +118,12 @@ def main():
             operation.pop("security", None)
     for operation in operations(description):
         if operation.body or operation.path_parameters or operation.query:
-            fuzz(operation, GenerationMode.NEGATIVE, counts)
+            try:
+                fuzz(operation, GenerationMode.NEGATIVE, counts)
+            except Unsatisfiable:
+                # Any text is a text: of this one nothing malformed can be made.
+                unspoilt.append(operation.label)
+    assert len(unspoilt) < 3, unspoilt
     print(f"{sum(counts.values())} calls of {len(counts)} operations in {time.monotonic() - begin:.1f} s")
     print(json.dumps(counts, indent=1))
 

@@ -12,6 +12,7 @@ use super::problem::Fault;
 use super::status::Status;
 use super::trial::Trial;
 use crate::endpoints::reload::ReportView;
+use crate::signing::jwks::Jwks;
 
 type Schema = fn(&mut SchemaGenerator) -> Value;
 
@@ -150,6 +151,11 @@ impl Line {
         self.path.starts_with("/v1/")
     }
 
+    /// The media type of its documents.
+    fn kind(&self) -> &'static str {
+        if self.path.ends_with("jwks.json") { Jwks::CONTENT_TYPE } else { "application/json" }
+    }
+
     /// Names in braces.
     fn parameters(&self) -> impl Iterator<Item = &'static str> {
         self.path.split('/').filter_map(|segment| segment.strip_prefix('{')?.strip_suffix('}'))
@@ -224,7 +230,7 @@ fn operation(line: &Line, schemas: &mut SchemaGenerator) -> Value {
         let document = line.answers.iter().find(|(of, _)| *of == status);
         let mut content: Map<String, Value> = Map::new();
         if let Some((_, schema)) = document {
-            content.insert("application/json".into(), json!({ "schema": schema(schemas) }));
+            content.insert(line.kind().into(), json!({ "schema": schema(schemas) }));
         }
         if !codes.is_empty() {
             let problem = json!({ "schema": { "$ref": "#/components/schemas/Problem" } });

@@ -13,6 +13,7 @@ use super::documents as doc;
 use crate::endpoints::own_answer;
 use crate::policy::own::{Audience, Endpoint, Line, lines};
 use crate::reason::Reason;
+use crate::signing::jwks::Jwks;
 
 /// The description as an answer; `cookie` is the name of the session cookie.
 #[must_use]
@@ -93,7 +94,12 @@ pub fn describe(reserved: &str, cookie: &str) -> Value {
 
 fn operation(line: &Line, schemas: &mut SchemaGenerator) -> Value {
     let mut responses: Map<String, Value> = Map::new();
-    let document = json!({ "application/json": { "schema": schema_of(line.endpoint, schemas) } });
+    let kind = match line.endpoint {
+        Endpoint::Events => "text/event-stream",
+        Endpoint::PublicKeys => Jwks::CONTENT_TYPE,
+        _ => "application/json",
+    };
+    let document = json!({ kind: { "schema": schema_of(line.endpoint, schemas) } });
     if matches!(line.endpoint, Endpoint::SessionEnd | Endpoint::Logout | Endpoint::LogoutEverywhere) {
         let description = "In force, and durable as soon as the directory is back.";
         responses.insert("202".into(), json!({ "description": description, "content": document.clone() }));
