@@ -28,7 +28,7 @@ on_every_backend! {
         answer.expect_problem(401, "session_ended");
         let log = get(&site, "/v1/audit?limit=2").await.expect(200).json();
         let said = |line: usize| (log["audit"][line]["event"].as_str(), log["audit"][line]["by"].as_str());
-        assert_eq!((said(0), said(1)), ((Some("session_started"), Some("upstream:app")), (Some("session_ended"), Some("proxy"))));
+        assert_eq!((said(0), said(1)), ((Some("session_ended"), Some("proxy")), (Some("session_started"), Some("upstream:app"))));
         assert_eq!((site.status(&second).await, site.status(&third).await), (200, 200));
         assert_eq!(site.status(&site.logged_in(BEN).await).await, 200);
         // Who logs in again in the same browser takes nobody else's place.

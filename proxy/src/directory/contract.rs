@@ -229,18 +229,18 @@ async fn sessions_are_kept_as_written(directory: &dyn Directory) {
     assert_eq!(nobody, Err(DirectoryError::Unreadable), "there is no such user");
 }
 
-fn replacing(old: &Session) -> Option<Replaced<'static>> {
-    Some(Replaced { id: old.id, line: None })
+fn replacing(old: &Session) -> Replaced<'static> {
+    Replaced { id: old.id, line: None }
 }
 
 async fn a_login_ends_the_session_it_replaces(directory: &dyn Directory) {
     let old = begin(directory, "before login", "ana").await;
     let new = session("after login", "ana");
-    directory.create_session(&new, replacing(&old), after(5), None).await.unwrap();
+    directory.create_session(&new, Some(replacing(&old)), after(5), None).await.unwrap();
     assert_eq!(row(directory, &old).await.ended, Some(after(5)));
     assert_eq!(row(directory, &new).await.ended, None);
     // One transaction: when the new one cannot be written, the old one stays.
-    assert!(directory.create_session(&new, replacing(&new), after(6), None).await.is_err());
+    assert!(directory.create_session(&new, Some(replacing(&new)), after(6), None).await.is_err());
     assert_eq!(row(directory, &new).await.ended, None);
 }
 

@@ -76,8 +76,8 @@ impl Lifecycle {
             return Ok(());
         };
         let end = self.line_of_replaced(&id, origin, now).await?;
-        let replaced = Replaced { id, line: Some(&end) };
-        let ended = self.directory.create_session(session, Some(replaced), now, Some(&line)).await?;
+        let old = Replaced { id, line: Some(&end) };
+        let ended = self.directory.create_session(session, Some(old), now, Some(&line)).await?;
         self.end_replaced(&id, (ended == 0).then_some(&end), now).await;
         Ok(())
     }

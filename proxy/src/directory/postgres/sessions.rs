@@ -30,10 +30,8 @@ const CREATE: &str = concat!(
     " RETURNING id), \
      begun AS (INSERT INTO sessions (id, user_id, platform_id, created_at, authenticated_at, expires_at, \
      predecessor, successor, actor_id, version) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)), \
-     replaced AS (",
-    write_lines!("$13", "EXISTS (SELECT FROM ended)"),
-    "), told AS (",
-    write_lines!("$14", "true"),
+     told AS (",
+    write_lines!("CASE WHEN EXISTS (SELECT FROM ended) THEN $13::jsonb || $14 ELSE $14 END", "true"),
     ") SELECT count(*) FROM ended"
 );
 

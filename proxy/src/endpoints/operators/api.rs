@@ -123,7 +123,7 @@ impl Call<'_> {
         self.parameters(&[])?;
         match self.find(id).await? {
             Sought::Session(row, layer) => {
-                let session = SessionView::of_row(&row, self.now());
+                let session = Box::new(SessionView::of_row(&row, self.now()));
                 let view = doc::FoundSession::Whole { session, known_to: layer.as_str() };
                 Ok(shown(StatusCode::OK, "session", &view))
             }
@@ -221,7 +221,8 @@ impl Call<'_> {
             (None, None) => (None, None),
         };
         let snapshot = self.state.snapshot;
-        let request = explain::explain(snapshot, &method, &body.url, resolution.as_ref(), self.now());
+        let request =
+            Box::new(explain::explain(snapshot, &method, &body.url, resolution.as_ref(), self.now()));
         Ok(shown(StatusCode::OK, "explanation", &doc::Told::Explained { request, context }))
     }
 

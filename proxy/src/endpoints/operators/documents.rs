@@ -91,7 +91,7 @@ pub(super) enum FoundSession {
     Whole {
         /// The session.
         #[serde(flatten)]
-        session: SessionView,
+        session: Box<SessionView>,
         /// `directory` or `store`.
         known_to: &'static str,
     },
@@ -155,7 +155,7 @@ pub(super) enum Told {
     /// For a user, or for nobody and for an outage.
     Explained {
         /// What the request comes to.
-        request: Explanation,
+        request: Box<Explanation>,
         /// What the user's requests would be served with.
         context: Option<ContextView>,
     },
