@@ -50,6 +50,15 @@ pub struct Deadlines {
     pub budget: Duration,
 }
 
+impl Deadlines {
+    /// Those of a configuration that says nothing of them (config/reference.md).
+    pub const DOCUMENTED: Self = Self {
+        store: Duration::from_millis(100),
+        directory: Duration::from_millis(200),
+        budget: Duration::from_millis(250),
+    };
+}
+
 impl Stores {
     /// A Redis of its own and a database of its own on the Postgres that all tests share.
     #[must_use]

@@ -4,7 +4,7 @@
 use std::time::{Duration, Instant};
 
 use e2e::proxy::{Builder, COOKIE, Proxy};
-use e2e::stores::Stores;
+use e2e::stores::{Deadlines, Stores};
 use e2e::upstream::Upstream;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -25,6 +25,7 @@ pub(crate) async fn run() -> Result<(), Failure> {
     report("embedded", &app, &embedded, &key, &[("/public/", "", 200), ("/session/", &token, 200)]).await?;
     let mut stores = tokio::task::block_in_place(Stores::to_be_stopped);
     let (key, token) = prepare(&app, &stores).await?;
+    stores.servers().deadlines = Some(Deadlines::DOCUMENTED);
     let up = [("/public/", "", 200), ("/session/", token.as_str(), 200)];
     report("Redis and Postgres up", &app, &stores, &key, &up).await?;
     stores.redis().kill();
