@@ -11,7 +11,7 @@ use countersign::cache::marks::Name;
 use countersign::cache::proof::Source;
 use countersign::clock::{Clock, SystemClock, Timestamp};
 use countersign::context::{Authn, Context, Layer, Platform, Session, SessionId, User};
-use countersign::headers::forwarded::{self, Hop, Scheme};
+use countersign::headers::forwarded::{self, Fields, Hop, Scheme};
 use countersign::headers::names::Names;
 use countersign::headers::render::{self, RenderInput};
 use countersign::headers::scrub;
@@ -178,7 +178,7 @@ fn signing(criterion: &mut Criterion) {
     for (name, message, token) in cases {
         let signer = signer(message, token);
         criterion.bench_function(name, |bencher| {
-            bencher.iter(|| signer.sign(black_box(&OUTGOING), &input, NOW));
+            bencher.iter(|| signer.sign(black_box(&OUTGOING), &input, Fields::new(), NOW));
         });
     }
     for (name, algorithm) in [
@@ -192,7 +192,7 @@ fn signing(criterion: &mut Criterion) {
         criterion.bench_function(name, |bencher| {
             bencher.iter(|| {
                 now = if now.since(NOW) > Duration::from_hours(8) { NOW } else { now.plus(JWT_LIFETIME / 2) };
-                signer.sign(&OUTGOING, &input, now)
+                signer.sign(&OUTGOING, &input, Fields::new(), now)
             });
         });
     }

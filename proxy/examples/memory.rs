@@ -12,6 +12,7 @@ use countersign::cache::marks::Name;
 use countersign::cache::proof::Source;
 use countersign::clock::{SystemClock, Timestamp};
 use countersign::context::{Authn, Context, Layer, Platform, PlatformId, Session, SessionId, User, UserId};
+use countersign::headers::forwarded::Fields;
 use countersign::headers::names::Names;
 use countersign::headers::render::RenderInput;
 use countersign::keys::{JwtAlgorithm, Key, SigningKey};
@@ -163,5 +164,5 @@ fn prepare(signer: &Signer, context: &Context) {
         stats: None,
         client_certificate: None,
     };
-    signer.sign(&outgoing, &input, NOW).expect("the sample can be signed");
+    signer.sign(&outgoing, &input, Fields::new(), NOW).expect("the sample can be signed");
 }

@@ -144,7 +144,7 @@ async fn open(clock: Arc<dyn Clock>) -> (Arc<dyn Store>, Arc<dyn Directory>) {
 pub(crate) fn user(id: &str, active: bool) -> User {
     User {
         id: id.parse().unwrap(),
-        name: id.to_uppercase(),
+        name: id.to_uppercase().into(),
         roles: vec!["reviewer".to_owned()],
         active,
         sessions_valid_after: None,
@@ -155,9 +155,9 @@ pub(crate) fn platform(id: &str, owner: &str, active: bool) -> Platform {
     Platform {
         id: id.parse().unwrap(),
         user: owner.parse().unwrap(),
-        kind: "mastodon".to_owned(),
-        name: id.to_uppercase(),
-        url: format!("https://{id}.example"),
+        kind: "mastodon".into(),
+        name: id.to_uppercase().into(),
+        url: format!("https://{id}.example").into(),
         active,
         default: id.ends_with('1'),
         credential: None,

@@ -13,7 +13,7 @@ pub struct User {
     /// The id that sessions refer to.
     pub id: UserId,
     /// The name people see; display data, never a key.
-    pub name: String,
+    pub name: Box<str>,
     /// Role names, compared byte for byte.
     pub roles: Vec<String>,
     /// An inactive user has no valid session.
@@ -32,11 +32,11 @@ pub struct Platform {
     pub user: UserId,
     /// What kind of service it is (`mastodon`, `pixelfed`, ...).
     #[serde(rename = "type")]
-    pub kind: String,
+    pub kind: Box<str>,
     /// The name people see.
-    pub name: String,
+    pub name: Box<str>,
     /// Where the service is.
-    pub url: String,
+    pub url: Box<str>,
     /// An inactive platform can neither be chosen nor used.
     pub active: bool,
     /// Whether the user's new sessions start with it.
@@ -49,13 +49,13 @@ pub struct Platform {
 /// An encrypted credential as it lies in a store. See `sealing` for how it is opened.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
-pub struct SealedCredential(String);
+pub struct SealedCredential(Box<str>);
 
 impl SealedCredential {
     /// Takes sealed text as a store holds it; whether it can be opened is found out when it is asked for.
     #[must_use]
     pub fn from_text(text: String) -> Self {
-        Self(text)
+        Self(text.into())
     }
 
     /// The sealed text.

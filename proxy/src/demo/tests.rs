@@ -13,6 +13,7 @@ use super::seed::{self, Account};
 use super::verify::{Trust, TrustSettings};
 use crate::clock::{Clock, SystemClock};
 use crate::context::{Authn, Context, Layer, Session, SessionId};
+use crate::headers::forwarded::Fields;
 use crate::headers::names::Names;
 use crate::headers::render::RenderInput;
 use crate::keys::{JwtAlgorithm, Key, SigningKey};
@@ -104,7 +105,7 @@ impl Stage {
         let authority = self.address.to_string();
         let outgoing = Outgoing { method: sent.method, authority: &authority, path, query };
         let signer = Signer::new(&settings).unwrap();
-        let mut headers = signer.sign(&outgoing, &input, SystemClock.now()).unwrap();
+        let mut headers = signer.sign(&outgoing, &input, Fields::new(), SystemClock.now()).unwrap();
         headers.remove("host");
         headers.iter().map(|(name, value)| (name.clone(), value.clone())).collect()
     }

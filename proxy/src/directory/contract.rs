@@ -31,7 +31,7 @@ where
 pub(super) fn user(name: &str) -> User {
     User {
         id: id(name),
-        name: "Zoë \u{1F984} \"O'Neil\"\r\nX-Forged: 1; DROP TABLE users; -- أحمد".to_owned(),
+        name: "Zoë \u{1F984} \"O'Neil\"\r\nX-Forged: 1; DROP TABLE users; -- أحمد".into(),
         roles: vec!["admin".to_owned(), "re\"view,er}".to_owned(), String::new()],
         active: true,
         sessions_valid_after: None,
@@ -42,9 +42,9 @@ fn platform(name: &str, owner: &str) -> Platform {
     Platform {
         id: id(name),
         user: id(owner),
-        kind: "pixelfed".to_owned(),
-        name: format!("写真 {name}"),
-        url: "https://pixelfed.example.invalid/?a='b'".to_owned(),
+        kind: "pixelfed".into(),
+        name: format!("写真 {name}").into(),
+        url: "https://pixelfed.example.invalid/?a='b'".into(),
         active: true,
         default: false,
         credential: Some(SealedCredential::from_text("cs1.k1.AAAA".to_owned())),
@@ -136,7 +136,7 @@ async fn people_and_platforms_are_kept_as_written(directory: &dyn Directory) {
     }
     assert_eq!(directory.users(&[id("nobody"), ana.id.clone()]).await.unwrap(), std::slice::from_ref(&ana));
     assert_eq!(directory.users(std::slice::from_ref(&ben.id)).await.unwrap(), [ben.clone()]);
-    ben.name = "Ben".to_owned();
+    ben.name = "Ben".into();
     ben.active = true;
     directory.put_user(&ben).await.unwrap();
     assert_eq!(directory.users(std::slice::from_ref(&ben.id)).await.unwrap(), [ben.clone()]);
@@ -391,8 +391,8 @@ async fn what_changed_is_written_down_in_order(directory: &dyn Directory) {
     directory.note_activity(&[(one.id, after(1))]).await.unwrap();
     directory.end_sessions(&[one.id], after(2), None).await.unwrap();
     directory.put_settings(&id("owner"), &id("list-b"), &json!({"a:%": 1})).await.unwrap();
-    directory.put_user(&User { name: "Logged".to_owned(), ..user("owner") }).await.unwrap();
-    directory.put_user(&User { name: "Logged".to_owned(), ..user("owner") }).await.unwrap();
+    directory.put_user(&User { name: "Logged".into(), ..user("owner") }).await.unwrap();
+    directory.put_user(&User { name: "Logged".into(), ..user("owner") }).await.unwrap();
     directory.set_platform(&two.id, 1, None, after(2), None).await.unwrap();
     let wanted = [
         Changed::Session(one.id),

@@ -158,7 +158,7 @@ impl TryFrom<UserColumns> for User {
     fn try_from(columns: UserColumns) -> Result<Self, Error> {
         Ok(Self {
             id: id(&columns.id)?,
-            name: columns.name,
+            name: columns.name.into(),
             roles: serde_json::from_str(&columns.roles).map_err(unreadable)?,
             active: columns.active,
             sessions_valid_after: columns.sessions_valid_after.map(time).transpose()?,
@@ -173,9 +173,9 @@ impl TryFrom<PlatformColumns> for Platform {
         Ok(Self {
             id: id(&columns.id)?,
             user: id(&columns.user_id)?,
-            kind: columns.kind,
-            name: columns.name,
-            url: columns.url,
+            kind: columns.kind.into(),
+            name: columns.name.into(),
+            url: columns.url.into(),
             active: columns.active,
             default: columns.is_default,
             credential: columns.credential.map(SealedCredential::from_text),

@@ -191,25 +191,26 @@ enum Admission {
 
 #[async_trait]
 impl ProxyHttp for Gateway {
-    type CTX = RequestState;
+    // Boxed: Pingora moves it half a dozen times for each request.
+    type CTX = Box<RequestState>;
 
-    fn new_ctx(&self) -> RequestState {
+    fn new_ctx(&self) -> Self::CTX {
         // Pingora asks for a context as soon as the head is there. HTTP/2 streams have no deadline to tell.
         wire::head_arrived();
         let rules = self.rules.load().here();
-        RequestState::new(rules, self.request_ids.next(), self.clock.now(), self.in_flight.here())
+        Box::new(RequestState::new(rules, self.request_ids.next(), self.clock.now(), self.in_flight.here()))
     }
 
     fn init_downstream_modules(&self, _modules: &mut HttpModules) {
         // None: compressing secrets beside chosen text leaks them (BREACH); the application may compress.
     }
 
-    async fn early_request_filter(&self, session: &mut Session, _state: &mut RequestState) -> Result<()> {
+    async fn early_request_filter(&self, session: &mut Session, _state: &mut Self::CTX) -> Result<()> {
         admit::set_timeouts(session, wire::is_last());
         Ok(())
     }
 
-    async fn request_filter(&self, session: &mut Session, state: &mut RequestState) -> Result<bool> {
+    async fn request_filter(&self, session: &mut Session, state: &mut Self::CTX) -> Result<bool> {
         match self.admit(session, state).await {
             Ok(Admission::Forward) => {
                 outgoing::forget_spelling(session.req_header_mut());
@@ -226,7 +227,7 @@ impl ProxyHttp for Gateway {
         Ok(true)
     }
 
-    async fn upstream_peer(&self, session: &mut Session, state: &mut RequestState) -> Result<Box<HttpPeer>> {
+    async fn upstream_peer(&self, session: &mut Session, state: &mut Self::CTX) -> Result<Box<HttpPeer>> {
         peer::choose(session, state)
     }
 
@@ -234,7 +235,7 @@ impl ProxyHttp for Gateway {
         &self,
         _session: &mut Session,
         peer: &HttpPeer,
-        state: &mut RequestState,
+        state: &mut Self::CTX,
         mut error: Box<Error>,
     ) -> Box<Error> {
         error.set_retry(peer::may_try_another(state, peer));
@@ -245,7 +246,7 @@ impl ProxyHttp for Gateway {
         &self,
         session: &mut Session,
         request: &mut RequestHeader,
-        state: &mut RequestState,
+        state: &mut Self::CTX,
     ) -> Result<()> {
         state.steps.end(Step::Connect, state.started);
         // 6. Scrub and 7. Sign, in one pass: ours are signed, then what may pass is put beside them. 8. Forward
@@ -261,7 +262,7 @@ impl ProxyHttp for Gateway {
         _session: &mut Session,
         body: &mut Option<Bytes>,
         end_of_stream: bool,
-        state: &mut RequestState,
+        state: &mut Self::CTX,
     ) -> Result<()> {
         outgoing::count_body(body.as_ref().map_or(0, Bytes::len), end_of_stream, state)
             .map_err(|reason| outgoing::refusal(state, reason))
@@ -271,7 +272,7 @@ impl ProxyHttp for Gateway {
         &self,
         session: &mut Session,
         answer: &mut ResponseHeader,
-        state: &mut RequestState,
+        state: &mut Self::CTX,
     ) -> Result<()> {
         incoming::check(answer, state).map_err(|reason| outgoing::refusal(state, reason))?;
         if answer.status.is_informational() {
@@ -293,7 +294,7 @@ impl ProxyHttp for Gateway {
         &self,
         _session: &mut Session,
         answer: &mut ResponseHeader,
-        state: &mut RequestState,
+        state: &mut Self::CTX,
     ) -> Result<()> {
         incoming::clean(answer, state);
         if let Some(core) = self.core.get() {
@@ -310,7 +311,7 @@ impl ProxyHttp for Gateway {
         &self,
         _session: &mut Session,
         trailers: &mut http::HeaderMap,
-        state: &mut RequestState,
+        state: &mut Self::CTX,
     ) -> Result<()> {
         incoming::clean_trailers(trailers, state);
         Ok(())
@@ -321,7 +322,7 @@ impl ProxyHttp for Gateway {
         _peer: &HttpPeer,
         session: &mut Session,
         mut error: Box<Error>,
-        _state: &mut RequestState,
+        _state: &mut Self::CTX,
         client_reused: bool,
     ) -> Box<Error> {
         peer::decide_retry(session, &mut error, client_reused);
@@ -332,7 +333,7 @@ impl ProxyHttp for Gateway {
         &self,
         session: &mut Session,
         error: &Error,
-        state: &mut RequestState,
+        state: &mut Self::CTX,
     ) -> FailToProxy {
         let reason = fault::reason(error, state);
         fault::report(error, reason, state, &self.metrics);
@@ -348,13 +349,13 @@ impl ProxyHttp for Gateway {
     fn persist_connection_context(
         &self,
         _session: &Session,
-        _state: &RequestState,
+        _state: &Self::CTX,
     ) -> Option<Box<dyn std::any::Any + Send + Sync>> {
         // The mark by which the deadline in front knows a connection that has served a request; it takes no memory.
         Some(Box::new(()))
     }
 
-    fn suppress_error_log(&self, _session: &Session, _state: &RequestState, _error: &Error) -> bool {
+    fn suppress_error_log(&self, _session: &Session, _state: &Self::CTX, _error: &Error) -> bool {
         // An error's context can hold a raw head with cookies; `fault::report` says what may be said.
         true
     }
@@ -362,14 +363,14 @@ impl ProxyHttp for Gateway {
     fn suppress_proxy_warn_log(
         &self,
         _session: &Session,
-        _state: &RequestState,
+        _state: &Self::CTX,
         _error: &Error,
         _context: pingora::proxy::ProxyWarnLogContext,
     ) -> bool {
         true
     }
 
-    async fn logging(&self, session: &mut Session, _error: Option<&Error>, state: &mut RequestState) {
+    async fn logging(&self, session: &mut Session, _error: Option<&Error>, state: &mut Self::CTX) {
         // 10. Account
         account::finish(session, state, &self.metrics, self.log.as_ref(), self.tracer.as_deref());
     }

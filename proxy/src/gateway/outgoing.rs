@@ -43,7 +43,6 @@ pub(super) fn prepare(
     if scrubbed > 0 && state.attempts <= 1 {
         metrics.scrubbed_headers.inc_by(scrubbed);
     }
-    tell_where_from(&mut headers, state)?;
     trace::tell(&mut headers, received, state.trace.as_ref());
     parts.headers = headers;
     *request = parts.into();
@@ -59,7 +58,7 @@ fn address(request: &mut RequestHeader, accepted: &Accepted) -> Result<(), Reaso
     Ok(())
 }
 
-/// The headers of ours, signed for the request as it will be sent; exactly one Host among them.
+/// The headers of ours, signed for the request as it will be sent, exactly one Host among them; and where it came from.
 fn signed(
     request: &RequestHeader,
     state: &RequestState,
@@ -82,7 +81,8 @@ fn signed(
         stats: admitted.extras.stats.as_ref(),
         client_certificate: state.client_certificate.as_ref(),
     };
-    admitted.road.upstream.signer.sign(&outgoing, &input, now)
+    let origin = state.origin.as_ref().ok_or(Reason::Internal)?;
+    admitted.road.upstream.signer.sign(&outgoing, &input, forwarded::rebuilt(origin), now)
 }
 
 /// Drops the spelling of names before Pingora copies the request for the upstream.
@@ -124,6 +124,7 @@ fn pass_on(from: HeaderMap, received: &HeaderMap, to: &mut HeaderMap, state: &Re
     }
     let selector = state.route().and_then(|route| route.platform_from.as_ref()?.header());
     let traced = state.rules.snapshot.traces.is_some();
+    let ends_here = state.admitted.as_ref().is_some_and(|admitted| admitted.ends_hop());
     let (mut last, mut scrubbed) = (None::<HeaderName>, 0);
     for (name, value) in from {
         if let Some(name) = name {
@@ -131,7 +132,7 @@ fn pass_on(from: HeaderMap, received: &HeaderMap, to: &mut HeaderMap, state: &Re
             scrubbed += u64::from(ours);
             let selects = selector.is_some_and(|selector| alike(&name, selector));
             let stays = ours || selects || is_rebuilt(&name) || nominated.contains(&name);
-            let stays = stays || (traced && trace::is_context(&name));
+            let stays = stays || (traced && trace::is_context(&name)) || (ends_here && is_of_one_hop(&name));
             last = (!stays).then_some(name);
         }
         // A further value of the same name comes without it.
@@ -147,16 +148,22 @@ fn is_rebuilt(name: &HeaderName) -> bool {
     matches!(*name, header::HOST | header::COOKIE | header::EXPECT) || forwarded::belongs(name.as_str())
 }
 
-fn rest_of_cookies(headers: &HeaderMap, state: &RequestState) -> Option<HeaderValue> {
-    state.rules.snapshot.profile.forwarded(headers)
+/// Fields that speak of one connection (RFC 9110, section 7.6.1); those of ours are Pingora's to write.
+fn is_of_one_hop(name: &HeaderName) -> bool {
+    matches!(
+        *name,
+        header::CONNECTION
+            | header::TE
+            | header::TRAILER
+            | header::TRANSFER_ENCODING
+            | header::UPGRADE
+            | header::PROXY_AUTHENTICATE
+            | header::PROXY_AUTHORIZATION
+    ) || matches!(name.as_str(), "keep-alive" | "proxy-connection" | "http2-settings")
 }
 
-fn tell_where_from(headers: &mut HeaderMap, state: &RequestState) -> Result<(), Reason> {
-    let origin = state.origin.as_ref().ok_or(Reason::Internal)?;
-    for (name, value) in forwarded::rebuilt(origin) {
-        headers.insert(name, value);
-    }
-    Ok(())
+fn rest_of_cookies(headers: &HeaderMap, state: &RequestState) -> Option<HeaderValue> {
+    state.rules.snapshot.profile.forwarded(headers)
 }
 
 /// Carries a reason through Pingora to `fail_to_proxy`.

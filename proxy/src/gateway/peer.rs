@@ -8,7 +8,7 @@ use http::{Method, header};
 use pingora::protocols::ALPN;
 use pingora::protocols::l4::socket::SocketAddr;
 use pingora::proxy::Session;
-use pingora::upstreams::peer::{HttpPeer, Peer};
+use pingora::upstreams::peer::{HttpPeer, HttpUpstreamRequestPolicy, Peer};
 use pingora::{Error, ErrorType};
 
 use super::patient::Patient;
@@ -31,6 +31,9 @@ pub(super) fn choose(session: &Session, state: &mut RequestState) -> pingora::Re
     let accepts_events = accepts_events(session);
     state.attempts += 1;
     let mut peer = peer(&admitted.road.upstream, &address)?;
+    if admitted.ends_hop() {
+        peer.options.http_upstream_request_policy = HttpUpstreamRequestPolicy::preserve();
+    }
     if let Some(silence) = state.route().and_then(|route| route.read_timeout) {
         peer.options.read_timeout = Some(silence);
     }

@@ -21,6 +21,7 @@ use crate::session::profile::Claim;
 use crate::telemetry::Steps;
 use crate::telemetry::spread::Busy;
 use crate::telemetry::traces::Trace;
+use crate::upstream::HttpVersion;
 
 /// Everything one request carries along.
 pub struct RequestState {
@@ -90,6 +91,20 @@ pub(super) struct Admitted {
     pub(super) extras: Extras,
     /// Whether it asks to become a WebSocket, and may.
     pub(super) websocket: bool,
+}
+
+impl Admitted {
+    /// Whether we take the fields of the client's connection out ourselves, in the one pass over all fields: where the
+    /// application is asked over HTTP/1.1 for sure, and not for another protocol. Else Pingora does.
+    pub(super) fn ends_hop(&self) -> bool {
+        let settings = &self.road.upstream.settings;
+        let is_http1 = match settings.http {
+            HttpVersion::Http1 => true,
+            HttpVersion::Auto => settings.tls.is_none(),
+            HttpVersion::Http2 => false,
+        };
+        is_http1 && !self.websocket
+    }
 }
 
 /// What only some routes ask for.

@@ -105,7 +105,7 @@ pub fn family(headers: &HeaderMap) -> Removals {
 /// The fields that tell it on, made from `origin` alone: one client, one element. The values are slices of that element
 /// where they stand in it.
 #[must_use]
-pub fn rebuilt(origin: &ClientOrigin) -> SmallVec<[(HeaderName, HeaderValue); 6]> {
+pub fn rebuilt(origin: &ClientOrigin) -> Fields {
     let (scheme, host) = (origin.scheme.as_str(), origin.host.as_str());
     let mut element = Vec::with_capacity(host.len() + 80);
     element.extend_from_slice(b"for=");
@@ -151,6 +151,13 @@ fn append_node(element: &mut Vec<u8>, address: Option<IpAddr>) -> Option<Range<u
     element.extend_from_slice(quotes[1]);
     Some(start..end)
 }
+
+/// Fields that say where a request came from.
+pub type Fields = SmallVec<[(HeaderName, HeaderValue); 6]>;
+
+/// The names that [`rebuilt`] answers, in its order, where the client's address is known.
+pub const REBUILT: [HeaderName; 6] =
+    [X_FORWARDED_PROTO, X_FORWARDED_PORT, FORWARDED, X_FORWARDED_HOST, X_FORWARDED_FOR, X_REAL_IP];
 
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static(PROTO);
 const X_FORWARDED_PORT: HeaderName = HeaderName::from_static("x-forwarded-port");

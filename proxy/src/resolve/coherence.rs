@@ -159,11 +159,11 @@ async fn what_one_proxy_ends_or_switches_the_other_sees() {
         .await;
 
     let mut renamed = user("ana", true);
-    renamed.name = "Anna".to_owned();
+    renamed.name = "Anna".into();
     here.leased(&session.id).await;
     there.store.put_entities(&[Entity::User(renamed)]).await.unwrap();
     until("the new name is seen", async || {
-        matches!(here.resolve(&session.id).await, Resolution::Known(context) if context.user.name == "Anna")
+        matches!(here.resolve(&session.id).await, Resolution::Known(context) if &*context.user.name == "Anna")
     })
     .await;
 
@@ -434,7 +434,7 @@ async fn what_changed_unheard_is_in_the_store_again_before_the_directory_goes() 
     relay.set(Mode::Cut);
     until("Redis is gone", async || proxy.store.ping().await.is_err()).await;
     let mut renamed = user("ana", true);
-    renamed.name = "Anna".to_owned();
+    renamed.name = "Anna".into();
     world.directory.inner().put_user(&renamed).await.unwrap();
     relay.set(Mode::Pass);
     until("it is put back", async || stored().contains("\"Anna\"")).await;
@@ -446,7 +446,7 @@ async fn what_changed_unheard_is_in_the_store_again_before_the_directory_goes() 
     world.directory.break_all(crate::cache::faults::Fault::Fails);
     proxy.resolver.layers.copies.everything();
     let Resolution::Known(context) = proxy.resolve(&session.id).await else { panic!("not known") };
-    assert_eq!((context.user.name.as_str(), context.layer), ("Anna", Layer::Store));
+    assert_eq!((context.user.name.as_ref(), context.layer), ("Anna", Layer::Store));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -89,13 +89,13 @@ async fn every_write_under_a_key_of_the_context_ends_the_copy() {
     let scene = Scene::new(&PATIENT).await;
     let id = scene.world.warm("ana", Some("a2")).await;
     let (user, platform) = (user("ana", true), platform("a2", "ana", true));
-    let renamed = User { name: "Anna".to_owned(), ..user.clone() };
+    let renamed = User { name: "Anna".into(), ..user.clone() };
     let store = scene.world.store.inner();
     scene.known(&id).await;
     assert_eq!(scene.known(&id).await.layer, Layer::Process);
 
     store.put_entities(&[Entity::User(renamed)]).await.unwrap();
-    assert_eq!(scene.known(&id).await.user.name, "Anna");
+    assert_eq!(&*scene.known(&id).await.user.name, "Anna");
     store.forget(&[StoredKey::Platform(platform.id.clone())]).await.unwrap();
     assert_eq!(scene.known(&id).await.layer, Layer::Directory);
     scene.copies.user(&user.id);
@@ -118,9 +118,9 @@ async fn the_default_platform_is_followed_through_the_list_and_the_platform() {
     let platform_of = |context: Arc<Context>| context.platform.clone().unwrap();
     assert_eq!(platform_of(scene.known(&id).await).id.as_str(), "a1");
     let mut renamed = platform("a1", "ana", true);
-    renamed.name = "Photos".to_owned();
+    renamed.name = "Photos".into();
     store.put_entities(&[Entity::Platform(renamed)]).await.unwrap();
-    assert_eq!(platform_of(scene.known(&id).await).name, "Photos");
+    assert_eq!(&*platform_of(scene.known(&id).await).name, "Photos");
     let list = Entity::UserPlatforms("ana".parse().unwrap(), vec!["a2".parse().unwrap()]);
     store.put_entities(&[list]).await.unwrap();
     assert_eq!(platform_of(scene.known(&id).await).id.as_str(), "a2");

@@ -127,7 +127,7 @@ impl Scene {
     }
 
     async fn name(&self, id: &SessionId) -> String {
-        self.known(id).await.user.name.clone()
+        self.known(id).await.user.name.to_string()
     }
 }
 
@@ -141,7 +141,7 @@ async fn a_change_behind_our_back_is_seen_and_an_end_leaves_a_tombstone() {
     scene.sql("UPDATE platforms SET name = 'Moved'");
     scene
         .until("the new platform", async || {
-            scene.known(&id).await.platform.as_ref().is_some_and(|platform| platform.name == "Moved")
+            scene.known(&id).await.platform.as_ref().is_some_and(|platform| &*platform.name == "Moved")
         })
         .await;
     scene.sql(&format!("UPDATE sessions SET ended_at = {}", scene.world.now().as_millis()));

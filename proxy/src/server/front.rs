@@ -2,6 +2,7 @@
 //! starts anew with every byte (PINGORA.md, pitfall 6), so that a slow client could hold a connection for hours.
 
 use std::future::poll_fn;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::task::{Poll, Waker};
@@ -117,29 +118,48 @@ pub(super) struct Requests {
     rules: Arc<ArcSwap<Rules>>,
 }
 
+impl Requests {
+    /// Serves one stream of HTTP/2, which can be ended from outside.
+    async fn on_a_leash(&self, session: ServerSession, shutdown: &ShutdownWatch) -> Option<ReusedHttpStream> {
+        // The head is here already; the connection has time-outs of its own.
+        let leash = Leash::new();
+        let request = LEASH.scope(Arc::clone(&leash), self.proxy.process_new_http(session, shutdown));
+        tokio::select! {
+            biased;
+            end = request => end,
+            () = leash.pulled() => None,
+        }
+    }
+}
+
+/// The answer to a request as Pingora wants it: a boxed future.
+type Serving<'a> = Pin<Box<dyn Future<Output = Option<ReusedHttpStream>> + Send + 'a>>;
+
 #[async_trait]
 impl HttpServerApp for Requests {
-    async fn process_new_http(
-        self: &Arc<Self>,
+    // Not an `async fn`: Pingora's own future is handed on as it is. Wrapped in another one it would be moved once more
+    // for each request, and it is large (docs/performance.md).
+    fn process_new_http<'proxy, 'shutdown, 'serving>(
+        self: &'proxy Arc<Self>,
         mut session: ServerSession,
-        shutdown: &ShutdownWatch,
-    ) -> Option<ReusedHttpStream> {
+        shutdown: &'shutdown ShutdownWatch,
+    ) -> Serving<'serving>
+    where
+        'proxy: 'serving,
+        'shutdown: 'serving,
+        Self: 'serving,
+    {
         if session.is_http2() {
-            // The head of an HTTP/2 stream is here already; the connection has time-outs of its own.
-            let leash = Leash::new();
-            let request = LEASH.scope(Arc::clone(&leash), self.proxy.process_new_http(session, shutdown));
-            return tokio::select! {
-                biased;
-                end = request => end,
-                () = leash.pulled() => None,
-            };
+            return Box::pin(self.on_a_leash(session, shutdown));
         }
         // The gateway leaves a mark on connections that have served a request.
         let mark = session.take_connection_user_context();
         let patience = if mark.is_some() { NEXT_HEAD } else { FIRST_HEAD };
         session.set_connection_user_context(mark);
-        WIRE.try_with(|wire| wire.restart(Instant::now() + patience)).ok()?;
-        self.proxy.process_new_http(session, shutdown).await
+        match WIRE.try_with(|wire| wire.restart(Instant::now() + patience)) {
+            Ok(()) => self.proxy.process_new_http(session, shutdown),
+            Err(_) => Box::pin(std::future::ready(None)),
+        }
     }
 
     fn h2_options(&self) -> Option<H2Options> {

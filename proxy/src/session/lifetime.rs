@@ -114,7 +114,7 @@ mod tests {
     fn user() -> User {
         User {
             id: "ana".parse().unwrap(),
-            name: "Ana".to_owned(),
+            name: "Ana".into(),
             roles: Vec::new(),
             active: true,
             sessions_valid_after: None,

@@ -13,20 +13,20 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::header::HOST;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use parking_lot::Mutex;
 
 use crate::clock::Timestamp;
 use crate::context::Authn;
-use crate::headers::names::{ContextHeader, Names};
+use crate::headers::forwarded::{self, Fields};
+use crate::headers::names::{ContextHeader, Names, SIGNATURE, SIGNATURE_INPUT};
 use crate::headers::render::{self, ContextHeaders, RenderInput};
 use crate::reason::Reason;
 use jwt::{Digests, Statement};
 use keyring::{KeyError, Keyring};
 use message::Message;
 pub use prepared::Shelf;
-use prepared::{Place, Positions, Prepared};
+use prepared::{Place, Positions, Prepared, Rest, Sheet};
 
 /// Algorithms of message signatures (RFC 9421, section 3.3).
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -101,7 +101,7 @@ pub struct Signer {
     shelf: Arc<Shelf>,
     number: u64,
     /// Maps of names by which names there are; as many as there are kinds of contexts.
-    sheets: Mutex<HashMap<Vec<HeaderName>, Arc<HeaderMap>>>,
+    sheets: Mutex<HashMap<Vec<HeaderName>, Arc<Sheet>>>,
 }
 
 impl fmt::Debug for Signer {
@@ -152,8 +152,9 @@ impl Signer {
         })
     }
 
-    /// All headers of ours for one request: `Host`, context, token and message signature, with room for others. `outgoing` is
-    /// the request as it will be sent; nothing that is covered may change afterwards. Can be repeated for each attempt.
+    /// All headers of ours for one request: `Host`, context, token and message signature, and `beside` them what is not
+    /// signed (where the request came from), with room for others. `outgoing` is the request as it will be sent; nothing
+    /// that is covered may change afterwards. Can be repeated for each attempt.
     ///
     /// # Errors
     /// `CannotSign` when no key may sign, the session has ended, a session is claimed and no context given, or the
@@ -162,13 +163,14 @@ impl Signer {
         &self,
         outgoing: &Outgoing<'_>,
         input: &RenderInput<'_>,
+        beside: Fields,
         now: Timestamp,
     ) -> Result<HeaderMap, Reason> {
         let own = render::of_request(&self.names, input)?;
         let digests = Digests::of(&own, &self.names);
         let statement = Statement { authn: input.authn, identity: input.identity(), digests };
         let prepared = self.prepared(statement, now)?;
-        self.complete(&prepared, outgoing, own, input.request_id, now)
+        self.complete(&prepared, (outgoing, input.request_id), own, beside, now)
     }
 
     /// What is the same for every request with this context, kept or made now.
@@ -214,23 +216,28 @@ impl Signer {
             (Some(signer), Some(key)) => Some(signer.begin(key, &headers)),
             _ => None,
         };
-        let names = self.sheet(&headers);
-        Prepared::new(&headers, names, begun, (identity, digests), keys, (now, until))
+        let sheet = self.sheet(&headers);
+        Prepared::new(&headers, sheet, begun, (identity, digests), keys, (now, until))
     }
 
-    fn sheet(&self, headers: &ContextHeaders) -> Arc<HeaderMap> {
+    fn sheet(&self, headers: &ContextHeaders) -> Arc<Sheet> {
         let names = headers.iter().map(|(name, _)| name.clone()).collect();
         let mut sheets = self.sheets.lock();
-        Arc::clone(sheets.entry(names).or_insert_with(|| Arc::new(prepared::names_of(headers))))
+        let new = |names: &Vec<HeaderName>| {
+            let request_id = std::iter::once(self.names.of(ContextHeader::RequestId).clone());
+            let signature = self.message.iter().flat_map(|_| [SIGNATURE_INPUT, SIGNATURE]);
+            Arc::new(Sheet::new(names.iter(), request_id.chain(signature).chain(forwarded::REBUILT)))
+        };
+        Arc::clone(sheets.entry(names).or_insert_with_key(new))
     }
 
     /// Adds what only this request has, and its signature.
     fn complete(
         &self,
         prepared: &Prepared,
-        outgoing: &Outgoing<'_>,
+        (outgoing, request_id): (&Outgoing<'_>, &str),
         own: ContextHeaders,
-        request_id: &str,
+        beside: Fields,
         now: Timestamp,
     ) -> Result<HeaderMap, Reason> {
         let message = Message { outgoing, headers: &own, request_id, now };
@@ -238,15 +245,14 @@ impl Signer {
             (Some(signer), Some(begun)) => Some(signer.sign(begun, &self.message_keys, &message)?),
             _ => None,
         };
-        let mut headers = prepared.headers();
         let host = HeaderValue::from_str(outgoing.authority).map_err(|_| Reason::CannotSign)?;
-        headers.insert(HOST, host);
-        let mut size = prepared.size;
-        for (name, value) in own.into_iter().chain(signature.into_iter().flatten()) {
-            size += name.as_str().len() + value.len();
-            headers.insert(name, value);
+        let mut rest: Rest = own.into_iter().chain(signature.into_iter().flatten()).collect();
+        let size = prepared.size + render::size(rest.iter().map(|(name, value)| (name, value)));
+        if size > self.budget {
+            return Err(Reason::ContextTooLarge);
         }
-        if size > self.budget { Err(Reason::ContextTooLarge) } else { Ok(headers) }
+        rest.extend(beside);
+        Ok(prepared.headers(host, rest))
     }
 }
 

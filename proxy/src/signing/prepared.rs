@@ -10,6 +10,7 @@ use http::header::HOST;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use quick_cache::Weighter;
 use quick_cache::sync::Cache;
+use smallvec::SmallVec;
 
 use super::jwt::{Digests, Statement};
 use super::message::Begun;
@@ -48,7 +49,7 @@ pub(super) struct Prepared {
     made: Timestamp,
     serves_until: Timestamp,
     /// Names without values, shared by all contexts that send the same ones.
-    names: Arc<HeaderMap>,
+    sheet: Arc<Sheet>,
     /// The values, in the order of the names; slices of one allocation.
     values: Box<[HeaderValue]>,
     /// Names and values, for the budget.
@@ -141,7 +142,7 @@ impl Prepared {
     /// Packs `headers` for requests from `now` until `serves_until`.
     pub(super) fn new(
         headers: &ContextHeaders,
-        names: Arc<HeaderMap>,
+        sheet: Arc<Sheet>,
         begun: Option<Begun>,
         (identity, digests): (Option<&Context>, Digests),
         keys: Positions,
@@ -157,7 +158,7 @@ impl Prepared {
             keys,
             made: life.0,
             serves_until: life.1,
-            names,
+            sheet,
             values: packed(headers)?,
             size: render::size(headers.iter().map(|(name, value)| (name, value))),
             begun,
@@ -185,11 +186,24 @@ impl Prepared {
         same && self.digests == digests && self.keys == keys && self.made <= now && now < self.serves_until
     }
 
-    /// An empty `Host` and the headers, with room for more. The names' map is copied and filled by position: nothing is hashed.
-    pub(super) fn headers(&self) -> HeaderMap {
-        let mut headers = HeaderMap::clone(&self.names);
-        for (place, value) in headers.values_mut().skip(1).zip(&*self.values) {
+    /// `host`, the headers, and `rest` behind them, with room for more. The names' map is copied and filled by
+    /// position: where `rest` is the usual one, nothing is hashed.
+    pub(super) fn headers(&self, host: HeaderValue, rest: Rest) -> HeaderMap {
+        let is_usual = rest.iter().map(|(name, _)| name).eq(&*self.sheet.rest);
+        let mut headers = HeaderMap::clone(if is_usual { &self.sheet.whole } else { &self.sheet.context });
+        let mut places = headers.values_mut();
+        if let Some(place) = places.next() {
+            *place = host;
+        }
+        for (value, place) in self.values.iter().zip(places.by_ref()) {
             place.clone_from(value);
+        }
+        if is_usual {
+            for ((_, value), place) in rest.into_iter().zip(places) {
+                *place = value;
+            }
+        } else {
+            headers.extend(rest);
         }
         headers
     }
@@ -200,14 +214,40 @@ impl Prepared {
     }
 }
 
-/// A map of `Host`, which comes first (RFC 9112, section 3.2), and these names in this order, with room for more.
-pub(super) fn names_of(headers: &[(HeaderName, HeaderValue)]) -> HeaderMap {
-    let mut names = HeaderMap::with_capacity(headers.len() + ROOM);
-    names.append(HOST, HeaderValue::from_static(""));
-    for (name, _) in headers {
-        names.append(name, HeaderValue::from_static(""));
+/// What a request adds to the headers of its context, in this order: its own context headers, the signature, and what is
+/// sent beside them.
+pub(super) type Rest = SmallVec<[(HeaderName, HeaderValue); 10]>;
+
+/// Maps of names without values, `Host` first (RFC 9112, section 3.2), with room for more.
+pub(super) struct Sheet {
+    /// The names that a context has.
+    context: HeaderMap,
+    /// The names that nearly every request adds.
+    rest: Box<[HeaderName]>,
+    /// Both.
+    whole: HeaderMap,
+}
+
+impl Sheet {
+    /// A sheet for the headers of a context, and of requests that add `rest`.
+    pub(super) fn new<'a>(
+        context: impl Iterator<Item = &'a HeaderName>,
+        rest: impl Iterator<Item = HeaderName>,
+    ) -> Self {
+        let empty = HeaderValue::from_static("");
+        let mut names = HeaderMap::with_capacity(ROOM);
+        names.append(HOST, empty.clone());
+        for name in context {
+            names.append(name, empty.clone());
+        }
+        names.reserve(ROOM);
+        let rest: Box<[HeaderName]> = rest.collect();
+        let mut whole = names.clone();
+        for name in &rest {
+            whole.append(name, empty.clone());
+        }
+        Self { context: names, rest, whole }
     }
-    names
 }
 
 /// The values as slices of one allocation.

@@ -9,6 +9,7 @@ use proptest::prelude::*;
 use super::keyring::{Purpose, derive_text, generate};
 use super::*;
 use crate::context::{Authn, Context, Layer, Platform, Session, SessionId, User};
+use crate::headers::forwarded::{ClientOrigin, Scheme};
 use crate::keys::{JwtAlgorithm, Key, SigningKey};
 use crate::secret::Secret;
 
@@ -56,7 +57,13 @@ impl Bench {
         outgoing: &Outgoing<'_>,
         now: Timestamp,
     ) -> Result<HeaderMap, Reason> {
-        let mut headers = self.signer.sign(outgoing, input, now)?;
+        let mut headers = self.signer.sign(outgoing, input, Fields::new(), now)?;
+        // The usual way, which fills a map by position, must come to the same.
+        let mut beside = self.signer.sign(outgoing, input, forwarded::rebuilt(&origin()), now)?;
+        for (name, value) in forwarded::rebuilt(&origin()) {
+            assert_eq!(beside.remove(name).unwrap(), value);
+        }
+        assert_eq!(beside, headers);
         assert_eq!(headers.len(), headers.keys_len(), "no name is sent twice");
         assert_eq!(headers.remove("host").unwrap(), outgoing.authority);
         Ok(headers)
@@ -132,9 +139,9 @@ impl Facts {
         let platform = self.platform.as_ref().map(|[id, kind, name, url]| Platform {
             id: id.parse().unwrap(),
             user: user.clone(),
-            kind: kind.clone(),
-            name: name.clone(),
-            url: url.clone(),
+            kind: kind.clone().into(),
+            name: name.clone().into(),
+            url: url.clone().into(),
             active: true,
             default: false,
             credential: None,
@@ -153,7 +160,7 @@ impl Facts {
         };
         let user = User {
             id: user,
-            name: self.name.clone(),
+            name: self.name.clone().into(),
             roles: self.roles.clone(),
             active: true,
             sessions_valid_after: None,
@@ -281,6 +288,11 @@ fn a_token_is_reused_for_half_of_its_life_and_then_made_anew() {
     assert_ne!(token(30), first);
 }
 
+fn origin() -> ClientOrigin {
+    let address = Some("192.0.2.7".parse().unwrap());
+    ClientOrigin { address, scheme: Scheme::Https, host: "app.example".to_owned() }
+}
+
 #[test]
 fn what_is_prepared_is_kept_within_its_bound_and_dropped_after_its_time() {
     let keyring = Bench::new(MessageAlgorithm::HmacSha256, JwtAlgorithm::EdDsa).signer.token_keys;
@@ -294,7 +306,7 @@ fn what_is_prepared_is_kept_within_its_bound_and_dropped_after_its_time() {
     let signer = Signer::new(&settings).unwrap();
     for session in 0..=255 {
         let context = Facts { session, ..Facts::sample() }.context();
-        signer.sign(&OUTGOING, &input(Some(&context), "r"), NOW).unwrap();
+        signer.sign(&OUTGOING, &input(Some(&context), "r"), Fields::new(), NOW).unwrap();
         assert!(shelf.bytes() <= 256 * 1024);
     }
     assert!(shelf.bytes() > 64 * 1024);
@@ -406,7 +418,8 @@ fn a_token_of_one_context_under_the_signature_of_another_is_a_contradiction() {
     let own = render::of_request(&bench.signer.names, &input).unwrap();
     let statement = Statement { authn: input.authn, identity: input.identity(), digests: Digests::default() };
     let prepared = bench.signer.prepare(statement, keys, Some(token), NOW).unwrap();
-    let headers = bench.signer.complete(&prepared, &OUTGOING, own, input.request_id, NOW).unwrap();
+    let headers =
+        bench.signer.complete(&prepared, (&OUTGOING, input.request_id), own, Fields::new(), NOW).unwrap();
     assert_eq!(bench.verify(&OUTGOING, &headers, NOW).unwrap_err(), "contradiction");
 }
 

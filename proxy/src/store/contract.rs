@@ -32,7 +32,7 @@ pub(super) fn sample_session(user: &str) -> Session {
 pub(super) fn sample_user(id: &str) -> User {
     User {
         id: id.parse().unwrap(),
-        name: "Zoë \u{1F984} \"O'Neil\"\r\nX-Forged: 1\u{0} أحمد".to_owned(),
+        name: "Zoë \u{1F984} \"O'Neil\"\r\nX-Forged: 1\u{0} أحمد".into(),
         roles: vec!["admin".to_owned(), "re\"viewer".to_owned()],
         active: true,
         sessions_valid_after: Some(Timestamp::from_secs(5)),
@@ -44,9 +44,9 @@ pub(super) fn sample_platform(id: &str, user: &str) -> Platform {
     Platform {
         id: id.parse().unwrap(),
         user: user.parse().unwrap(),
-        kind: "pixelfed".to_owned(),
-        name: "写真 'n' more".to_owned(),
-        url: "https://pixelfed.example.invalid".to_owned(),
+        kind: "pixelfed".into(),
+        name: "写真 'n' more".into(),
+        url: "https://pixelfed.example.invalid".into(),
         active: true,
         default: true,
         credential: Some(SealedCredential::from_text("cs1.k1.AAAA".to_owned())),

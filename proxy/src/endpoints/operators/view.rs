@@ -77,7 +77,7 @@ impl ContextView {
         Self {
             session: real.then(|| context.session.id.to_string()),
             user: context.user.id.to_string(),
-            user_name: context.user.name.clone(),
+            user_name: context.user.name.to_string(),
             roles: context.user.roles.clone(),
             platform: context.platform.as_ref().map(|platform| platform.id.to_string()),
             platform_refused: context.platform_refused,

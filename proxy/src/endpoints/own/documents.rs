@@ -20,7 +20,7 @@ pub struct User {
 
 impl From<&context::User> for User {
     fn from(user: &context::User) -> Self {
-        Self { id: user.id.as_str().to_owned(), name: user.name.clone(), roles: user.roles.clone() }
+        Self { id: user.id.as_str().to_owned(), name: user.name.to_string(), roles: user.roles.clone() }
     }
 }
 
@@ -45,9 +45,9 @@ impl From<&context::Platform> for Platform {
     fn from(platform: &context::Platform) -> Self {
         Self {
             id: platform.id.as_str().to_owned(),
-            name: platform.name.clone(),
-            kind: platform.kind.clone(),
-            url: platform.url.clone(),
+            name: platform.name.to_string(),
+            kind: platform.kind.to_string(),
+            url: platform.url.to_string(),
             default: platform.default,
         }
     }

@@ -68,8 +68,7 @@ fn split_field(line: &[u8]) -> Result<(&[u8], &[u8]), Reason> {
     let colon = memchr::memchr(b':', line).ok_or(Reason::MalformedRequest)?;
     let (name, value) = (&line[..colon], &line[colon + 1..]);
     // This refuses blanks before the colon and folded lines too: neither is a token (RFC 9112, section 5).
-    let clean =
-        !name.is_empty() && name.iter().all(|&b| is_token(b)) && !value.iter().any(|&b| is_control(b));
+    let clean = !name.is_empty() && name.iter().all(|&b| TOKEN[usize::from(b)]) && !has_control(value);
     if !clean {
         return Err(Reason::MalformedRequest);
     }
@@ -82,6 +81,24 @@ fn split_field(line: &[u8]) -> Result<(&[u8], &[u8]), Reason> {
 const fn is_token(b: u8) -> bool {
     b.is_ascii_alphanumeric()
         || matches!(b, b'!' | b'#'..=b'\'' | b'*' | b'+' | b'-' | b'.' | b'^'..=b'`' | b'|' | b'~')
+}
+
+/// [`is_token`] of every byte.
+const TOKEN: [bool; 256] = {
+    let mut table = [false; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        #[expect(clippy::cast_possible_truncation, reason = "below 256")]
+        let is_one = is_token(byte as u8);
+        table[byte] = is_one;
+        byte += 1;
+    }
+    table
+};
+
+/// Without a way out of the loop, so that many bytes are compared at once.
+fn has_control(value: &[u8]) -> bool {
+    value.iter().fold(false, |found, &b| found | is_control(b))
 }
 
 const fn is_control(b: u8) -> bool {

@@ -255,7 +255,7 @@ async fn what_is_forgotten_in_use_can_be_put_back_by_whoever_forgot_it_last_and_
     let store = open(&server).await;
     let (old, unused) = (sample_user("ana"), EntityKey::User("ben".parse().unwrap()));
     let key = EntityKey::User(old.id.clone());
-    let named = |name: &str| Entity::User(User { name: name.to_owned(), ..old.clone() });
+    let named = |name: &str| Entity::User(User { name: name.into(), ..old.clone() });
     assert_eq!(store.put_entities(&[named("old")]).await.unwrap(), std::slice::from_ref(&key));
 
     let first = store.renew(&[key.clone(), unused.clone()]).await.unwrap();

@@ -119,7 +119,7 @@ async fn django() {
     );
     let found = directory.users(&[user("42"), user("43"), user("ana")]).await.unwrap();
     let [ana, ben] = &found[..] else { panic!("{found:?}") };
-    assert_eq!((ana.name.as_str(), ana.active), ("ana", true));
+    assert_eq!((ana.name.as_ref(), ana.active), ("ana", true));
     assert_eq!(ana.roles, ["Art, design", "editors", "staff"]);
     assert_eq!((ben.roles.as_slice(), ben.active), (&["superuser".to_owned()][..], false));
     let statement = "UPDATE auth_user SET last_login = now() WHERE id = 42; \
@@ -139,7 +139,7 @@ async fn laravel() {
     let directory = case.directory("(id, name) ON users").await;
     assert_eq!(case.untold(directory.as_ref()).await, ["public.users"]);
     let found = directory.users(&[user("42"), user("7")]).await.unwrap();
-    assert_eq!((found.len(), found[0].name.as_str(), found[0].active), (1, "Ana", true));
+    assert_eq!((found.len(), found[0].name.as_ref(), found[0].active), (1, "Ana", true));
     assert_eq!(directory.user_platforms(&[user("42")]).await, Ok(Vec::new()));
     let told =
         case.told("(id, name) ON users", "UPDATE users SET remember_token = 'x'; DELETE FROM users").await;
@@ -157,7 +157,7 @@ async fn rails() {
     let directory = case.directory(rights).await;
     assert_eq!(case.untold(directory.as_ref()).await, ["public.users"]);
     let found = directory.users(&[user("42"), user("43")]).await.unwrap();
-    let seen: Vec<_> = found.iter().map(|user| (user.name.as_str(), user.active)).collect();
+    let seen: Vec<_> = found.iter().map(|user| (user.name.as_ref(), user.active)).collect();
     assert_eq!(seen, [("ana@example.test", true), ("ben@example.test", false)]);
     let told = case.told(rights, "UPDATE users SET locked_at = NULL, sign_in_count = 2").await;
     assert_eq!(told, [Changed::User(user("43"))]);
@@ -181,7 +181,7 @@ async fn captions() {
     assert_eq!((found[0].roles.as_slice(), found[0].active), (&["reviewer".to_owned()][..], true));
     assert_eq!((found[1].roles.len(), found[1].active), (0, false), "locked");
     let platforms = directory.user_platforms(&[user("42")]).await.unwrap();
-    let names: Vec<_> = platforms.iter().map(|one| (one.name.as_str(), one.default)).collect();
+    let names: Vec<_> = platforms.iter().map(|one| (one.name.as_ref(), one.default)).collect();
     assert_eq!(names, [("Art", true), ("Zed", true), ("Mid", false)], "two defaults: the first by name");
     let off = directory.platforms(&[platform("3"), platform("none")]).await.unwrap();
     assert_eq!((off.len(), off[0].active), (1, false));

@@ -70,7 +70,7 @@ pub(super) fn users(rows: Vec<UserRow>) -> Read<Vec<User>> {
         let place = *places.entry(id).or_insert_with_key(|id: &crate::context::UserId| {
             users.push(User {
                 id: id.clone(),
-                name: String::new(),
+                name: Box::default(),
                 roles: Vec::new(),
                 active: true,
                 sessions_valid_after: None,
@@ -78,7 +78,7 @@ pub(super) fn users(rows: Vec<UserRow>) -> Read<Vec<User>> {
             users.len() - 1
         });
         let user = &mut users[place];
-        user.name = row.name.unwrap_or_default();
+        user.name = row.name.unwrap_or_default().into();
         user.active &= needed(row.active, "column `active` of a row is NULL, expected true or false")?;
         user.sessions_valid_after = user.sessions_valid_after.max(row.sessions_valid_after.map(moment));
         for role in roles {
@@ -117,9 +117,9 @@ pub(super) fn platforms(rows: Vec<PlatformRow>) -> Read<Vec<Platform>> {
             Ok(Platform {
                 id: id.parse().map_err(|_| "column `id` of a row is no id of a platform")?,
                 user: user.parse().map_err(|_| "column `user_id` of a row is no id of a user")?,
-                kind: row.kind.unwrap_or_default(),
-                name: row.name.unwrap_or_default(),
-                url: row.url.unwrap_or_default(),
+                kind: row.kind.unwrap_or_default().into(),
+                name: row.name.unwrap_or_default().into(),
+                url: row.url.unwrap_or_default().into(),
                 active: needed(row.active, "column `active` of a row is NULL, expected true or false")?,
                 default: needed(
                     row.is_default,

@@ -55,7 +55,7 @@ async fn integer_ids_are_text_end_to_end_and_what_is_no_integer_is_not_there() {
     for sql in [BY_MANY, &BY_MANY.replace("ANY($1)", "$1 -- a comment")] {
         let mut found = users(&url, sql, &asked).await;
         found.sort_by(|one, other| one.id.cmp(&other.id));
-        let seen: Vec<_> = found.iter().map(|user| (user.id.as_str(), user.name.as_str())).collect();
+        let seen: Vec<_> = found.iter().map(|user| (user.id.as_str(), user.name.as_ref())).collect();
         assert_eq!(seen, [("1", "ana"), ("2", "ben"), ("9007199254740993", "big")], "{sql}");
         assert_eq!(found[0].roles, ["admin", "reviewer"]);
         assert!(found[1].roles.is_empty() && found[1].active);
