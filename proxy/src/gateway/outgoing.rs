@@ -124,7 +124,7 @@ fn pass_on(from: HeaderMap, received: &HeaderMap, to: &mut HeaderMap, state: &Re
     }
     let selector = state.route().and_then(|route| route.platform_from.as_ref()?.header());
     let traced = state.rules.snapshot.traces.is_some();
-    let ends_here = state.admitted.as_ref().is_some_and(|admitted| admitted.ends_hop());
+    let ends_here = state.admitted.as_ref().is_some_and(Admitted::ends_hop);
     let (mut last, mut scrubbed) = (None::<HeaderName>, 0);
     for (name, value) in from {
         if let Some(name) = name {
