@@ -9,6 +9,7 @@ mod answers;
 mod apps;
 mod attacks;
 mod book;
+mod book_servers;
 mod browser;
 mod config;
 mod context_extras;
@@ -28,6 +29,8 @@ mod own;
 mod paths;
 mod platform_per_request;
 mod protocols;
+#[expect(unreachable_pub, clippy::disallowed_methods, reason = "an application of its own has neither rule")]
+mod readme_example;
 mod report_mode;
 mod schemas;
 mod sessions;

@@ -35,6 +35,25 @@ impl Certificate {
         }
     }
 
+    /// One for the same names that ended years ago.
+    ///
+    /// # Panics
+    /// Never in practice: the names are valid.
+    #[must_use]
+    pub fn ended() -> Self {
+        let names = ["localhost", "app.test", "127.0.0.1"].map(str::to_owned).to_vec();
+        let mut wishes = rcgen::CertificateParams::new(names).expect("the names are valid");
+        wishes.not_after = rcgen::date_time_ymd(2020, 1, 1);
+        let key = rcgen::KeyPair::generate().expect("ring makes keys");
+        let made = wishes.self_signed(&key).expect("ring signs");
+        Self {
+            der: made.der().clone(),
+            key: key.serialize_der(),
+            pem: made.pem(),
+            key_pem: key.serialize_pem(),
+        }
+    }
+
     /// Writes both files into `directory`; answers certificate and key.
     ///
     /// # Panics

@@ -27,6 +27,21 @@ pub fn binary() -> PathBuf {
     path
 }
 
+/// A built example of the proxy's package, beside the binary.
+///
+/// # Panics
+/// When it was not built.
+#[must_use]
+pub fn example(name: &str) -> PathBuf {
+    let path = binary().with_file_name("examples").join(name);
+    assert!(
+        path.is_file(),
+        "{} is missing: run `cargo build -p countersign --examples` first",
+        path.display()
+    );
+    path
+}
+
 /// The Python that has the packages of `requirements.txt`.
 #[must_use]
 pub fn python() -> PathBuf {

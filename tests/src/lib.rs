@@ -1,6 +1,7 @@
 //! The harness of the end-to-end tests: real servers on free ports, in directories of their own.
 //! A test starts what it needs from here; everything ends with the value that stands for it.
 
+pub mod alerts;
 pub mod body;
 pub mod certificate;
 pub mod client;

@@ -49,6 +49,8 @@ pub struct Builder {
     seeded: bool,
     people: String,
     https: bool,
+    log: Option<std::io::PipeWriter>,
+    program: Option<PathBuf>,
 }
 
 impl Builder {
@@ -149,6 +151,20 @@ impl Builder {
         self
     }
 
+    /// Writes the log into a pipe instead of a file.
+    #[must_use]
+    pub fn log_to(mut self, pipe: std::io::PipeWriter) -> Self {
+        self.log = Some(pipe);
+        self
+    }
+
+    /// Starts another program than the built binary, which is told to run the same configuration.
+    #[must_use]
+    pub fn program(mut self, program: PathBuf) -> Self {
+        self.program = Some(program);
+        self
+    }
+
     /// Writes the file, migrates and fills the directory, starts the binary and waits until it is ready.
     ///
     /// # Panics
@@ -177,7 +193,8 @@ impl Builder {
                 stores.sql(&self.people).await;
             }
         }
-        let child = spawn(&config, directory.path(), &self.variables);
+        let program = self.program.unwrap_or_else(environment::binary);
+        let child = spawn(&program, &config, directory.path(), &self.variables, self.log);
         Proxy { child, successor: None, directory, config, certificate, addresses, variables: self.variables }
     }
 
@@ -293,6 +310,8 @@ impl Proxy {
             seeded: true,
             people: String::new(),
             https: false,
+            log: None,
+            program: None,
         }
     }
 
@@ -504,7 +523,8 @@ impl Proxy {
     /// Starts it again with the same configuration, ports and secrets.
     pub async fn restart(&mut self) {
         self.stop().await;
-        self.child = spawn(&self.config, self.directory.path(), &self.variables);
+        let program = environment::binary();
+        self.child = spawn(&program, &self.config, self.directory.path(), &self.variables, None);
         self.until_ready().await;
     }
 }
@@ -547,17 +567,23 @@ fn migrate(config: &Path, variables: &[(String, String)]) {
     assert!(output.status.success(), "migrate up: {said}{}", String::from_utf8_lossy(&output.stdout));
 }
 
-fn spawn(config: &Path, directory: &Path, variables: &[(String, String)]) -> Child {
+fn spawn(
+    program: &Path,
+    config: &Path,
+    directory: &Path,
+    variables: &[(String, String)],
+    log: Option<std::io::PipeWriter>,
+) -> Child {
     let append = |name| {
         let file = File::options().create(true).append(true).open(directory.join(name));
         Stdio::from(file.expect("a writable directory"))
     };
-    Command::new(environment::binary())
+    Command::new(program)
         .arg("run")
         .arg(config)
         .envs(variables.iter().cloned())
         .stdin(Stdio::null())
-        .stdout(append("stdout"))
+        .stdout(log.map_or_else(|| append("stdout"), Stdio::from))
         .stderr(append("stderr"))
         .spawn()
         .expect("the binary was built")

@@ -127,7 +127,7 @@ pub struct RequestLog {
     pub slow: Option<Duration>,
 }
 
-/// Limits on connections of clients; `None` is without limit.
+/// Limits on connections of clients; a count of `None` is without limit.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Connections {
     /// Open ones in all.
@@ -136,6 +136,8 @@ pub struct Connections {
     pub per_address: Option<usize>,
     /// Requests under way on one HTTP/2 connection (100).
     pub streams: u32,
+    /// How long clients of HTTP/1.1 are waited for (1 min).
+    pub patience: Duration,
 }
 
 /// Where requests are accepted.

@@ -15,10 +15,10 @@ use std::path::Path;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use sqlx::ConnectOptions;
 use sqlx::sqlite::{
     SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
 };
+use sqlx::{ConnectOptions, Connection};
 
 use super::migrations::{MigrationError, up_sqlite};
 use super::rows::{
@@ -32,6 +32,10 @@ use super::{
 use crate::clock::Timestamp;
 use crate::context::{Platform, PlatformId, Session, SessionId, User, UserId};
 
+/// How long opening the file and bringing its schema up to date may wait for a slow disk, or for a predecessor that still
+/// writes. No request waits for it, so the deadline of queries would only keep a slow machine from starting; below the
+/// 30 s that the systemd unit gives the start.
+const OPENING: Duration = Duration::from_secs(20);
 const USER_COLUMNS: &str = "id, name, roles, active, sessions_valid_after";
 
 /// Users, platforms and sessions in one SQLite file.
@@ -71,12 +75,19 @@ impl SqliteDirectory {
     pub async fn open(settings: &Settings, path: Option<&Path>) -> Result<Self, OpenError> {
         let unreachable = |error| OpenError::File(MigrationError::Unreachable(error));
         make_private(path).map_err(|error| unreachable(error.into()))?;
+        if path.is_some() {
+            // On a connection of its own, which waits for locks longer than a request may.
+            let mut connection = options(path, OPENING).connect().await.map_err(unreachable)?;
+            up_sqlite(&mut connection).await?;
+            connection.close().await.map_err(unreachable)?;
+        }
         let options = options(path, settings.timeout);
-        // A database in memory lives as long as its one connection.
+        // A database in memory lives as long as its one connection. Queries have the deadline of `watch`.
         let one = SqlitePoolOptions::new().max_connections(1).idle_timeout(None).max_lifetime(None);
-        let writer =
-            one.acquire_timeout(settings.timeout).connect_with(options.clone()).await.map_err(unreachable)?;
-        up_sqlite(&mut *writer.acquire().await.map_err(unreachable)?).await?;
+        let writer = one.acquire_timeout(OPENING).connect_with(options.clone()).await.map_err(unreachable)?;
+        if path.is_none() {
+            up_sqlite(&mut *writer.acquire().await.map_err(unreachable)?).await?;
+        }
         let reader = match path {
             Some(_) => SqlitePoolOptions::new()
                 .max_connections(settings.connections.max(1))

@@ -271,23 +271,20 @@ pub(super) fn admitted(
     Admitted { road: Arc::clone(road), authn, claim, context, extras, websocket }
 }
 
-/// How long a client may be silent within a request, and how long it may take to read what it is sent.
-const CLIENT_SILENCE: Duration = Duration::from_mins(1);
-/// How long an idle connection is kept for the next request; Pingora would keep it for ever (PINGORA.md, pitfall 4).
-const KEEP_ALIVE_SECONDS: u64 = 60;
 /// How long the rest of a body is read after an early answer.
 const DRAIN: Duration = Duration::from_secs(5);
 
-/// Bounds every wait for the client; after the `last` request its connection is closed.
-pub(super) fn set_timeouts(session: &mut Session, last: bool) {
+/// Bounds every wait for the client, the one for its next request too, which Pingora would wait for for ever (PINGORA.md,
+/// pitfall 4); after the `last` request its connection is closed.
+pub(super) fn set_timeouts(session: &mut Session, patience: Duration, last: bool) {
     if last {
         session.set_keepalive(None);
     } else if session.get_keepalive().is_some() {
         // Only where the client asked for it: else a plain HTTP/1.0 client would wait for the end of the connection.
-        session.set_keepalive(Some(KEEP_ALIVE_SECONDS));
+        session.set_keepalive(Some(patience.as_secs()));
     }
-    session.set_read_timeout(Some(CLIENT_SILENCE));
-    session.set_write_timeout(Some(CLIENT_SILENCE));
+    session.set_read_timeout(Some(patience));
+    session.set_write_timeout(Some(patience));
     session.set_total_drain_timeout(Some(DRAIN));
 }
 

@@ -205,8 +205,8 @@ impl ProxyHttp for Gateway {
         // None: compressing secrets beside chosen text leaks them (BREACH); the application may compress.
     }
 
-    async fn early_request_filter(&self, session: &mut Session, _state: &mut Self::CTX) -> Result<()> {
-        admit::set_timeouts(session, wire::is_last());
+    async fn early_request_filter(&self, session: &mut Session, state: &mut Self::CTX) -> Result<()> {
+        admit::set_timeouts(session, state.rules.snapshot.connections.patience, wire::is_last());
         Ok(())
     }
 

@@ -1,7 +1,7 @@
 //! Steps 6 and 7, for every attempt anew. The headers that leave are built, not edited: ours, signed, then those of the
 //! client that may pass. What is not let through is not there.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 use pingora::http::RequestHeader;
@@ -173,9 +173,8 @@ pub(super) fn refusal(state: &mut RequestState, reason: Reason) -> Box<Error> {
     Error::new_in(ErrorType::HTTPStatus(reason.status()))
 }
 
-/// How long a body may take whatever its size, and how many bytes a second it must bring on average beyond that
-/// (THREATS S11). Slower than any line in use; who feeds a body by hand holds one of the application's connections.
-const UNHURRIED: Duration = Duration::from_mins(1);
+/// How many bytes a second a body must bring on average beyond the time that it may take whatever its size (THREATS
+/// S11). Slower than any line in use; who feeds a body by hand holds one of the application's connections.
 const SLOWEST: u64 = 64;
 
 /// Counts request body bytes as they pass, and how fast they come.
@@ -194,7 +193,8 @@ pub(super) fn count_body(bytes: usize, last: bool, state: &mut RequestState) -> 
         return Ok(());
     }
     let elapsed = state.started.elapsed();
-    let expected = elapsed.saturating_sub(UNHURRIED).as_secs() * SLOWEST;
+    let patience = state.rules.snapshot.connections.patience;
+    let expected = elapsed.saturating_sub(patience).as_secs() * SLOWEST;
     if route.read_timeout.is_none() && state.body_bytes < expected {
         Err(Reason::ClientTooSlow)
     } else {

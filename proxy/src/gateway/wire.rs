@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::time::Instant;
@@ -28,17 +29,20 @@ pub struct Wire {
     /// Whether the process is on its way out.
     draining: Arc<AtomicBool>,
     leash: Arc<Leash>,
+    /// How long the client is waited for.
+    pub patience: Duration,
 }
 
 impl Wire {
     /// A connection before its first request.
     #[must_use]
-    pub fn new(limits: Limits, draining: Arc<AtomicBool>) -> Self {
+    pub fn new(limits: Limits, patience: Duration, draining: Arc<AtomicBool>) -> Self {
         Self {
             watch: Mutex::new(Watch::new(limits)),
             head_due: Mutex::new(None),
             draining,
             leash: Leash::new(),
+            patience,
         }
     }
 

@@ -71,7 +71,15 @@ impl Entrances {
 impl Entrances {
     /// Neither TLS nor limits, anywhere.
     pub(super) fn plain() -> Self {
-        Self { by_place: HashMap::new(), limits: Connections { total: None, per_address: None, streams: 1 } }
+        Self {
+            by_place: HashMap::new(),
+            limits: Connections {
+                total: None,
+                per_address: None,
+                streams: 1,
+                patience: Duration::from_mins(1),
+            },
+        }
     }
 }
 

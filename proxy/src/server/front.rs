@@ -23,10 +23,9 @@ use crate::events::Leash;
 use crate::gateway::rules::Rules;
 use crate::gateway::{Gateway, LEASH, WIRE, Wire};
 
-/// Longest wait for the head of the first request on a connection (THREATS S11).
+/// Longest wait for the head of the first request on a connection (THREATS S11); for that of a later one, from when it
+/// may begin at the latest: the connection is idle for as long as clients are waited for.
 const FIRST_HEAD: Duration = Duration::from_secs(15);
-/// Longest wait for the head of a later one: 60 s of idle keep-alive before it begins.
-const NEXT_HEAD: Duration = Duration::from_secs(75);
 /// What a connection in the clear shows first when it speaks HTTP/2: as many bytes as Pingora wants to see.
 const PREFACE_LENGTH: usize = 24;
 
@@ -61,8 +60,10 @@ impl ServerApp for Front {
             let mut preface = [0; PREFACE_LENGTH];
             tokio::time::timeout(FIRST_HEAD, stream.try_peek(&mut preface)).await.ok()?.ok()?;
         }
-        let limits = self.rules.load().snapshot.limits;
-        let wire = Arc::new(Wire::new(limits, Arc::clone(&self.draining)));
+        let rules = self.rules.load_full();
+        let (limits, patience) = (rules.snapshot.limits, rules.snapshot.connections.patience);
+        drop(rules);
+        let wire = Arc::new(Wire::new(limits, patience, Arc::clone(&self.draining)));
         let guarded = Box::new(Guarded::new(stream, Arc::clone(&wire)));
         let connection = WIRE.scope(Arc::clone(&wire), self.requests.process_new(guarded, shutdown));
         within_deadlines(connection, &wire).await
@@ -154,9 +155,13 @@ impl HttpServerApp for Requests {
         }
         // The gateway leaves a mark on connections that have served a request.
         let mark = session.take_connection_user_context();
-        let patience = if mark.is_some() { NEXT_HEAD } else { FIRST_HEAD };
+        let was_served = mark.is_some();
         session.set_connection_user_context(mark);
-        match WIRE.try_with(|wire| wire.restart(Instant::now() + patience)) {
+        let head_due = |wire: &Arc<Wire>| {
+            let idle = if was_served { wire.patience } else { Duration::ZERO };
+            wire.restart(Instant::now() + FIRST_HEAD + idle);
+        };
+        match WIRE.try_with(head_due) {
             Ok(()) => self.proxy.process_new_http(session, shutdown),
             Err(_) => Box::pin(std::future::ready(None)),
         }

@@ -4,6 +4,7 @@ mod admin;
 pub mod connect;
 mod crowd;
 mod doors;
+mod farewell;
 mod files;
 mod front;
 mod gauges;
@@ -34,6 +35,7 @@ use tokio::sync::{OnceCell, watch};
 use self::admin::Admin;
 use self::crowd::Crowd;
 use self::doors::{Door, Entrances, Hall};
+use self::farewell::Farewell;
 use self::front::Front;
 use self::life::Life;
 use self::public::{Doors, Prepare};
@@ -41,8 +43,8 @@ use self::reload::{Reloader, Reloads};
 use self::shutdown::Closed;
 pub use self::sockets::ensure_addresses_are_free;
 use self::sockets::{Opened, Sockets};
+use self::stores::Opener;
 pub use self::stores::Seed;
-use self::stores::{Farewell, Opener};
 use self::upgrade::Upgrader;
 use self::watchers::Watchers;
 use crate::clock::{Clock, SystemClock};
@@ -120,6 +122,8 @@ struct Assembly {
     tracer: Arc<Tracer>,
     /// What it records, until somebody sends it on.
     records: parking_lot::Mutex<Option<Records>>,
+    /// Asks for what was recorded and not sent yet, at the end.
+    last_records: Arc<Farewell>,
 }
 
 impl Assembly {
@@ -153,6 +157,7 @@ impl Assembly {
             level: options.level,
             tracer: Arc::new(tracer),
             records: parking_lot::Mutex::new(Some(records)),
+            last_records: Arc::default(),
         })
     }
 
@@ -285,11 +290,14 @@ impl Assembly {
         let (shown, counted, log) = (Arc::clone(&self.rules), Arc::clone(&self.metrics), self.log.clone());
         let watched = watch_history(Arc::clone(&self.console), Arc::clone(&self.metrics), Arc::clone(&clock));
         let (records, sent) = (self.records.lock().take(), Arc::clone(&self.metrics));
-        let in_use = Arc::clone(&self.rules);
+        let (in_use, ending) = (Arc::clone(&self.rules), Arc::clone(&self.last_records));
         Box::new(move || {
             if let Some(records) = records {
                 let settings = move || in_use.load().snapshot.traces.clone();
-                upkeep::spawn("traces", records.export(settings, sent));
+                upkeep::spawn("traces", async move {
+                    records.export(settings, sent, ending.asked()).await;
+                    ending.all_is_said().await;
+                });
             }
             upkeep::spawn("gauges", gauges::of_rules(shown, log, Arc::clone(&clock), counted));
             upkeep::spawn("history", watched);
@@ -321,13 +329,13 @@ impl Assembly {
     }
 
     fn end_well(&self, server: &Server) {
-        let farewell = Arc::clone(&self.opener.farewell);
+        let (activity, records) = (Arc::clone(&self.opener.farewell), Arc::clone(&self.last_records));
         shutdown::end_when_idle(
             server.watch_execution_phase(),
             Arc::clone(&self.rules),
             Arc::clone(&self.metrics),
             self.log.clone(),
-            move || farewell.say(),
+            move || Farewell::say(&[&activity, &records]),
         );
     }
 }

@@ -20,6 +20,8 @@ use crate::telemetry::{LogSink, Metrics};
 
 /// What an HTTP/2 connection needs to write its last frames.
 const LAST_WRITES: Duration = Duration::from_millis(100);
+/// How long whoever reads the log may take for its last lines.
+const LAST_LINES: Duration = Duration::from_secs(1);
 /// How long clients with idle connections are given to use them once more, and be told that it is the last time. Closing
 /// an idle connection at once can cross a request that is on its way.
 const IDLE_GRACE: Duration = Duration::from_secs(1);
@@ -111,7 +113,7 @@ pub(super) fn end_when_idle(
 fn end_well(log: Option<&LogSink>) {
     tracing::info!("ended");
     if let Some(log) = log {
-        log.flush();
+        log.flush(LAST_LINES);
     }
     std::process::exit(0);
 }

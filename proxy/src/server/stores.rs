@@ -2,12 +2,12 @@
 //! because connections belong to the runtime that made them; nothing here waits for a server to be there.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::Context as _;
-use tokio::sync::{Notify, OnceCell};
+use tokio::sync::OnceCell;
 
+use super::farewell::Farewell;
 use crate::cache::{Activity, Copies, Invalidate};
 use crate::clock::Clock;
 use crate::config::Snapshot;
@@ -30,16 +30,13 @@ const PURGE_BATCH: u32 = 500;
 /// How long ended sessions are kept, for questions about what happened.
 const KEEP_ENDED: Duration = Duration::from_hours(168);
 
-/// How long the end of the process waits for last-seen times to be written.
-const LAST_WRITES: Duration = Duration::from_secs(2);
-
 /// Opens the stores once, whichever service comes first.
 pub(super) struct Opener {
     pub(super) snapshot: Arc<Snapshot>,
     pub(super) core: Arc<OnceCell<Arc<Core>>>,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) metrics: Arc<Metrics>,
-    /// The end of the process.
+    /// Asks for last-seen times at the end of the process.
     pub(super) farewell: Arc<Farewell>,
     /// Run once the directory is open: the demo puts its people in.
     pub(super) seed: Option<Seed>,
@@ -143,34 +140,13 @@ impl Opener {
         let (store, directory_of_activity) = (Arc::clone(store), Arc::clone(directory));
         let (clock, metrics) = (Arc::clone(&self.clock), Arc::clone(&self.metrics));
         crate::upkeep::spawn("activity", async move {
-            let said = Arc::clone(&farewell);
-            let asked = async move { said.asked.notified().await };
-            activity.run(store, directory_of_activity, clock, metrics, asked).await;
-            farewell.done.store(true, Ordering::SeqCst);
-            std::future::pending::<()>().await;
+            activity.run(store, directory_of_activity, clock, metrics, farewell.asked()).await;
+            farewell.all_is_said().await;
         });
         // A change matters for as long as an older copy of a session could lie in a store.
         let keep_changes = KEEP_ENDED.max(self.snapshot.session.absolute_timeout * 2);
         let keep = Keep { changes: keep_changes, audit: self.snapshot.audit_retention };
         crate::upkeep::spawn("purge", purge(Arc::clone(directory), Arc::clone(&self.clock), keep));
-    }
-}
-
-/// How the end of the process asks for what must still be written, and learns that it was.
-#[derive(Debug, Default)]
-pub(super) struct Farewell {
-    asked: Notify,
-    done: AtomicBool,
-}
-
-impl Farewell {
-    /// Asks, and waits a moment. Called outside any runtime.
-    pub(super) fn say(&self) {
-        self.asked.notify_one();
-        let end = Instant::now() + LAST_WRITES;
-        while !self.done.load(Ordering::SeqCst) && Instant::now() < end {
-            std::thread::sleep(Duration::from_millis(5));
-        }
     }
 }
 

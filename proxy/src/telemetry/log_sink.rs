@@ -4,7 +4,7 @@
 use std::io::{self, Write};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
 use tracing_subscriber::fmt::MakeWriter;
@@ -17,6 +17,8 @@ const LIMIT: usize = 4 * 1024 * 1024;
 const WAKE_AT: usize = 64 * 1024;
 /// What a buffer keeps of its room when it is empty.
 const LARGEST_KEPT: usize = 1024 * 1024;
+/// How often it is asked whether everything is written.
+const STEP: Duration = Duration::from_millis(2);
 /// How long lines may gather.
 const INTERVAL: Duration = Duration::from_millis(50);
 
@@ -75,9 +77,19 @@ impl LogSink {
         }
     }
 
-    /// Writes out what waits; at shutdown.
-    pub fn flush(&self) {
-        self.0.write_out();
+    /// Waits until everything is written out, but no longer than `patience`: whoever reads the log may have stopped. At
+    /// shutdown.
+    pub fn flush(&self, patience: Duration) {
+        let end = Instant::now() + patience;
+        while Instant::now() < end {
+            self.0.wake.notify_one();
+            std::thread::sleep(STEP);
+            // While this is held, nothing is on its way from one buffer to the other.
+            let Some(_writing) = self.0.writing.try_lock() else { continue };
+            if self.0.waiting.lock().is_empty() {
+                return;
+            }
+        }
     }
 
     /// Lines dropped because the reader of the log was too slow.

@@ -142,6 +142,20 @@ async fn a_request_is_recorded_with_a_span_for_each_step_and_the_application_is_
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_recorded_just_before_the_end_reaches_the_collector() {
+    let collector = Collector::start(0, None).await;
+    let section = section("http", collector.port, "1.0", "");
+    let mut site = Site::with(Stores::embedded(), |b| b.more(&section).variable("COLLECTOR_KEY", KEY)).await;
+    for number in 0..300 {
+        site.browser().get(&format!("/public/last/{number}")).send().await.expect(200);
+    }
+    assert_eq!(site.proxy.stop().await.code(), Some(0));
+    for number in [0, 150, 299] {
+        assert_eq!(collector.spans_of(&format!("/public/last/{number}")).await[0]["name"], "request");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_strangers_context_is_passed_on_only_in_form_and_never_makes_us_record() {
     let collector = Collector::start(0, None).await;
     let section = section("http", collector.port, "0.0", "");

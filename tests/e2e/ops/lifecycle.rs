@@ -96,6 +96,19 @@ async fn a_second_signal_ends_the_process_at_once() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_log_that_nobody_reads_does_not_keep_the_process_from_ending() {
+    let (reader, writer) = std::io::pipe().unwrap();
+    let mut site = Site::with(Stores::embedded(), |builder| builder.log_to(writer)).await;
+    // More than a pipe holds.
+    let path = format!("/public/{}", "a".repeat(400));
+    for _ in 0..200 {
+        site.browser().get(&path).send().await.expect(200);
+    }
+    assert_eq!(site.proxy.stop().await.code(), Some(0));
+    drop(reader);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_websocket_stays_with_the_old_process_until_its_grace_is_over() {
     let mut site = Site::with(Stores::embedded(), |builder| {
         builder.more("[shutdown]\nlame_duck = \"0s\"\ngrace = \"3s\"\n")

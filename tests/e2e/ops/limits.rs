@@ -3,16 +3,19 @@
 use std::process::Stdio;
 use std::time::Duration;
 
+use e2e::client::Wire;
 use e2e::environment::binary;
 use e2e::eventually::{eventually, until};
-use e2e::proxy::run_to_end;
+use e2e::proxy::{Proxy, run_to_end};
 use e2e::stores::Stores;
+use e2e::upstream::Upstream;
+use hyper::body::Frame;
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::process::Command;
 
-use crate::setup::Site;
+use crate::setup::{Site, routes};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_head_that_comes_byte_by_byte_is_not_waited_for() {
@@ -37,6 +40,71 @@ async fn a_head_that_comes_byte_by_byte_is_not_waited_for() {
     tokio::time::timeout(Duration::from_mins(2), ends).await.expect("the connection ends");
     assert!(site.app.recorded().is_empty());
     site.browser().get("/public/").send().await.expect(200);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_body_that_stops_or_dribbles_is_not_waited_for_and_a_steady_one_is() {
+    let site = Site::with(Stores::embedded(), |builder| builder.more("[limits]\npatience = \"1s\"\n")).await;
+    // Pieces of so many bytes, every tenth of a second; nothing at all, less than 64 bytes a second, more than that.
+    for (path, piece, reason) in [
+        ("/public/silent", 0, Some("client_too_slow")),
+        ("/public/dribbling", 1, Some("client_too_slow")),
+        ("/public/steady", 100, None),
+    ] {
+        let mut stream = TcpStream::connect(site.proxy.addresses().http1).await.unwrap();
+        let head = format!("POST {path} HTTP/1.1\r\nhost: app.test\r\ncontent-length: 4000\r\n\r\n");
+        stream.write_all(head.as_bytes()).await.unwrap();
+        let (mut reading, mut writing) = stream.into_split();
+        let sends = async {
+            let mut left = 4000_usize;
+            while left > 0 && writing.write_all(&vec![b'a'; piece.min(left)]).await.is_ok() {
+                left -= piece.min(left);
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+            std::future::pending::<()>().await;
+        };
+        let answered = async {
+            let mut answer = vec![0; 12];
+            let _ = reading.read_exact(&mut answer).await;
+            String::from_utf8_lossy(&answer).into_owned()
+        };
+        let ends = async {
+            tokio::select! {
+                () = sends => unreachable!(),
+                answer = answered => answer,
+            }
+        };
+        let answer = tokio::time::timeout(Duration::from_mins(1), ends).await.expect("an answer, or the end");
+        let line = site.proxy.request_line(path).await;
+        assert_eq!(line["reason"].as_str(), reason, "{line}");
+        assert_eq!(answer, if reason.is_some() { "HTTP/1.1 408" } else { "HTTP/1.1 200" }, "{line}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_body_of_http_2_that_stops_is_not_waited_for_either() {
+    let app = Upstream::start().await;
+    let stores = Stores::embedded();
+    let builder = Proxy::builder().upstream("app", app.address(), "read_timeout = \"1s\"");
+    let proxy = routes(builder).start(&stores).await;
+    let (sender, body) = e2e::body::channel();
+    sender.send(Frame::data("some".into())).await.unwrap();
+    let call = proxy.client_over(Wire::Http2).call(http::Method::POST, "/public/stops").body(body);
+    let answer = tokio::time::timeout(Duration::from_mins(1), call.send()).await.expect("an answer");
+    assert!(matches!(answer.status.as_u16(), 408 | 504), "{}", answer.text());
+    drop(sender);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_connection_without_a_request_is_closed() {
+    let site = Site::with(Stores::embedded(), |builder| builder.more("[limits]\npatience = \"1s\"\n")).await;
+    let mut stream = TcpStream::connect(site.proxy.addresses().http1).await.unwrap();
+    stream.write_all(b"GET /public/ HTTP/1.1\r\nhost: app.test\r\n\r\n").await.unwrap();
+    let mut answer = Vec::new();
+    let closed = tokio::time::timeout(Duration::from_mins(1), stream.read_to_end(&mut answer)).await;
+    closed.expect("it is closed").unwrap();
+    let answer = String::from_utf8_lossy(&answer).to_ascii_lowercase();
+    assert!(answer.starts_with("http/1.1 200") && !answer.contains("connection: close"), "{answer}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

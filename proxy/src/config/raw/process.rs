@@ -28,6 +28,10 @@ pub(crate) struct Limits {
     /// The largest number of requests under way on one HTTP/2 connection.
     #[schemars(range(min = 1, max = 1000))]
     pub(crate) streams: u32,
+    /// How long clients of HTTP/1.1 are waited for: the longest silence within a body or while an answer is read, and the
+    /// longest that a connection stays open without a request. Also how long any body may take; one that takes longer
+    /// must bring 64 bytes a second, but where the route has a `read_timeout` of its own. From 1 second to an hour.
+    pub(crate) patience: Span,
 }
 
 impl Default for Limits {
@@ -41,6 +45,7 @@ impl Default for Limits {
             connections: None,
             connections_per_address: None,
             streams: 100,
+            patience: Span::from_secs(60),
         }
     }
 }

@@ -85,6 +85,7 @@ pub(super) fn snapshot(
             total: file.limits.connections,
             per_address: file.limits.connections_per_address,
             streams: file.limits.streams,
+            patience: judge.patience(&file.limits),
         },
         headers,
         resolve: resolve::Settings { budget: file.resolve.budget.0 },
@@ -301,6 +302,19 @@ impl Judge<'_> {
             }
         }
         policy::Limits { target_bytes: target, head_bytes: head, head_fields: raw.head_fields }
+    }
+
+    /// The idle time of a connection is told to the HTTP library in whole seconds.
+    fn patience(&mut self, raw: &raw::Limits) -> Duration {
+        let found = raw.patience.0;
+        if !(Duration::from_secs(1)..=Duration::from_hours(1)).contains(&found) {
+            self.tell(
+                self.problem("limits.patience", "`limits.patience` is out of range")
+                    .found(humantime::format_duration(found).to_string())
+                    .expected("1s to 1h"),
+            );
+        }
+        found
     }
 
     /// Copies of entities are read again ten times in the lifetime of a record, whose end the store does not report.

@@ -72,3 +72,19 @@ async fn a_path_that_cannot_be_a_file_is_refused_at_once() {
     let path = folder.path().join("missing").join("countersign.sqlite");
     assert!(open(&settings(Kind::Sqlite(Some(path)))).await.is_err());
 }
+
+#[tokio::test]
+async fn opening_waits_for_a_lock_longer_than_a_query_may() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("countersign.sqlite");
+    let other = sqlx::sqlite::SqliteConnectOptions::new().filename(&path).create_if_missing(true);
+    let other = other.journal_mode(sqlx::sqlite::SqliteJournalMode::Wal);
+    let mut other = sqlx::ConnectOptions::connect(&other).await.unwrap();
+    sqlx::query("BEGIN IMMEDIATE").execute(&mut other).await.unwrap();
+    let settings = Settings::new(Kind::Sqlite(None), 4, Duration::from_millis(20));
+    let mut opening = Box::pin(SqliteDirectory::open(&settings, Some(&path)));
+    let early = tokio::time::timeout(settings.timeout * 20, &mut opening).await;
+    assert!(early.is_err(), "it neither waited nor failed: {early:?}");
+    sqlx::query("COMMIT").execute(&mut other).await.unwrap();
+    assert!(opening.await.is_ok());
+}

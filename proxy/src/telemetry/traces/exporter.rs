@@ -1,6 +1,7 @@
 //! Sends records to the collector, over HTTP/1.1 and one kept connection: OTLP/HTTP with protobuf. What it does not take
 //! after some tries is dropped and counted; nothing waits for it but the queue.
 
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,7 +16,7 @@ use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
-use tokio::time::{Instant, sleep, timeout, timeout_at};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_rustls::TlsConnector;
 
 use super::{Recorded, Settings, otlp};
@@ -32,54 +33,100 @@ const TOLD_EVERY: Duration = Duration::from_mins(1);
 /// Most of an answer that is read.
 const LARGEST_ANSWER: usize = 64 * 1024;
 
-/// Exports for ever.
+/// Exports until `ending`, and then what was recorded before.
 pub(super) async fn run(
     mut queue: mpsc::Receiver<Recorded>,
     settings: impl Fn() -> Option<Arc<Settings>> + Send,
     metrics: Arc<Metrics>,
+    ending: impl Future<Output = ()> + Send,
 ) {
-    let mut collector = None::<Collector>;
-    let mut told = None::<Instant>;
+    let mut ending = pin!(ending);
+    let mut exporter = Exporter { metrics, collector: None, told: None };
+    let mut batch = Vec::new();
+    let mut is_over = false;
+    while !is_over {
+        is_over = gather(&mut queue, &mut batch, ending.as_mut()).await;
+        exporter.export(&mut batch, settings()).await;
+    }
     loop {
-        let batch = gather(&mut queue).await;
-        let spans = batch.iter().map(otlp::spans).sum();
-        let Some(settings) = settings() else {
-            // The configuration of now has no collector any more.
-            collector = None;
-            metrics.spans.with_label_values(&["dropped"]).inc_by(spans);
-            continue;
-        };
-        let same = collector.take().filter(|old| Arc::ptr_eq(&old.settings, &settings));
-        let collector = collector.insert(same.unwrap_or(Collector { settings, connection: None }));
-        let result = collector.take_in(&batch).await;
-        let word = if result.is_ok() { "exported" } else { "failed" };
-        metrics.spans.with_label_values(&[word]).inc_by(spans);
-        if let Err(error) = result
-            && told.is_none_or(|told| told.elapsed() > TOLD_EVERY)
+        while batch.len() < BATCH
+            && let Ok(record) = queue.try_recv()
         {
-            told = Some(Instant::now());
+            batch.push(record);
+        }
+        if batch.is_empty() {
+            return;
+        }
+        exporter.export(&mut batch, settings()).await;
+    }
+}
+
+/// Waits for a record and a while for more, or for the end; answers whether that has come.
+async fn gather(
+    queue: &mut mpsc::Receiver<Recorded>,
+    batch: &mut Vec<Recorded>,
+    mut ending: Pin<&mut (impl Future<Output = ()> + Send)>,
+) -> bool {
+    let mut first = None::<Instant>;
+    while batch.len() < BATCH {
+        let room = BATCH - batch.len();
+        let gathered = async {
+            match first {
+                Some(first) => sleep_until(first + GATHER).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            // Nothing is lost when another branch is taken.
+            received = queue.recv_many(batch, room) => {
+                if received == 0 {
+                    // Whoever records is gone.
+                    return true;
+                }
+                first.get_or_insert_with(Instant::now);
+            }
+            () = gathered => return false,
+            () = ending.as_mut() => return true,
+        }
+    }
+    false
+}
+
+struct Exporter {
+    metrics: Arc<Metrics>,
+    collector: Option<Collector>,
+    /// When a failure was last told.
+    told: Option<Instant>,
+}
+
+impl Exporter {
+    /// Sends a batch to the collector of now, and empties it.
+    async fn export(&mut self, batch: &mut Vec<Recorded>, settings: Option<Arc<Settings>>) {
+        let spans = batch.iter().map(otlp::spans).sum();
+        if spans == 0 {
+            return;
+        }
+        let Some(settings) = settings else {
+            // The configuration of now has no collector any more.
+            self.collector = None;
+            self.metrics.spans.with_label_values(&["dropped"]).inc_by(spans);
+            batch.clear();
+            return;
+        };
+        let same = self.collector.take().filter(|old| Arc::ptr_eq(&old.settings, &settings));
+        let collector = self.collector.insert(same.unwrap_or(Collector { settings, connection: None }));
+        let result = collector.take_in(batch).await;
+        batch.clear();
+        let word = if result.is_ok() { "exported" } else { "failed" };
+        self.metrics.spans.with_label_values(&[word]).inc_by(spans);
+        if let Err(error) = result
+            && self.told.is_none_or(|told| told.elapsed() > TOLD_EVERY)
+        {
+            self.told = Some(Instant::now());
             let error = format!("{error:#}");
             tracing::warn!(error, spans, "the collector of traces did not take spans");
         }
     }
-}
-
-/// Waits for a record, and a while for more.
-async fn gather(queue: &mut mpsc::Receiver<Recorded>) -> Vec<Recorded> {
-    let mut batch = Vec::new();
-    if queue.recv_many(&mut batch, BATCH).await == 0 {
-        // Whoever records is gone: the process ends.
-        std::future::pending::<()>().await;
-    }
-    let end = Instant::now() + GATHER;
-    while batch.len() < BATCH {
-        let room = BATCH - batch.len();
-        match timeout_at(end, queue.recv_many(&mut batch, room)).await {
-            Ok(more) if more > 0 => {}
-            _ => break,
-        }
-    }
-    batch
 }
 
 struct Collector {

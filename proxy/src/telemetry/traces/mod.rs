@@ -215,9 +215,15 @@ impl Tracer {
 }
 
 impl Records {
-    /// Sends what comes to the collector that `settings` names at that moment, for ever.
-    pub async fn export(self, settings: impl Fn() -> Option<Arc<Settings>> + Send, metrics: Arc<Metrics>) {
-        exporter::run(self.0, settings, metrics).await;
+    /// Sends what comes to the collector that `settings` names at that moment, until `ending`; returns when what was
+    /// recorded before that is sent, or given up.
+    pub async fn export(
+        self,
+        settings: impl Fn() -> Option<Arc<Settings>> + Send,
+        metrics: Arc<Metrics>,
+        ending: impl Future<Output = ()> + Send,
+    ) {
+        exporter::run(self.0, settings, metrics, ending).await;
     }
 }
 
