@@ -9,6 +9,8 @@
 --     countersign_tell_row('user', 'id')                        the user whose id stands in column id
 --     countersign_tell_row('platform', 'id', 'user_id')         a platform, and the list of the user in column user_id
 --     countersign_tell_row('settings', 'user_id', 'platform_id')
+--     countersign_tell_row('session', 'session_key')            the session whose key stands in that column; what is told
+--                                                               is a hash of it
 
 CREATE OR REPLACE FUNCTION countersign_tell_row() RETURNS trigger LANGUAGE plpgsql AS $$
 DECLARE
@@ -27,6 +29,9 @@ BEGIN
             IF other IS NOT NULL THEN
                 PERFORM pg_notify('countersign', 'user_platforms:' || other);
             END IF;
+        ELSIF TG_ARGV[0] = 'session' THEN
+            PERFORM pg_notify('countersign', 'table_session:'
+                || translate(encode(sha256(convert_to('table:' || one, 'UTF8')), 'base64'), '+/=', '-_'));
         ELSIF TG_ARGV[0] = 'settings' THEN
             other := side ->> TG_ARGV[2];
             IF other IS NOT NULL THEN

@@ -10,6 +10,8 @@ mod guide;
 mod hostile;
 #[path = "formats/properties.rs"]
 mod properties;
+#[path = "formats/rows.rs"]
+mod rows;
 #[path = "formats/sample.rs"]
 mod sample;
 #[path = "formats/spelling.rs"]
@@ -150,6 +152,11 @@ fn a_wrong_secret_a_cut_value_and_a_cut_cookie_are_refused() {
         }
         sample.cut_values();
     }
+}
+
+#[test]
+fn rows_of_tables_are_read_as_their_frameworks_write_them() {
+    rows::check();
 }
 
 #[test]

@@ -36,6 +36,18 @@ async fn django_sessions_are_read_as_django_made_them() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn django_sessions_in_a_table_are_read_as_django_made_them() {
+    in_a_table(python_app("django_app.py"), "Django, in its database", "sessionid").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn express_sessions_in_a_table_are_read_as_connect_pg_simple_made_them() {
+    let mut command = Command::new("node");
+    command.arg(node_script("apps/sessions/express.mjs"));
+    in_a_table(command, "Express, in Postgres", "connect.sid").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn php_sessions_are_read_as_phpredis_made_them() {
     let mut command = Command::new("php");
     command.args(["-d", "session.save_handler=redis", "-d", "session.use_strict_mode=1"]);
@@ -48,8 +60,18 @@ fn python_app(name: &str) -> Command {
     command
 }
 
-async fn the_application_is_not_changed(command: Command, section: &str, cookie: &str) {
+/// The same, where the application keeps its sessions in Postgres.
+async fn in_a_table(mut command: Command, section: &str, cookie: &str) {
     let mut stores = Stores::real();
+    command.env("DATABASE_URL", &stores.servers().database);
+    behind_the_proxy(command, section, cookie, stores).await;
+}
+
+async fn the_application_is_not_changed(command: Command, section: &str, cookie: &str) {
+    behind_the_proxy(command, section, cookie, Stores::real()).await;
+}
+
+async fn behind_the_proxy(command: Command, section: &str, cookie: &str, mut stores: Stores) {
     let address = SocketAddr::from(([127, 0, 0, 1], ports::free()));
     let redis = format!("redis://127.0.0.1:{}", stores.redis().port());
     let _app = started(command, &redis, address).await;

@@ -28,6 +28,7 @@ mod outages;
 mod own;
 mod paths;
 mod platform_per_request;
+mod pooler;
 mod protocols;
 #[expect(unreachable_pub, clippy::disallowed_methods, reason = "an application of its own has neither rule")]
 mod readme_example;
@@ -37,4 +38,5 @@ mod sessions;
 mod setup;
 mod spellings;
 mod switching;
+mod table_sessions;
 mod upstreams;

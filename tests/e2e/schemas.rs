@@ -3,7 +3,7 @@
 
 use e2e::client::Client;
 use e2e::eventually::until;
-use e2e::proxy::{Proxy, run_to_end};
+use e2e::proxy::{Builder, Proxy, run_to_end};
 use e2e::stores::Stores;
 use e2e::upstream::Upstream;
 
@@ -19,12 +19,21 @@ const TABLES: &str = include_str!("../schemas/captions.sql");
 const MAPPING: &str = include_str!("../../config/mappings/captions.toml");
 
 async fn site(format: &str, tables: &str, mapping: &str) -> Site {
+    site_with(format, tables, mapping, |builder| builder).await
+}
+
+async fn site_with(
+    format: &str,
+    tables: &str,
+    mapping: &str,
+    change: impl FnOnce(Builder) -> Builder,
+) -> Site {
     let stores = Stores::real();
     stores.sql(tables).await;
     let app = Upstream::start().await;
     let builder = Proxy::builder().upstream("app", app.address(), "").session(format);
     let builder = builder.variable("APP_SECRET", SECRET).unseeded().more(&without_comments(mapping));
-    let proxy = routes(builder).start(&stores).await;
+    let proxy = change(routes(builder)).start(&stores).await;
     Site { proxy, app, stores }
 }
 
@@ -65,6 +74,36 @@ async fn users_and_platforms_come_from_the_tables_of_the_application() {
     let locked = log_in(&mut site, "43");
     assert_eq!(site.status(&locked).await, 401, "what was ended stays ended");
     assert!(site.proxy.output().contains("\"event\":\"session_ended\""), "the audit log is the log");
+}
+
+/// Tokens as the caption application sealed them, with its key (proxy/tests/session-samples/seed-app-platform-cache.json).
+const SEALED: &str = include_str!("../../proxy/tests/session-samples/seed-app-platform-cache.json");
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_token_that_the_application_sealed_is_opened_through_the_mapping() {
+    let sealed: serde_json::Value = serde_json::from_str(SEALED).unwrap();
+    let text = |pointer: &str| sealed.pointer(pointer).unwrap().as_str().unwrap().to_owned();
+    let key = text("/fernet/key");
+    let mut site = site_with(EXPRESS, TABLES, MAPPING, |builder| {
+        let asks = "platform_authorization = true";
+        builder.route("/credential/", "app", "\"platform\"", asks).variable("PLATFORM_ENCRYPTION_KEY", &key)
+    })
+    .await;
+    for (platform, token) in [("2", text("/fernet/tokens/access_token")), ("4", text("/fernet/tampered"))] {
+        let update =
+            format!("UPDATE platform_connections SET access_token = '{token}' WHERE id = {platform}");
+        site.stores.sql(&update).await;
+    }
+    let browser = log_in(&mut site, "42");
+    until("the session is known", async || site.status(&browser).await == 200).await;
+    let seen = site.arrives(&browser, "/credential/").await;
+    assert_eq!(seen.context("platform-id"), Some("2"));
+    let opened = text("/fernet/plaintexts/access_token");
+    assert_eq!(seen.context("platform-authorization"), Some(opened.as_str()));
+    assert_eq!(site.arrives(&browser, "/platform/").await.context("platform-authorization"), None);
+    site.direct(&browser, "platform;id=\"4\"").await.expect(200);
+    browser.get("/credential/").send().await.expect_problem(503, "credential_unreadable");
+    assert!(!site.proxy.output().contains(&opened) && !site.proxy.output().contains(&key));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -12,6 +12,7 @@ pub mod eventually;
 pub mod fixture;
 pub mod history;
 pub mod load;
+pub mod pgbouncer;
 pub mod ports;
 pub mod postgres;
 pub mod prometheus;

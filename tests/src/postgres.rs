@@ -196,7 +196,7 @@ fn folders() -> Vec<PathBuf> {
 }
 
 /// The words before a command that make it run as `postgres`, when we are root.
-fn as_postgres() -> Vec<String> {
+pub(crate) fn as_postgres() -> Vec<String> {
     if !rustix::process::geteuid().is_root() {
         return Vec::new();
     }
@@ -204,7 +204,7 @@ fn as_postgres() -> Vec<String> {
 }
 
 /// Gives the directory to `postgres`, when we are root.
-fn hand_over(directory: &Path) {
+pub(crate) fn hand_over(directory: &Path) {
     if !rustix::process::geteuid().is_root() {
         return;
     }

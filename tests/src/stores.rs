@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use tempfile::TempDir;
 
+use crate::pgbouncer::PgBouncer;
 use crate::postgres::{Postgres, run_sql, shared_database};
 use crate::redis::Redis;
 use crate::relay::Relay;
@@ -35,6 +36,8 @@ pub struct Real {
     pub store_keys: Option<String>,
     /// Where the proxy believes the database to be, when there is something in between.
     pub database_url: Option<String>,
+    /// The URL of the database itself, when a pooler in transaction mode is in between.
+    pub direct_url: Option<String>,
     /// The deadlines of the proxy, when the test has a reason for its own.
     pub deadlines: Option<Deadlines>,
 }
@@ -70,6 +73,7 @@ impl Stores {
             database,
             redis_url: None,
             database_url: None,
+            direct_url: None,
             store_keys: None,
             deadlines: None,
         }))
@@ -87,6 +91,7 @@ impl Stores {
             database,
             redis_url: None,
             database_url: None,
+            direct_url: None,
             store_keys: None,
             deadlines: None,
         }))
@@ -106,6 +111,22 @@ impl Stores {
         let to_postgres = Relay::to(SocketAddr::from(([127, 0, 0, 1], port))).await;
         real.database_url = Some(format!("postgres://postgres@{}/{name}", to_postgres.address()));
         (stores, to_redis, to_postgres)
+    }
+
+    /// Like [`Self::real`], with a pooler in transaction mode in front of Postgres, which has few connections for many.
+    ///
+    /// # Panics
+    /// When it is not installed or does not start.
+    #[must_use]
+    pub fn behind_a_pooler() -> (Self, PgBouncer) {
+        let mut stores = Self::real();
+        let real = stores.servers();
+        let (server, name) = real.database.rsplit_once('/').expect("a URL with a database");
+        let port = server.rsplit(':').next().and_then(|port| port.parse().ok()).expect("a URL with a port");
+        let pooler = PgBouncer::in_front_of(port);
+        real.database_url = Some(pooler.url(name));
+        real.direct_url = Some(real.database.clone());
+        (stores, pooler)
     }
 
     /// The embedded default.
@@ -168,6 +189,9 @@ impl Stores {
                 let database = real.database_url.as_ref().unwrap_or(&real.database);
                 let _ = writeln!(text, "[directory]\nkind = \"postgres\"\nurl = \"{database}\"");
                 let _ = writeln!(text, "timeout = \"{durable}\"");
+                if let Some(direct) = &real.direct_url {
+                    let _ = writeln!(text, "pooler = true\ndirect_url = \"{direct}\"");
+                }
             }
             Self::Embedded(directory) => {
                 let file = Self::file(directory.path());

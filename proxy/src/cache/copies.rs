@@ -249,6 +249,14 @@ impl Copies {
         }
     }
 
+    /// What a session rests on that lies in a table of others: the store tells when it was ended here, and nobody need
+    /// tell what becomes of the row, which is read again after `age`.
+    #[must_use]
+    pub fn proof_of_row(&self, reading: Reading, age: Duration) -> Proof {
+        let ends = reading.at + age;
+        Proof { ends: Some(ends), ..self.proof(reading, Source::Store) }
+    }
+
     /// What user and platform rest on: the same, but not for longer than their lifetime.
     #[must_use]
     pub fn proof_of_pair(&self, reading: Reading, source: Source) -> Proof {

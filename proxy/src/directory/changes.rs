@@ -25,6 +25,8 @@ pub enum Changed {
     Settings(UserId, PlatformId),
     /// A session was changed or ended.
     Session(SessionId),
+    /// A session that an application keeps in a table was.
+    TableSession(SessionId),
 }
 
 /// A place in the list of changes that a directory writes down. Its text form is for those who keep it for others.
@@ -125,12 +127,13 @@ impl Changed {
             Self::Settings(user, platform) => {
                 format!("{self}:{}:{}", part(user.as_str()), part(platform.as_str()))
             }
-            Self::Session(id) => format!("{self}:{id}"),
+            Self::Session(id) | Self::TableSession(id) => format!("{self}:{id}"),
         }
     }
 
     /// Reads a payload (`migrations/postgres/0002_notify.up.sql`): `user:<id>`, `platform:<id>`, `user_platforms:<user>`,
-    /// `settings:<user>:<platform>` with `%` and `:` in ids percent-encoded, `session:<id>`.
+    /// `settings:<user>:<platform>` with `%` and `:` in ids percent-encoded, `session:<id>`; and of existing schemas
+    /// (`migrations/existing/tell.sql`) `table_session:<id>`.
     pub(super) fn parse(payload: &str) -> Option<Self> {
         let (kind, id) = payload.split_once(':')?;
         match kind {
@@ -138,6 +141,7 @@ impl Changed {
             "platform" => id.parse().ok().map(Self::Platform),
             "user_platforms" => id.parse().ok().map(Self::UserPlatforms),
             "session" => id.parse().ok().map(Self::Session),
+            "table_session" => id.parse().ok().map(Self::TableSession),
             "settings" => {
                 let (user, platform) = id.split_once(':')?;
                 let decoded = |text| percent_decode_str(text).decode_utf8().ok();
@@ -157,6 +161,7 @@ impl fmt::Display for Changed {
             Self::UserPlatforms(_) => "user_platforms",
             Self::Settings(..) => "settings",
             Self::Session(_) => "session",
+            Self::TableSession(_) => "table_session",
         })
     }
 }
@@ -178,6 +183,7 @@ mod tests {
             ("user_platforms:ana".to_owned(), Changed::UserPlatforms(user("ana"))),
             ("settings:a%3Ana:50%25".to_owned(), Changed::Settings(user("a:na"), platform("50%"))),
             (format!("session:{session}"), Changed::Session(session)),
+            (format!("table_session:{session}"), Changed::TableSession(session)),
         ] {
             assert_eq!(Changed::parse(&payload), Some(changed.clone()), "{payload}");
             assert_eq!(changed.payload(), payload);

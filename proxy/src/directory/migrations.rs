@@ -59,7 +59,7 @@ pub enum MigrationError {
 pub async fn status(settings: &Settings) -> Result<Vec<Step>, MigrationError> {
     match &settings.kind {
         Kind::Postgres(url) => {
-            let mut connection = connect_postgres(url).await?;
+            let mut connection = connect_postgres(settings, url).await?;
             let known: Option<String> = sqlx::query_scalar("SELECT to_regclass($1)::text")
                 .bind(TABLE)
                 .fetch_one(&mut connection)
@@ -87,7 +87,7 @@ pub async fn status(settings: &Settings) -> Result<Vec<Step>, MigrationError> {
 /// `Unreachable` without a connection, `Failed` at the first step that fails.
 pub async fn up(settings: &Settings, progress: impl FnMut(&Step) + Send) -> Result<usize, MigrationError> {
     match &settings.kind {
-        Kind::Postgres(url) => apply(&mut connect_postgres(url).await?, POSTGRES, progress).await,
+        Kind::Postgres(url) => apply(&mut connect_postgres(settings, url).await?, POSTGRES, progress).await,
         Kind::Sqlite(path) => {
             sqlite::make_private(path.as_deref())
                 .map_err(|error| MigrationError::Unreachable(error.into()))?;
@@ -107,7 +107,9 @@ pub async fn down(
     progress: impl FnMut(&Step) + Send,
 ) -> Result<usize, MigrationError> {
     match &settings.kind {
-        Kind::Postgres(url) => revert(&mut connect_postgres(url).await?, POSTGRES, count, progress).await,
+        Kind::Postgres(url) => {
+            revert(&mut connect_postgres(settings, url).await?, POSTGRES, count, progress).await
+        }
         Kind::Sqlite(path) => {
             let options = sqlite::options(path.as_deref(), settings.timeout);
             revert(&mut connect_sqlite(&options).await?, SQLITE, count, progress).await
@@ -121,7 +123,12 @@ pub(super) async fn up_sqlite(connection: &mut SqliteConnection) -> Result<usize
 }
 
 /// Without the pool's limits: a migration may take longer than a request.
-async fn connect_postgres(url: &crate::secret::Secret) -> Result<PgConnection, MigrationError> {
+/// Past a pooler: the lock that keeps two from migrating at once belongs to one connection.
+async fn connect_postgres(
+    settings: &Settings,
+    url: &crate::secret::Secret,
+) -> Result<PgConnection, MigrationError> {
+    let url = settings.direct_url.as_ref().unwrap_or(url);
     let options = postgres::options(url).map_err(MigrationError::Unreachable)?;
     match tokio::time::timeout(PATIENCE, PgConnection::connect_with(&options)).await {
         Ok(outcome) => outcome.map_err(MigrationError::Unreachable),

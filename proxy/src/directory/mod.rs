@@ -195,6 +195,16 @@ pub trait Directory: Ledger + fmt::Debug {
         Err(DirectoryError::Unreadable)
     }
 
+    /// Whether changes of what this query reads are told, as long as anything is.
+    fn tells_of(&self, _query: &SessionQuery) -> bool {
+        false
+    }
+
+    /// Deletes a session that an application keeps in a table, as the application itself would when its user logs out.
+    async fn delete_table_session(&self, _query: &SessionQuery, _key: &Secret) -> Result<(), DirectoryError> {
+        Err(DirectoryError::ReadOnly)
+    }
+
     /// Writes settings whole.
     async fn put_settings(
         &self,
@@ -361,13 +371,15 @@ pub struct Settings {
     pub queries: Queries,
     /// Whether a pooler in transaction mode stands in front (Postgres): nothing is kept on a connection then.
     pub pooler: bool,
+    /// The server itself, where a pooler stands in front (Postgres): for the connection that listens, and for migrations.
+    pub direct_url: Option<Secret>,
 }
 
 impl Settings {
     /// A directory of ours.
     #[must_use]
     pub fn new(kind: Kind, connections: u32, timeout: Duration) -> Self {
-        Self { kind, connections, timeout, queries: Queries::default(), pooler: false }
+        Self { kind, connections, timeout, queries: Queries::default(), pooler: false, direct_url: None }
     }
 }
 

@@ -1,6 +1,7 @@
 //! The directory in Postgres: a small pool that connects when it is first asked, every query with a deadline on both
 //! sides. Times are milliseconds since the epoch in bigint columns.
 
+mod gate;
 mod ledger;
 mod lines;
 mod listener;
@@ -19,8 +20,9 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use sqlx::ConnectOptions;
-use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
+use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 
+use self::gate::Gate;
 use self::own::OwnQueries;
 use super::rows::{
     PlatformColumns, SessionColumns, UserColumns, all, column, platform_columns, session_columns, texts,
@@ -44,15 +46,15 @@ const USER_COLUMNS: &str = "id, name, array_to_json(roles)::text AS roles, activ
 
 /// Users, platforms and sessions in one Postgres database.
 pub struct PostgresDirectory {
-    pool: PgPool,
+    pool: Gate,
     connections: u32,
+    /// How to reach the server itself, for the connection that listens.
     options: PgConnectOptions,
     watch: Watch,
     own: Arc<OwnQueries>,
     /// Whether the people are in tables that are not ours.
     is_existing: bool,
-    /// Whether statements may be kept on a connection: not behind a pooler, where the next one goes to another server
-    /// (STATE.md 4.4).
+    /// Whether statements may be kept on a connection.
     keeps: bool,
 }
 
@@ -67,6 +69,26 @@ pub(super) fn options(url: &Secret) -> Result<PgConnectOptions, sqlx::Error> {
     Ok(options.application_name("countersign").disable_statement_logging())
 }
 
+/// With the server's own limits, where the connection can carry them.
+fn limited(
+    options: PgConnectOptions,
+    limit: Duration,
+    is_pooled: bool,
+    is_existing: bool,
+) -> PgConnectOptions {
+    if is_pooled {
+        // A pooler refuses what it does not track; the role has to have these (docs/existing-schemas.md).
+        return options.extra_float_digits(None);
+    }
+    let on_server = (limit * 2 / 5).max(Duration::from_millis(1)).as_millis().to_string();
+    let options = options.options([
+        ("statement_timeout", &on_server),
+        ("lock_timeout", &on_server),
+        ("idle_in_transaction_session_timeout", &limit.as_millis().to_string()),
+    ]);
+    if is_existing { options.options([("default_transaction_read_only", "on")]) } else { options }
+}
+
 impl PostgresDirectory {
     /// A pool without a connection yet; must be called inside a tokio runtime.
     ///
@@ -77,51 +99,48 @@ impl PostgresDirectory {
     /// `Url` when the URL is not one of a Postgres server.
     pub fn open(settings: &Settings, url: &Secret) -> Result<Self, OpenError> {
         let limit = settings.timeout;
-        let on_server = (limit * 2 / 5).max(Duration::from_millis(1)).as_millis().to_string();
-        let mut options = options(url).map_err(OpenError::Url)?;
         let is_existing = settings.queries.replace_people();
-        if settings.pooler {
-            // A pooler refuses what it does not track; the role has to have these (docs/existing-schemas.md).
-            options = options.extra_float_digits(None);
-        } else {
-            options = options.options([
-                ("statement_timeout", &on_server),
-                ("lock_timeout", &on_server),
-                ("idle_in_transaction_session_timeout", &limit.as_millis().to_string()),
-            ]);
-            if is_existing {
-                options = options.options([("default_transaction_read_only", "on")]);
-            }
-        }
+        let of = |url: &Secret, is_pooled: bool| -> Result<PgConnectOptions, OpenError> {
+            let options = options(url).map_err(OpenError::Url)?;
+            Ok(limited(options, limit, is_pooled, is_existing))
+        };
+        let to_pool = of(url, settings.pooler)?;
+        let to_server = match &settings.direct_url {
+            Some(url) => of(url, false)?,
+            None => to_pool.clone(),
+        };
         let connections = settings.connections.max(1);
         let breaker = Arc::new(Breaker::new(Arc::new(SystemClock)));
         let pool = PgPoolOptions::new()
             .max_connections(connections)
             .acquire_timeout(limit / 2)
-            .connect_lazy_with(options.clone());
+            .connect_lazy_with(to_pool);
+        let pool = Gate { pool, is_pooled: settings.pooler };
         Ok(Self {
+            keeps: pool.keeps(),
             pool,
             connections,
-            options,
+            options: to_server,
             watch: Watch::new(Dialect::Postgres, limit, Some(breaker)),
-            own: Arc::new(OwnQueries::new(&settings.queries, !settings.pooler)),
+            own: Arc::new(OwnQueries::new(&settings.queries)),
             is_existing,
-            keeps: !settings.pooler,
         })
     }
 }
 
 impl fmt::Debug for PostgresDirectory {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("PostgresDirectory").field("connections", &self.pool.size()).finish_non_exhaustive()
+        f.debug_struct("PostgresDirectory")
+            .field("connections", &self.pool.pool.size())
+            .finish_non_exhaustive()
     }
 }
 
 #[async_trait]
 impl Directory for PostgresDirectory {
     fn pool(&self) -> Option<PoolUse> {
-        let idle = u32::try_from(self.pool.num_idle()).unwrap_or(u32::MAX);
-        let in_use = self.pool.size().saturating_sub(idle);
+        let idle = u32::try_from(self.pool.pool.num_idle()).unwrap_or(u32::MAX);
+        let in_use = self.pool.pool.size().saturating_sub(idle);
         Some(PoolUse { in_use, idle, limit: self.connections })
     }
 
@@ -186,7 +205,7 @@ impl Directory for PostgresDirectory {
             _ if pairs.is_empty() => Ok(Vec::new()),
             Some(own) => self.watch.within(self.own.values(own, &self.pool, pairs)).await,
             None if self.is_existing => Ok(Vec::new()),
-            None => self.watch.within(values::settings(&self.pool, pairs, self.keeps)).await,
+            None => self.watch.within(values::settings(&self.pool, pairs)).await,
         }
     }
 
@@ -195,7 +214,7 @@ impl Directory for PostgresDirectory {
             _ if pairs.is_empty() => Ok(Vec::new()),
             Some(own) => self.watch.within(self.own.values(own, &self.pool, pairs)).await,
             None if self.is_existing => Ok(Vec::new()),
-            None => self.watch.within(values::stats(&self.pool, pairs, self.keeps)).await,
+            None => self.watch.within(values::stats(&self.pool, pairs)).await,
         }
     }
 
@@ -208,6 +227,14 @@ impl Directory for PostgresDirectory {
             return Ok(Vec::new());
         }
         self.watch.within(self.own.table_sessions(query, &self.pool, keys)).await
+    }
+
+    fn tells_of(&self, query: &SessionQuery) -> bool {
+        self.own.tells_of(query)
+    }
+
+    async fn delete_table_session(&self, query: &SessionQuery, key: &Secret) -> Result<(), DirectoryError> {
+        self.watch.within(OwnQueries::delete_session(query, &self.pool, key)).await
     }
 
     async fn put_settings(
@@ -239,9 +266,7 @@ impl Directory for PostgresDirectory {
         if self.own.settings.is_some() {
             return Err(DirectoryError::ReadOnly);
         }
-        self.watch
-            .within(values::replace(&self.pool, (user, platform), before, after, line, self.keeps))
-            .await
+        self.watch.within(values::replace(&self.pool, (user, platform), before, after, line)).await
     }
 
     async fn create_session(
@@ -337,11 +362,11 @@ impl Directory for PostgresDirectory {
     }
 
     async fn changes_after(&self, after: Place, most: u32) -> Result<Page, DirectoryError> {
-        self.watch.within(log::page(&self.pool, after, most, self.keeps)).await
+        self.watch.within(log::page(&self.pool, after, most)).await
     }
 
     async fn purge_changes(&self, before: Timestamp, limit: u32) -> Result<u64, DirectoryError> {
-        self.watch.within(log::purge(&self.pool, before, limit, self.keeps)).await
+        self.watch.within(log::purge(&self.pool, before, limit)).await
     }
 
     async fn put_user(&self, user: &User) -> Result<(), DirectoryError> {
@@ -361,7 +386,7 @@ impl Directory for PostgresDirectory {
 
     async fn put_platform(&self, platform: &Platform) -> Result<(), DirectoryError> {
         let work = async {
-            let mut transaction = self.pool.begin().await?;
+            let mut transaction = self.pool.pool.begin().await?;
             if platform.default {
                 let query = sqlx::query(
                     "UPDATE platforms SET is_default = false WHERE user_id = $1 AND id <> $2 AND is_default",

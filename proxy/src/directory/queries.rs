@@ -3,6 +3,8 @@
 
 use std::sync::Arc;
 
+pub use crate::formats::table::Query as SessionQuery;
+
 /// The operator's own queries. What is left out is asked as usual; but where `user` is given, the people are not ours, and
 /// what is left out is not there.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -19,15 +21,6 @@ pub struct Queries {
     pub stats: Option<String>,
     /// Sessions that applications keep in tables, one query for each format that reads them.
     pub sessions: Vec<Arc<SessionQuery>>,
-}
-
-/// A query for sessions that an application keeps in a table.
-#[derive(PartialEq, Eq, Debug)]
-pub struct SessionQuery {
-    /// Where the configuration says it.
-    pub key: String,
-    /// The query.
-    pub sql: String,
 }
 
 impl Queries {
@@ -54,8 +47,10 @@ pub struct QueryFacts {
     /// Parameters and columns in words.
     pub shape: String,
     /// Tables that it reads and that have no triggers which tell of changes; empty when every change is told. `None` for
-    /// what is never told of: figures and sessions.
+    /// figures, which are never told of.
     pub untold: Option<Vec<String>>,
+    /// Whether it finds sessions: those are believed for a shorter time than users while nobody tells of changes.
+    pub finds_sessions: bool,
 }
 
 /// Told of every query by its key: whether it can be used.

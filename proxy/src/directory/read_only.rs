@@ -81,6 +81,14 @@ impl Directory for ReadOnly {
         self.tables.table_sessions(query, keys).await
     }
 
+    fn tells_of(&self, query: &SessionQuery) -> bool {
+        self.tables.tells_of(query)
+    }
+
+    async fn delete_table_session(&self, query: &SessionQuery, key: &Secret) -> Result<(), DirectoryError> {
+        self.tables.delete_table_session(query, key).await
+    }
+
     async fn put_settings(
         &self,
         _user: &UserId,

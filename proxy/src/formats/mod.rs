@@ -9,6 +9,7 @@ mod input;
 pub mod locate;
 pub mod preset;
 pub mod spelling;
+pub mod table;
 pub mod trace;
 pub mod value;
 pub mod verify;
@@ -23,7 +24,8 @@ use self::decode::{Decoder, Raw};
 use self::expiry::Expiry;
 use self::locate::Path;
 use self::spelling::{Spelling, Written};
-use self::value::DecodeError;
+use self::table::Table;
+use self::value::{DecodeError, Decoded};
 use self::verify::Verification;
 use crate::clock::Timestamp;
 use crate::context::{PlatformId, SessionId, UserId};
@@ -57,6 +59,8 @@ pub struct Format {
     pub expiry: Expiry,
     /// Whether a session that is ended through us is deleted where it lies.
     pub delete_on_logout: bool,
+    /// The table that it lies in, if it does not lie in Redis alone.
+    pub table: Option<Table>,
 }
 
 /// Why a cookie or what it leads to is no session.
@@ -101,6 +105,8 @@ pub struct Claimed {
     pub session: SessionId,
     /// The key of the session in Redis. It contains the id, and is as secret as the cookie.
     pub key: Secret,
+    /// The key of its row, where it may lie in a table.
+    pub row: Option<Secret>,
     /// When the cookie itself ends.
     pub ends: Option<Timestamp>,
 }
@@ -198,9 +204,24 @@ impl Format {
         let bare = whole.strip_prefix(self.around.0.as_str()).unwrap_or(whole);
         let bare = bare.strip_suffix(self.around.1.as_str()).unwrap_or(bare);
         let id = Some(bare).filter(|id| self.id.fits(id)).ok_or(Refusal::IdShape)?;
-        let key = format!("{}{}", self.prefix, self.key.of(id));
-        let session = SessionId::of_token(key.as_bytes());
-        Ok(Claimed { session, key: Secret::new(key.into_bytes()), ends: proven.ends })
+        let form = self.key.of(id);
+        let key = format!("{}{form}", self.prefix);
+        let row = self.table.as_ref().map(|table| format!("{}{form}", table.prefix));
+        // Named apart, so that a row is never taken for a key of Redis; triggers name it in the same way.
+        let session = match (&self.table, &row) {
+            (Some(Table { behind_store: false, .. }), Some(row)) => {
+                SessionId::of_token(format!("table:{row}").as_bytes())
+            }
+            _ => SessionId::of_token(key.as_bytes()),
+        };
+        let row = row.map(|row| Secret::new(row.into_bytes()));
+        Ok(Claimed { session, key: Secret::new(key.into_bytes()), row, ends: proven.ends })
+    }
+
+    /// Whether it lies in Redis, or may.
+    #[must_use]
+    pub fn is_in_store(&self) -> bool {
+        self.table.as_ref().is_none_or(|table| table.behind_store)
     }
 
     /// Reads what lies under a claimed key. `ends` is when Redis will drop it, as far as it will.
@@ -209,28 +230,46 @@ impl Format {
     /// It is not a session in which somebody is logged in.
     pub fn read(&self, raw: &Raw, ends: Option<Timestamp>, now: Timestamp) -> Result<Found, Refusal> {
         let session = self.decoder.decode(raw)?;
-        if let Some(active) = &self.locator.active {
-            match locate::follow(&session, active).map_err(|_| Refusal::Unusable)? {
-                None => {}
-                Some(value::Node::Text(text)) if **text == *b"true" => {}
-                Some(_) => return Err(Refusal::Inactive),
-            }
-        }
-        let ends = self.expiry.end(&session, ends)?;
-        if ends <= now {
-            return Err(Refusal::Expired);
-        }
-        let unusable = |_| Refusal::Unusable;
-        let id = |paths| locate::identifier(&session, paths, self.locator.is_javascript).map_err(unusable);
-        let user = id(&self.locator.user)?.ok_or(Refusal::Anonymous)?;
-        let platform = id(&self.locator.platform)?;
-        Ok(Found {
-            user: user.parse().map_err(|_| Refusal::Unusable)?,
-            platform: platform.map(|id| id.parse()).transpose().map_err(|_| Refusal::Unusable)?,
-            created: locate::moment(&session, &self.locator.created).map_err(unusable)?.or(session.created),
-            authenticated: locate::moment(&session, &self.locator.authenticated).map_err(unusable)?,
-            ends,
-        })
+        read(&session, &self.locator, &self.expiry, ends, now)
+    }
+}
+
+/// What a decoded session says.
+fn read(
+    session: &Decoded,
+    locator: &Locator,
+    expiry: &Expiry,
+    ends: Option<Timestamp>,
+    now: Timestamp,
+) -> Result<Found, Refusal> {
+    check_active(session, locator)?;
+    let ends = expiry.end(session, ends)?;
+    if ends <= now {
+        return Err(Refusal::Expired);
+    }
+    let user =
+        locate::identifier(session, &locator.user, locator.is_javascript)?.ok_or(Refusal::Anonymous)?;
+    let user = user.parse().map_err(|_| Refusal::Unusable)?;
+    let mut found = Found { user, platform: None, created: None, authenticated: None, ends };
+    complete(&mut found, session, locator)?;
+    Ok(found)
+}
+
+/// What a session says beside whose it is.
+fn complete(found: &mut Found, session: &Decoded, locator: &Locator) -> Result<(), Refusal> {
+    let platform = locate::identifier(session, &locator.platform, locator.is_javascript)?;
+    found.platform = platform.map(|id| id.parse()).transpose().map_err(|_| Refusal::Unusable)?;
+    found.created = locate::moment(session, &locator.created)?.or(session.created);
+    found.authenticated = locate::moment(session, &locator.authenticated)?;
+    Ok(())
+}
+
+fn check_active(session: &Decoded, locator: &Locator) -> Result<(), Refusal> {
+    let Some(active) = &locator.active else { return Ok(()) };
+    match locate::follow(session, active)? {
+        None => Ok(()),
+        Some(value::Node::Text(text)) if **text == *b"true" => Ok(()),
+        Some(_) => Err(Refusal::Inactive),
     }
 }
 

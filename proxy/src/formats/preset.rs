@@ -8,6 +8,7 @@ use super::decode::{Decoder, laravel::Serialization};
 use super::envelope::{Cipher, Encrypter};
 use super::expiry::{Expiry, Rule};
 use super::locate::Path;
+use super::table::{StoredIn, Table, TableOptions};
 use super::verify::Verification;
 use super::{Format, IdShape, KeyForm, Locator};
 use crate::secret::Secret;
@@ -125,6 +126,8 @@ pub struct Options {
     pub ends: Option<Path>,
     /// JSON and hash: the field that has to be `true`.
     pub active: Option<Path>,
+    /// The table, where sessions lie in one.
+    pub table: TableOptions,
 }
 
 /// Options that do not make a format.
@@ -145,6 +148,12 @@ pub enum Mistake {
     /// The framework does not write sessions like that.
     #[error("this format is never written with that `serializer`")]
     Serializer,
+    /// The framework has no table of its own that is known here.
+    #[error("sessions of this format have no usual table")]
+    NoTable,
+    /// Nobody knows how to delete what a query of the operator's own finds.
+    #[error("`delete_on_logout` needs a table that the proxy knows, and not a query")]
+    NoDelete,
     /// Without a prefix any text of that shape would be a key.
     #[error("`prefix` is needed: without one a cookie could name any key")]
     Prefix,
@@ -186,24 +195,31 @@ impl Kind {
         let usual = self.usual();
         let verification = self.verification(&options)?;
         let decoder = self.decoder(&options)?;
-        let cookie = options.cookie.or(usual.cookie.map(str::to_owned)).ok_or(Mistake::Missing("cookie"))?;
-        let prefix = options.prefix.or(usual.prefix.map(str::to_owned)).ok_or(Mistake::Missing("prefix"))?;
-        if prefix.is_empty() && matches!(self, Self::Json | Self::Hash) {
+        let cookie = options.cookie.clone().or(usual.cookie.map(str::to_owned));
+        let cookie = cookie.ok_or(Mistake::Missing("cookie"))?;
+        let is_in_store = options.table.stored_in != StoredIn::Table;
+        let prefix = match (&options.prefix, usual.prefix) {
+            (Some(prefix), _) => prefix.clone(),
+            (None, _) if !is_in_store => String::new(),
+            (None, Some(prefix)) => prefix.to_owned(),
+            (None, None) => return Err(Mistake::Missing("prefix")),
+        };
+        if prefix.is_empty() && is_in_store && matches!(self, Self::Json | Self::Hash) {
             return Err(Mistake::Prefix);
         }
-        let paths = |own: Vec<Path>, known: &[&str]| {
-            if own.is_empty() { known.iter().map(|path| Path::parse(path)).collect() } else { own }
+        let paths = |own: &[Path], known: &[&str]| {
+            if own.is_empty() { known.iter().map(|path| Path::parse(path)).collect() } else { own.to_vec() }
         };
         let around = match (self, &options.route) {
             (Self::Koa, _) => (prefix.clone(), String::new()),
             (_, Some(route)) => (String::new(), format!(".{route}")),
             (_, None) => <(String, String)>::default(),
         };
-        let rule = match options.ends {
-            Some(ends) if matches!(self, Self::Json | Self::Hash) => Rule::Moment(ends),
+        let rule = match &options.ends {
+            Some(ends) if matches!(self, Self::Json | Self::Hash) => Rule::Moment(ends.clone()),
             _ => self.rule(),
         };
-        Ok(Format {
+        let mut format = Format {
             name: usual.name,
             cookie,
             spelling: usual.spelling,
@@ -218,16 +234,19 @@ impl Kind {
             },
             decoder,
             locator: Locator {
-                user: paths(options.user, usual.user),
-                platform: paths(options.platform, usual.platform),
-                created: paths(options.created, usual.created),
-                authenticated: paths(options.authenticated, usual.authenticated),
-                active: options.active,
+                user: paths(&options.user, usual.user),
+                platform: paths(&options.platform, usual.platform),
+                created: paths(&options.created, usual.created),
+                authenticated: paths(&options.authenticated, usual.authenticated),
+                active: options.active.clone(),
                 is_javascript: usual.is_javascript,
             },
             expiry: Expiry { rule, endless: options.endless },
             delete_on_logout: options.delete_on_logout,
-        })
+            table: None,
+        };
+        format.table = Table::of(self, options, &format)?;
+        Ok(format)
     }
 
     fn verification(self, options: &Options) -> Result<Verification, Mistake> {

@@ -47,6 +47,11 @@ pub fn advice(format: &Format, refusal: Refusal) -> String {
 /// What the session is in the store, without the id.
 #[must_use]
 pub fn place(format: &Format) -> String {
+    if let Some(table) = &format.table
+        && !table.behind_store
+    {
+        return format!("row that `{}` finds", table.query.key);
+    }
     let kind = if format.decoder.reads_hash() { "hash" } else { "string" };
     let id = match format.key {
         KeyForm::Plain => "the id",

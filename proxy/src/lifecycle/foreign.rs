@@ -5,7 +5,7 @@
 use super::{Ended, Lifecycle, LifecycleError, Origin};
 use crate::cache::Invalidate;
 use crate::context::{PlatformId, Session, SessionId};
-use crate::session::profile::Remains;
+use crate::session::profile::{Record, Remains};
 use crate::store::foreign::kept_beside;
 use crate::store::{Event, StoreError};
 
@@ -43,9 +43,21 @@ impl Lifecycle {
     /// Deletes what the application keeps of a session that was ended, where that is allowed. The tombstone ended it;
     /// a record that could not be deleted is only told of.
     pub async fn delete_remains(&self, remains: &Remains) {
-        if let Some(record) = &remains.record {
-            let told = self.store.delete_foreign(record).await;
-            self.note_telling("record", told);
+        for record in &remains.records {
+            let deleted = match record {
+                Record::Store(key) => self.store.delete_foreign(key).await.map_err(|error| error.to_string()),
+                Record::Table(query, key) => {
+                    let deleted = self.directory.delete_table_session(query, key).await;
+                    deleted.map_err(|error| error.to_string())
+                }
+            };
+            if let Err(error) = deleted {
+                self.metrics.store_writes_failed.with_label_values(&["record"]).inc();
+                tracing::warn!(
+                    error,
+                    "the application's own record of a session that was ended cannot be deleted"
+                );
+            }
         }
     }
 

@@ -69,7 +69,8 @@ impl Applier {
             match one {
                 Changed::User(id) | Changed::UserPlatforms(id) => self.kept.user(id),
                 Changed::Platform(id) => self.kept.platform(id),
-                Changed::Session(id) => {
+                // A table of others has no copy in the store.
+                Changed::Session(id) | Changed::TableSession(id) => {
                     self.flights.forget(id);
                     self.kept.session(id);
                 }
@@ -140,6 +141,6 @@ fn entity(changed: &Changed) -> Option<EntityKey> {
         Changed::Platform(id) => EntityKey::Platform(id.clone()),
         Changed::UserPlatforms(id) => EntityKey::UserPlatforms(id.clone()),
         Changed::Settings(user, platform) => EntityKey::UserSettings(user.clone(), platform.clone()),
-        Changed::Session(_) => return None,
+        Changed::Session(_) | Changed::TableSession(_) => return None,
     })
 }

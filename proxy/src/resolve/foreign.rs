@@ -1,16 +1,22 @@
-//! Claims to sessions of other frameworks: the store is the only source. While it is away nobody can say, and no row in
-//! the directory says nothing. Everything else (copies, flights, users and platforms) is as for sessions of ours.
+//! Claims to sessions of other frameworks. Most lie in the store; some in a table of the directory, and then the store has
+//! what is ours about them. While the store is away nobody can say: what was ended here is known there alone. Everything
+//! else (copies, flights, users and platforms) is as for sessions of ours.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::time::{Instant, timeout, timeout_at};
 
+use super::freshness::UNTOLD_LIFETIME;
+use super::loader::TableKey;
 use super::{EntityKey, Layers, Resolver, Stop, reason_of, result_of};
 use crate::cache::copies::PairKey;
 use crate::cache::marks::Name;
 use crate::cache::proof::{Proof, Reading, Source};
 use crate::clock::Timestamp;
 use crate::context::{Context, Layer, Resolution, Session};
+use crate::directory::TableSession;
+use crate::formats::table::{Row, Table};
 use crate::formats::{Claimed, Format, Refusal};
 use crate::reason::Reason;
 use crate::session::lifetime;
@@ -99,11 +105,12 @@ impl Layers {
     ) -> Result<(Context, Proof), Stop> {
         let now = self.clock.now();
         let answer = self.ask_for_foreign(format, claimed).await?;
-        self.renew(claimed, &answer, now);
+        let row = self.row(format, claimed, &answer).await?;
+        self.renew(claimed, &answer, lives(format, &answer, row.as_deref(), now), now);
         if answer.ended {
             return Err(Stop::Unknown(Reason::SessionEnded));
         }
-        let session = session_of(format, claimed, &answer, now).map_err(Stop::Unknown)?;
+        let session = session_of(format, claimed, &answer, row.as_deref(), now).map_err(Stop::Unknown)?;
         let pair = PairKey { user: session.user.clone(), platform: session.platform.clone() };
         let entities = self.entities_of(EntityKey { pair, ask_store: true }).await?;
         lifetime::check_user(&session, &entities.pair.user).map_err(Stop::Unknown)?;
@@ -115,9 +122,36 @@ impl Layers {
             platform_refused: entities.pair.platform_refused,
             // The framework decides when a session was idle for too long.
             last_seen: now,
-            layer: Layer::Store.max(entities.layer),
+            layer: if row.is_some() { Layer::Directory } else { Layer::Store.max(entities.layer) },
         };
-        Ok((context, self.copies.proof(reading, Source::Store).and(&entities.pair.proof)))
+        let proof = match (&format.table, row) {
+            (Some(table), Some(_)) => self.copies.proof_of_row(reading, self.age_of_row(table)),
+            _ => self.copies.proof(reading, Source::Store),
+        };
+        Ok((context, proof.and(&entities.pair.proof)))
+    }
+
+    /// Asks the table, where the session may lie there and the store has not said all.
+    async fn row(
+        &self,
+        format: &Format,
+        claimed: &Claimed,
+        answer: &ForeignAnswer,
+    ) -> Result<Option<Arc<TableSession>>, Stop> {
+        let (Some(table), Some(key)) = (&format.table, &claimed.row) else { return Ok(None) };
+        if answer.ended || answer.session != Lookup::Missing {
+            return Ok(None);
+        }
+        let query = Arc::clone(&table.query);
+        self.loader.table_session(&TableKey { session: claimed.session, key: key.clone(), query }).await
+    }
+
+    /// How long a row is believed without being read again. Its triggers name the row and not a key of Redis, so that
+    /// what lies in both is never told of.
+    fn age_of_row(&self, table: &Table) -> Duration {
+        let is_told =
+            !table.behind_store && !self.freshness.is_untold() && self.loader.tells_of(&table.query);
+        if is_told { UNTOLD_LIFETIME } else { self.copies.settings().degraded_lease }
     }
 
     async fn ask_for_foreign(&self, format: &Format, claimed: &Claimed) -> Result<ForeignAnswer, Stop> {
@@ -131,23 +165,41 @@ impl Layers {
     }
 
     /// Keeps what is ours from running out before the session does, beside the request.
-    fn renew(self: &Arc<Self>, claimed: &Claimed, answer: &ForeignAnswer, now: Timestamp) {
-        if !matches!(answer.session, Lookup::Found(_)) {
-            return;
-        }
-        let kept = kept_beside(answer.lives);
-        if answer.ended && needs_renewal(answer.ended_lives, answer.lives) {
+    fn renew(self: &Arc<Self>, claimed: &Claimed, answer: &ForeignAnswer, lives: Lives, now: Timestamp) {
+        let Lives::There(lives) = lives else { return };
+        let kept = kept_beside(lives);
+        if answer.ended && needs_renewal(answer.ended_lives, lives) {
             self.refill.ended(claimed.session, now.plus(kept), now);
         }
-        if !answer.ended && (answer.own.seen.is_none() || needs_renewal(answer.own.lives, answer.lives)) {
+        if !answer.ended && (answer.own.seen.is_none() || needs_renewal(answer.own.lives, lives)) {
             self.refill.foreign_seen(claimed.session, now, kept);
         }
     }
 }
 
+/// How long a session still lives where it lies.
+#[derive(Clone, Copy)]
+enum Lives {
+    /// It is not there, or nobody asked whether it is.
+    Gone,
+    /// So long, or for ever.
+    There(Option<Duration>),
+}
+
+fn lives(format: &Format, answer: &ForeignAnswer, row: Option<&TableSession>, now: Timestamp) -> Lives {
+    match (&answer.session, row) {
+        (Lookup::Found(_), _) => Lives::There(answer.lives),
+        (_, Some(row)) => Lives::There(Some(row.ends.since(now))),
+        // A row that was ended here is not asked for any more, and may be renewed for ever.
+        _ if answer.ended && format.table.is_some() => Lives::There(None),
+        _ => Lives::Gone,
+    }
+}
+
 /// Where it lies.
 pub(super) fn key_of(format: &Format, claimed: &Claimed) -> ForeignKey {
-    ForeignKey { id: claimed.session, key: claimed.key.clone(), is_hash: format.decoder.reads_hash() }
+    let key = format.is_in_store().then(|| claimed.key.clone());
+    ForeignKey { id: claimed.session, key, is_hash: format.decoder.reads_hash() }
 }
 
 /// The session as the rest of the proxy sees it.
@@ -155,15 +207,16 @@ pub(super) fn session_of(
     format: &Format,
     claimed: &Claimed,
     answer: &ForeignAnswer,
+    row: Option<&TableSession>,
     now: Timestamp,
 ) -> Result<Session, Reason> {
-    let raw = match &answer.session {
-        Lookup::Found(raw) => raw,
-        Lookup::Missing => return Err(Reason::SessionNotFound),
-        Lookup::Unreadable => return Err(Reason::ForeignUnreadable),
+    let found = match (&answer.session, &format.table, row) {
+        (Lookup::Found(raw), ..) => format.read(raw, answer.lives.map(|lives| now.plus(lives)), now),
+        (_, Some(table), Some(row)) => table.read(row_of(row), now),
+        (Lookup::Missing, ..) => return Err(Reason::SessionNotFound),
+        (Lookup::Unreadable, ..) => return Err(Reason::ForeignUnreadable),
     };
-    let ends = answer.lives.map(|lives| now.plus(lives));
-    let found = format.read(raw, ends, now).map_err(reason_of_refusal)?;
+    let found = found.map_err(reason_of_refusal)?;
     Ok(Session {
         id: claimed.session,
         user: found.user,
@@ -177,6 +230,17 @@ pub(super) fn session_of(
         actor: None,
         version: Session::FOREIGN,
     })
+}
+
+/// A row as its format reads it.
+pub(super) fn row_of(row: &TableSession) -> Row<'_> {
+    Row {
+        data: row.data.as_deref(),
+        ends: row.ends,
+        user: row.user.as_deref(),
+        platform: row.platform.as_deref(),
+        created: row.created,
+    }
 }
 
 const fn reason_of_refusal(refusal: Refusal) -> Reason {

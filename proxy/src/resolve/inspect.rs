@@ -9,7 +9,8 @@ use serde::Serialize;
 use super::foreign;
 use crate::clock::Timestamp;
 use crate::context::{Context, Layer, Platform, PlatformId, Resolution, Session, SessionId, User, UserId};
-use crate::directory::Directory;
+use crate::directory::{Directory, TableSession};
+use crate::formats::table::Table;
 use crate::formats::{Claimed, Format, Refusal, trace};
 use crate::reason::Reason;
 use crate::session::{Settings, lifetime};
@@ -131,17 +132,66 @@ impl Looking<'_> {
             self.say("store", Verdict::Bad, "holds the mark that the session was ended");
             return Err(Resolution::Unknown(Reason::SessionEnded));
         }
-        match foreign::session_of(format, claimed, &answer, self.now) {
+        let row = self.row(format, claimed, &answer).await?;
+        let (step, layer) = match row {
+            Some(_) => ("directory", Layer::Directory),
+            None => ("store", Layer::Store),
+        };
+        match foreign::session_of(format, claimed, &answer, row.as_ref(), self.now) {
             Ok(session) => {
                 let found = format!("holds the session of user {}, until {}", session.user, session.expires);
-                self.say("store", Verdict::Good, found);
-                let seen = Seen { session, last_use: self.now, layer: Layer::Store, store_failure: None };
+                self.say(step, Verdict::Good, found);
+                let seen = Seen { session, last_use: self.now, layer, store_failure: None };
                 self.entities(seen).await
             }
             Err(reason) => {
-                self.say("store", Verdict::Bad, self.why_not(format, &answer));
+                let found = match (&format.table, &row) {
+                    (Some(table), Some(row)) => self.why_not_row(format, table, row),
+                    (Some(table), None) if answer.session == Lookup::Missing => table.nothing_there(),
+                    _ => self.why_not(format, &answer),
+                };
+                let step = if format.is_in_store() && row.is_none() { "store" } else { "directory" };
+                self.say(step, Verdict::Bad, found);
                 Err(Resolution::Unknown(reason))
             }
+        }
+    }
+
+    /// The row in the table, where the session may lie there and the store has not said all.
+    async fn row(
+        &mut self,
+        format: &Format,
+        claimed: &Claimed,
+        answer: &ForeignAnswer,
+    ) -> Result<Option<TableSession>, Resolution> {
+        let (Some(table), Some(key)) = (&format.table, &claimed.row) else { return Ok(None) };
+        if answer.session != Lookup::Missing {
+            return Ok(None);
+        }
+        if table.behind_store {
+            self.say("store", Verdict::Silent, "has no such session: the table is asked");
+        }
+        match self.directory.table_sessions(&table.query, &[key]).await {
+            Ok(rows) => Ok(rows.into_iter().find(|row| row.key.expose() == key.expose())),
+            Err(error) => {
+                let found = format!("{error}: `check --connect` says more about `{}`", table.query.key);
+                self.say("directory", Verdict::Undetermined, found);
+                Err(Resolution::Undetermined(Reason::StoreUnavailable))
+            }
+        }
+    }
+
+    /// Which check the row fails, and what to look at.
+    fn why_not_row(&self, format: &Format, table: &Table, row: &TableSession) -> String {
+        match table.read(foreign::row_of(row), self.now) {
+            Ok(_) => "holds the session".to_owned(),
+            Err(refusal @ Refusal::Expired) => {
+                format!("{refusal}: its row says {}", row.ends)
+            }
+            Err(Refusal::Unreadable(error)) => {
+                format!("{error}: compare `secrets`, `serializer` and `encrypted` with the application's")
+            }
+            Err(refusal) => trace::advice(format, refusal),
         }
     }
 

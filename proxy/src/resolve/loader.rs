@@ -17,7 +17,7 @@ pub(super) use self::kinds::TableKey;
 use self::kinds::{Kind, Platforms, Sessions, Settings, Stats, TableSessions, UserPlatforms, Users};
 use super::Stop;
 use crate::context::{Layer, Platform, PlatformId, SessionId, User, UserId};
-use crate::directory::{Directory, DirectoryError, Pair, SessionRow, TableSession};
+use crate::directory::{Directory, DirectoryError, Pair, SessionQuery, SessionRow, TableSession};
 use crate::reason::Reason;
 use crate::telemetry::Metrics;
 use crate::telemetry::metrics::LookupResult;
@@ -56,10 +56,14 @@ impl Loader {
     }
 
     /// A session of an application that keeps it in a table.
-    #[expect(dead_code, reason = "read by session formats that look into tables, which come next")]
     pub(super) async fn table_session(&self, key: &TableKey) -> Result<Option<Arc<TableSession>>, Stop> {
         let row = self.look_up::<TableSessions>(key).await?;
         Ok(self.counted::<TableSessions, _>(row))
+    }
+
+    /// Whether changes of what this query reads are told, as long as anything is.
+    pub(super) fn tells_of(&self, query: &SessionQuery) -> bool {
+        self.desk.directory().tells_of(query)
     }
 
     /// A user, active or not.

@@ -62,27 +62,43 @@ async fn directory(snapshot: &Snapshot) -> Vec<Finding> {
     let mut findings = vec![named("directory", answer)];
     if is_there {
         match directory.check_queries().await {
-            Ok(reports) => findings.extend(reports.into_iter().map(query)),
+            Ok(reports) => {
+                let of_sessions = snapshot.cache.degraded_lease;
+                findings.extend(reports.into_iter().map(|report| query(report, of_sessions)));
+            }
             Err(error) => findings.push(named("queries of the directory", Err(error.to_string()))),
         }
     }
     findings
 }
 
+/// How long users and platforms are believed while nobody tells of changes.
+const OF_PEOPLE: Duration = Duration::from_secs(30);
+
 /// What a query came to, and how long what it answers may be old.
-fn query(report: QueryReport) -> Finding {
+fn query(report: QueryReport, of_sessions: Duration) -> Finding {
     let result = report.result.map(|facts| {
         let bound = match facts.untold {
             None => String::new(),
             Some(untold) if untold.is_empty() => "; changes are told at once".to_owned(),
             Some(untold) => format!(
-                "; changes are seen within 30 s, for want of triggers on {} (docs/existing-schemas.md)",
+                "; changes are seen within {}, for want of triggers on {} (docs/existing-schemas.md)",
+                said(if facts.finds_sessions { of_sessions } else { OF_PEOPLE }),
                 untold.join(", ")
             ),
         };
         format!("{}{bound}", facts.shape)
     });
     Finding { what: report.key, result }
+}
+
+/// `30 s`, `250 ms`
+fn said(span: Duration) -> String {
+    if span.subsec_millis() == 0 {
+        format!("{} s", span.as_secs())
+    } else {
+        format!("{} ms", span.as_millis())
+    }
 }
 
 /// Connections are made in the background, so the first answers may be refusals.

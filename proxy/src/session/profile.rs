@@ -8,6 +8,7 @@ use http::{HeaderMap, HeaderValue};
 use super::cookie::{self, Presented};
 use super::token::{SessionToken, TokenKeys};
 use crate::context::SessionId;
+use crate::formats::table::Query;
 use crate::formats::{Claimed, Format, Refusal};
 use crate::reason::Reason;
 use crate::secret::Secret;
@@ -35,10 +36,33 @@ pub enum Candidate {
 /// What is left of another framework's session when it was ended through us.
 #[derive(Clone, Debug)]
 pub struct Remains {
-    /// Its key in the store, where it may be deleted.
-    pub record: Option<Secret>,
+    /// Where it lies, where it may be deleted.
+    pub records: Vec<Record>,
     /// The names of its cookies, in the browser.
     pub cookies: Vec<String>,
+}
+
+/// Where a session of another framework lies.
+#[derive(Clone, Debug)]
+pub enum Record {
+    /// Under this key of the store.
+    Store(Secret),
+    /// In the table of this query, under this key.
+    Table(Arc<Query>, Secret),
+}
+
+impl Record {
+    fn all(format: &Format, claimed: &Claimed) -> Vec<Self> {
+        let mut records = Vec::new();
+        if let (Some(table), Some(row)) = (&format.table, &claimed.row) {
+            records.push(Self::Table(Arc::clone(&table.query), row.clone()));
+        }
+        // Last: an application that loses it looks for the row.
+        if format.is_in_store() {
+            records.push(Self::Store(claimed.key.clone()));
+        }
+        records
+    }
 }
 
 impl Claim {
@@ -60,7 +84,7 @@ impl Claim {
         let Self::Candidates(candidates) = self else { return None };
         candidates.iter().find_map(|candidate| match candidate {
             Candidate::Foreign(format, claimed) if claimed.session == *id => Some(Remains {
-                record: format.delete_on_logout.then(|| claimed.key.clone()),
+                records: if format.delete_on_logout { Record::all(format, claimed) } else { Vec::new() },
                 cookies: [Some(format.cookie.clone()), format.signature_cookie()]
                     .into_iter()
                     .flatten()

@@ -14,8 +14,8 @@ use crate::secret::Secret;
 pub struct ForeignKey {
     /// Our name for it.
     pub id: SessionId,
-    /// The framework's key.
-    pub key: Secret,
+    /// The framework's key; `None` where the session itself lies elsewhere, and only what is ours about it lies here.
+    pub key: Option<Secret>,
     /// Whether it is a hash.
     pub is_hash: bool,
 }

@@ -1,12 +1,15 @@
 //! Values that were made to harm a decoder: each is given to every decoder, on a small stack, and an identity comes out
 //! only where the file says so.
 
+use std::time::Duration;
+
 use countersign::formats::decode::laravel::Serialization;
 use countersign::formats::decode::{Decoder, Raw};
 use countersign::formats::locate::{Path, identifier};
 use serde_json::Value;
 
-use super::sample::{bytes, files};
+use super::properties::formats;
+use super::sample::{NOW, bytes, files};
 
 /// A sixteenth of what threads usually get.
 const SMALL_STACK: usize = 128 * 1024;
@@ -39,6 +42,7 @@ pub(crate) fn survive() {
         for (file, json) in files() {
             for value in json["values"].as_array().into_iter().flatten() {
                 check(&file, value);
+                check_formats(&file, value);
                 checked += 1;
             }
         }
@@ -46,6 +50,23 @@ pub(crate) fn survive() {
     });
     let checked = thread.unwrap().join().expect("no value harms a decoder");
     println!("{checked} hostile values");
+}
+
+/// Every format that has a name reads it, as a string and as a hash: it is no session, or one of the user that the value
+/// itself names, and then its decoder says the same.
+fn check_formats(file: &str, value: &Value) {
+    let hostile = bytes(&value["value_base64"]);
+    let later = Some(NOW.plus(Duration::from_mins(1)));
+    for format in formats() {
+        let hash = ["user_id", "lastAccessedTime", "maxInactiveInterval", "sessionAttr:user_id"];
+        let hash = hash.map(|name| (name.as_bytes().to_vec(), hostile.clone())).to_vec();
+        for raw in [Raw::Text(hostile.clone()), Raw::Hash(hash)] {
+            let Ok(found) = format.read(&raw, later, NOW) else { continue };
+            let id = found.user.as_str();
+            let is_id = (1..=128).contains(&id.len()) && !id.chars().any(char::is_control);
+            assert!(is_id && found.ends > NOW, "{file}: {} {}", format.name, value["case"]);
+        }
+    }
 }
 
 fn check(file: &str, value: &Value) {

@@ -1,11 +1,23 @@
 """An ordinary Django application in one file: users and login of django.contrib.auth, sessions of
-django.contrib.sessions in the Redis cache, nothing that knows of a proxy."""
+django.contrib.sessions, nothing that knows of a proxy. Sessions lie in the Redis cache; with DATABASE_URL, as Django has it
+by default, in the database, beside its users."""
 
 import os
 import tempfile
+from urllib.parse import urlsplit
 
 import django
 from django.conf import settings
+
+DATABASE = urlsplit(os.environ.get("DATABASE_URL", ""))
+SQLITE = {"ENGINE": "django.db.backends.sqlite3", "NAME": os.path.join(tempfile.mkdtemp(), "users.sqlite3")}
+POSTGRES = {
+    "ENGINE": "django.db.backends.postgresql",
+    "NAME": DATABASE.path[1:],
+    "HOST": DATABASE.hostname,
+    "PORT": DATABASE.port,
+    "USER": DATABASE.username,
+}
 
 settings.configure(
     SECRET_KEY=os.environ["SESSION_SECRET"],
@@ -16,19 +28,15 @@ settings.configure(
         "django.contrib.sessions.middleware.SessionMiddleware",
         "django.contrib.auth.middleware.AuthenticationMiddleware",
     ],
-    SESSION_ENGINE="django.contrib.sessions.backends.cache",
+    SESSION_ENGINE="django.contrib.sessions.backends." + ("db" if DATABASE.scheme else "cache"),
     CACHES={
         "default": {
             "BACKEND": "django.core.cache.backends.redis.RedisCache",
             "LOCATION": os.environ["REDIS_URL"],
         }
     },
-    DATABASES={
-        "default": {
-            "ENGINE": "django.db.backends.sqlite3",
-            "NAME": os.path.join(tempfile.mkdtemp(), "users.sqlite3"),
-        }
-    },
+    DATABASES={"default": POSTGRES if DATABASE.scheme else SQLITE},
+    USE_TZ=True,
     PASSWORD_HASHERS=["django.contrib.auth.hashers.MD5PasswordHasher"],
 )
 django.setup()

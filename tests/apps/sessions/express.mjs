@@ -1,18 +1,27 @@
-// An ordinary Express application: its own login form, its own sessions in Redis, nothing that knows of a proxy.
+// An ordinary Express application: its own login form, its own sessions in Redis, or with DATABASE_URL in Postgres; nothing
+// that knows of a proxy.
 
+import PgStore from 'connect-pg-simple';
 import { RedisStore } from 'connect-redis';
 import express from 'express';
 import session from 'express-session';
 import { createClient } from 'redis';
 
 const people = { ana: { id: 1, password: 'demo' }, ben: { id: 2, password: 'demo' } };
-const client = createClient({ url: process.env.REDIS_URL });
-await client.connect();
+
+async function store() {
+  if (process.env.DATABASE_URL) {
+    return new (PgStore(session))({ conString: process.env.DATABASE_URL, createTableIfMissing: true });
+  }
+  const client = createClient({ url: process.env.REDIS_URL });
+  await client.connect();
+  return new RedisStore({ client });
+}
 
 const app = express();
 app.use(express.urlencoded({ extended: false }));
 app.use(session({
-  store: new RedisStore({ client }),
+  store: await store(),
   secret: process.env.SESSION_SECRET,
   resave: false,
   saveUninitialized: false,

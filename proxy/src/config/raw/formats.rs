@@ -116,10 +116,24 @@ pub(crate) struct Format {
     /// Accept sessions that never end: keys without a lifetime in Redis.
     #[serde(default)]
     pub(crate) endless: bool,
-    /// Whether a session that is ended through the proxy is also deleted from Redis, as the application itself would do it.
-    /// Nothing else is ever written there.
+    /// Whether a session that is ended through the proxy is also deleted from Redis or its table, as the application itself
+    /// would do it. Nothing else is ever written there.
     #[serde(default)]
     pub(crate) delete_on_logout: bool,
+    /// Where the application keeps its sessions. A table is one of the database that `[directory]` names; it is only read.
+    #[serde(default)]
+    pub(crate) stored_in: StoredIn,
+    /// Name of the table, perhaps with that of its schema (`app.sessions`), as Postgres writes it. Default: the
+    /// framework's (Express: connect-pg-simple's), or what `directory.queries.sessions` asks.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) table: Option<String>,
+    /// Express and better-auth, in a table: the time zone of moments that are written without one (`Europe/Vienna`).
+    /// Default: that of the server's log, which is the one of its connections unless somebody set it; better-auth: UTC.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) time_zone: Option<String>,
+    /// Laravel, in a table: how long an unused session is kept there (`session.lifetime`). Default: 2 hours.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) lifetime: Option<Span>,
     /// Paths to the user's id, as JSON pointers; the first that leads to something counts. Default: the framework's.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) user: Vec<String>,
@@ -138,6 +152,19 @@ pub(crate) struct Format {
     /// JSON and hash: path to a text that has to be `true`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) active: Option<String>,
+}
+
+/// Where an application keeps its sessions.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum StoredIn {
+    /// In Redis.
+    #[default]
+    Redis,
+    /// In a table of the directory's database.
+    Table,
+    /// In Redis, and in a table for those that Redis has lost (Django's `cached_db`).
+    RedisThenTable,
 }
 
 /// What an id looks like.

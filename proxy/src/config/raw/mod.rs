@@ -17,6 +17,7 @@ pub(crate) use events::{Events, WhenExceeded};
 use own::{Alias, Csrf, UserSettings};
 pub(crate) use process::{Level, Limits};
 use process::{Log, Reload, Shutdown};
+pub(crate) use queries::DirectoryKind;
 use traffic::{Listen, Route, Upstream};
 use values::{Address, Moment, SecretSource, SecretText, Size, Span, SpanOrZero, Switch};
 
@@ -219,6 +220,10 @@ pub(crate) struct Directory {
     /// Postgres: whether a pooler in transaction mode stands in front (`PgBouncer`). Nothing is kept on a connection then,
     /// and the role has to have a `statement_timeout` of its own.
     pub(crate) pooler: bool,
+    /// Postgres behind a pooler: URL of the server itself, for the one connection that listens for changes, and for
+    /// `migrate`. Without it changes are not heard, and users and platforms live for 30 seconds. Default: none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) direct_url: Option<SecretText>,
     /// Postgres: your own SQL in place of the directory's queries, for users and platforms in tables that exist already.
     pub(crate) queries: queries::Queries,
 }
@@ -236,19 +241,10 @@ impl Default for Directory {
             timeout: Span::from_millis(200),
             audit_retention: Span::from_secs(31_557_600),
             pooler: false,
+            direct_url: None,
             queries: queries::Queries::default(),
         }
     }
-}
-
-/// A kind of directory.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-pub(crate) enum DirectoryKind {
-    /// A Postgres server.
-    Postgres,
-    /// One SQLite file.
-    Sqlite,
 }
 
 /// `[session]`

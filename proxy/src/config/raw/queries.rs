@@ -29,4 +29,20 @@ pub(crate) struct Queries {
     /// Figures by user (`$1`) and platform (`$2`). Columns: `user_id`, `platform_id`, `stats` (JSON).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) stats: Option<String>,
+    /// Sessions that an application keeps in a table, by their keys (`$1`), for formats with `stored_in = "table"` and
+    /// without a `table`. Columns: `id`, `expires`; `data` (the session as the framework writes it), `user_id`,
+    /// `platform_id`, `created`. `user_id` and `platform_id` count before what lies in `data`; one of `data` and `user_id`
+    /// is needed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) sessions: Option<String>,
+}
+
+/// A kind of directory.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum DirectoryKind {
+    /// A Postgres server.
+    Postgres,
+    /// One SQLite file.
+    Sqlite,
 }

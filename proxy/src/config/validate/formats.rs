@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::Judge;
 use crate::config::problem::shown;
 use crate::config::raw;
-use crate::config::raw::formats::{Characters, Cipher, Format, FormatName, Formats, Serializer};
+use crate::config::raw::formats::{Characters, Cipher, Format, FormatName, Formats, Serializer, StoredIn};
 use crate::formats::envelope;
 use crate::formats::locate::Path;
 use crate::formats::preset::{self, Kind, Mistake, Options};
@@ -34,12 +34,13 @@ impl Judge<'_> {
                 formats.iter().enumerate().map(at).collect()
             }
         };
+        let own_query = file.directory.queries.sessions.as_deref();
         let mut sources: Vec<Source> = Vec::new();
         for (at, format) in &formats {
             if format.name == FormatName::Native {
                 let (cookie, keys) = native();
                 sources.push(Source::Native { cookie, keys });
-            } else if let Some(foreign) = self.foreign(at, format) {
+            } else if let Some(foreign) = self.foreign(at, format, own_query) {
                 self.unlike_others(at, &foreign, cookie, &sources);
                 sources.push(Source::Foreign(Arc::new(foreign)));
             }
@@ -52,7 +53,7 @@ impl Judge<'_> {
         Profile::Several(sources)
     }
 
-    fn foreign(&mut self, at: &str, raw: &Format) -> Option<formats::Format> {
+    fn foreign(&mut self, at: &str, raw: &Format, own: Option<&str>) -> Option<formats::Format> {
         let mut secrets_of = |name: &str, sources: &[raw::values::SecretSource]| {
             let secrets = sources.iter().enumerate();
             secrets
@@ -97,11 +98,16 @@ impl Judge<'_> {
             authenticated: paths(&raw.authenticated),
             ends: raw.ends.as_deref().map(Path::parse),
             active: raw.active.as_deref().map(Path::parse),
+            table: self.table(at, raw, own),
         };
         match kind(raw.name)?.format(options) {
             Ok(format) => Some(format),
             Err(mistake) => {
                 let hint = match mistake {
+                    Mistake::NoTable => {
+                        "write `directory.queries.sessions`: docs/existing-schemas.md shows what it answers"
+                    }
+                    Mistake::NoDelete => "name the `table`, or take `delete_on_logout` out",
                     Mistake::Missing("prefix") => "take it from `redis-cli --scan`: everything before the id",
                     _ => "docs/session-formats.md shows each format with its lines",
                 };
@@ -124,10 +130,20 @@ impl Judge<'_> {
             );
         }
         let again = sources.iter().any(|source| {
-            matches!(source, Source::Foreign(other) if other.cookie == format.cookie && other.prefix == format.prefix)
+            matches!(source, Source::Foreign(other) if other.cookie == format.cookie
+                && other.prefix == format.prefix && other.is_in_store() == format.is_in_store())
         });
         if again {
             self.tell(self.problem(at, "another format reads the same cookie and the same keys"));
+        }
+        // What was ended in the one would live on in the other.
+        let elsewhere = sources.iter().any(|source| {
+            matches!(source, Source::Foreign(other) if other.cookie == format.cookie
+                && other.name == format.name && other.table.is_some() != format.table.is_some())
+        });
+        if elsewhere {
+            let problem = self.problem(at, "another format reads the same sessions, from another place");
+            self.tell(problem.expected("one format, with `stored_in = \"redis-then-table\"`"));
         }
     }
 
@@ -135,17 +151,19 @@ impl Judge<'_> {
         let foreign: Vec<String> = sources
             .iter()
             .filter_map(|source| match source {
-                Source::Foreign(format) => Some(format.prefix.clone()),
+                Source::Foreign(format) => format.is_in_store().then(|| format.prefix.clone()),
                 Source::Native { .. } => None,
             })
             .collect();
+        let has_foreign = sources.iter().any(|source| matches!(source, Source::Foreign(_)));
         for prefix in foreign.iter().filter(|prefix| prefix.starts_with(file.store.prefix.as_str())) {
             let problem = self.problem("session.format", "the application's keys begin like ours");
             self.tell(problem.found(shown(prefix)).hint("choose another `store.prefix`"));
         }
         match &mut store.kind {
             store::Kind::Redis(redis) => redis.foreign_prefixes = foreign,
-            store::Kind::Embedded if foreign.is_empty() => {}
+            store::Kind::Embedded if !has_foreign => {}
+            // That a session in a table was ended here is to be known to every proxy, and after a new start.
             store::Kind::Embedded => self.tell(
                 self.problem("session.format", "an embedded store has no sessions of other frameworks")
                     .hint("set `store.kind = \"redis\"` and name the application's Redis"),
@@ -180,6 +198,10 @@ fn usual(name: FormatName) -> Format {
         authenticated: Vec::new(),
         ends: None,
         active: None,
+        stored_in: StoredIn::default(),
+        table: None,
+        time_zone: None,
+        lifetime: None,
     }
 }
 

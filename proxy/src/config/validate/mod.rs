@@ -9,6 +9,7 @@ mod platform_from;
 mod queries;
 mod routes;
 mod stores;
+mod tables;
 mod traces;
 mod traffic;
 
@@ -42,7 +43,7 @@ pub(super) fn snapshot(
     let listeners = judge.listeners(&file.listen);
     let admin = judge.admin(&file.admin, &listeners);
     let mut store = judge.store(&file.store);
-    let directory = judge.directory(&file.directory);
+    let mut directory = judge.directory(&file.directory);
     let upstreams = judge.upstreams(&file.upstream);
     let reserved_path = judge.reserved_path(file.reserved_path.as_deref());
     let routes = judge.routes(file, &reserved_path);
@@ -56,6 +57,7 @@ pub(super) fn snapshot(
     };
     let session = judge.session(&file.session, public_scheme);
     let profile = judge.profile(file, &session.cookie, &keys.token, &mut store);
+    directory.queries.sessions = judge.session_tables(file, &profile);
     judge.people_of_others(file, profile.reads_own());
     let (limits, headers) = (judge.limits(&file.limits), judge.context(&file.context));
     let (cache, jwt_issuer) = (judge.cache(file), judge.issuer(&file.jwt.issuer));

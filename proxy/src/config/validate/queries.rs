@@ -13,6 +13,7 @@ impl Judge<'_> {
             ("platform", &own.platform),
             ("settings", &own.settings),
             ("stats", &own.stats),
+            ("sessions", &own.sessions),
         ];
         for (name, sql) in written {
             let Some(sql) = sql else { continue };
@@ -46,6 +47,7 @@ impl Judge<'_> {
             platform: own.platform.clone(),
             settings: own.settings.clone(),
             stats: own.stats.clone(),
+            // Those of the formats come when they are judged.
             sessions: Vec::new(),
         }
     }

@@ -161,6 +161,30 @@ impl Judge<'_> {
             timeout: raw.timeout.0,
             queries: self.queries(raw),
             pooler: raw.pooler,
+            direct_url: self.direct_url(raw),
+        }
+    }
+
+    fn direct_url(&mut self, raw: &raw::Directory) -> Option<Secret> {
+        let url = raw.direct_url.as_ref()?;
+        if !raw.pooler {
+            let problem =
+                self.problem("directory.direct_url", "`directory.direct_url` means nothing without a pooler");
+            self.tell(problem.hint("set `pooler = true`, or take the key out"));
+        }
+        let secret = self.secret_text("directory.direct_url", url)?;
+        self.judge_postgres_url("directory.direct_url", &secret);
+        Some(secret)
+    }
+
+    fn judge_postgres_url(&mut self, key: &str, secret: &Secret) {
+        let parsed = secret.expose_text().ok().and_then(|text| Url::parse(text.trim()).ok());
+        if !parsed.is_some_and(|url| matches!(url.scheme(), "postgres" | "postgresql")) {
+            self.tell(
+                self.problem(key, "the URL of the directory cannot be used")
+                    .found("not shown: it may hold a password")
+                    .expected("postgres://user:password@host:port/database"),
+            );
         }
     }
 
@@ -180,14 +204,7 @@ impl Judge<'_> {
         let Some(secret) = self.secret_text("directory.url", url) else {
             return directory::Kind::Sqlite(None);
         };
-        let parsed = secret.expose_text().ok().and_then(|text| Url::parse(text.trim()).ok());
-        if !parsed.is_some_and(|url| matches!(url.scheme(), "postgres" | "postgresql")) {
-            self.tell(
-                self.problem("directory.url", "the URL of the directory cannot be used")
-                    .found("not shown: it may hold a password")
-                    .expected("postgres://user:password@host:port/database"),
-            );
-        }
+        self.judge_postgres_url("directory.url", &secret);
         directory::Kind::Postgres(secret)
     }
 

@@ -105,7 +105,7 @@ async fn the_connection_ends_with_its_reader_and_stands_outside_the_pool() {
     let directory = migrated(&url).await;
     let mut changes = directory.changes().unwrap();
     assert_eq!(next(&mut changes).await, News::Listening);
-    assert_eq!(directory.pool.size(), 0);
+    assert_eq!(directory.pool.pool.size(), 0);
     drop(changes);
     for _ in 0..600 {
         if run_sql(&url, &format!("SELECT count(*) {LISTENERS}")) == "0" {

@@ -1,6 +1,8 @@
 //! The list of changes in Postgres: what the triggers write down (`migrations/postgres/0003_changes.up.sql`).
 
-use sqlx::{FromRow, PgPool};
+use sqlx::FromRow;
+
+use super::gate::Gate;
 
 use crate::clock::Timestamp;
 use crate::directory::rows::column;
@@ -22,10 +24,10 @@ struct Line {
     what: Option<String>,
 }
 
-pub(super) async fn page(pool: &PgPool, after: Place, most: u32, keeps: bool) -> Result<Page, sqlx::Error> {
+pub(super) async fn page(pool: &Gate, after: Place, most: u32) -> Result<Page, sqlx::Error> {
     let query = sqlx::query_as::<_, Line>(PAGE);
     let query = query.bind(after.transaction).bind(after.line).bind(i64::from(most));
-    let lines = query.persistent(keeps).fetch_all(pool).await?;
+    let lines = query.persistent(pool.keeps()).fetch_all(pool).await?;
     // Lines are numbered from 1 on, so that all of that transaction come after this place.
     let horizon = Place { transaction: lines.first().map_or(0, |line| line.horizon), line: 0 };
     let found = lines
@@ -34,12 +36,7 @@ pub(super) async fn page(pool: &PgPool, after: Place, most: u32, keeps: bool) ->
     Ok(Page::of(&found.collect::<Vec<_>>(), most, horizon))
 }
 
-pub(super) async fn purge(
-    pool: &PgPool,
-    before: Timestamp,
-    limit: u32,
-    keeps: bool,
-) -> Result<u64, sqlx::Error> {
+pub(super) async fn purge(pool: &Gate, before: Timestamp, limit: u32) -> Result<u64, sqlx::Error> {
     let query = sqlx::query(
         "DELETE FROM changes WHERE (transaction, id) IN (SELECT transaction, id FROM changes WHERE at < $1 \
          ORDER BY at LIMIT $2 FOR UPDATE SKIP LOCKED)",
@@ -47,7 +44,7 @@ pub(super) async fn purge(
     Ok(query
         .bind(column(before))
         .bind(i64::from(limit))
-        .persistent(keeps)
+        .persistent(pool.keeps())
         .execute(pool)
         .await?
         .rows_affected())

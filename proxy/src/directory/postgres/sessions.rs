@@ -165,7 +165,7 @@ impl PostgresDirectory {
         now: Timestamp,
         line: Option<&AuditEntry>,
     ) -> Result<Option<User>, sqlx::Error> {
-        let mut transaction = self.pool.begin().await?;
+        let mut transaction = self.pool.pool.begin().await?;
         let sql = sqlx::AssertSqlSafe(format!(
             "UPDATE users SET sessions_valid_after = $2 WHERE id = $1 \
              AND (sessions_valid_after IS NULL OR sessions_valid_after < $2) RETURNING {USER_COLUMNS}"

@@ -113,7 +113,7 @@ async fn a_query_that_waits_is_ended_by_the_server_and_its_connection_is_free_ag
     let directory =
         PostgresDirectory::open(&settings(&url, Duration::from_millis(500)), &Secret::from(url.as_str()))
             .unwrap();
-    let mut lock = patient.pool.begin().await.unwrap();
+    let mut lock = patient.pool.pool.begin().await.unwrap();
     sqlx::query("UPDATE users SET name = 'locked'").execute(&mut *lock).await.unwrap();
     for _ in 0..6 {
         let outcome = directory.put_user(&user("ana")).await;

@@ -1,6 +1,9 @@
 //! What Laravel's redis driver keeps: a PHP-serialized string that holds a PHP-serialized array, JSON, or an encrypted
 //! envelope around one more such string.
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+
 use super::{json, php};
 use crate::formats::envelope::Encrypter;
 use crate::formats::value::{DecodeError, Decoded, MOST_BYTES};
@@ -15,7 +18,27 @@ pub(in crate::formats) fn decode(
     if bytes.len() > MOST_BYTES {
         return Err(DecodeError::TooLarge);
     }
-    let payload = php::unwrap_text(bytes)?;
+    opened(php::unwrap_text(bytes)?, encrypter, serialization)
+}
+
+/// Reads a session as the database driver keeps it: base64 of what the redis driver has in its string.
+pub(in crate::formats) fn decode_base64(
+    bytes: &[u8],
+    encrypter: Option<&Encrypter>,
+    serialization: Serialization,
+) -> Result<Decoded, DecodeError> {
+    if bytes.len() > MOST_BYTES {
+        return Err(DecodeError::TooLarge);
+    }
+    let payload = STANDARD.decode(bytes).map_err(|_| DecodeError::Malformed("Laravel payload"))?;
+    opened(&payload, encrypter, serialization)
+}
+
+fn opened(
+    payload: &[u8],
+    encrypter: Option<&Encrypter>,
+    serialization: Serialization,
+) -> Result<Decoded, DecodeError> {
     let Some(encrypter) = encrypter else { return content(payload, serialization) };
     let opened = encrypter.open(payload).ok_or(DecodeError::Malformed("Laravel envelope"))?;
     content(php::unwrap_text(&opened)?, serialization)

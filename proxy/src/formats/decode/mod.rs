@@ -11,10 +11,12 @@ pub(super) mod msgpack;
 pub(super) mod php;
 pub(super) mod pickle;
 pub(super) mod rails;
+pub mod signed;
 pub mod spring;
 pub(super) mod squeezed;
 pub(super) mod zlib;
 
+use self::signed::SignedValues;
 use super::envelope::Encrypter;
 use super::value::{DecodeError, Decoded, MOST_BYTES};
 
@@ -50,6 +52,10 @@ pub enum Decoder {
     Igbinary,
     /// Laravel.
     Laravel(Option<Encrypter>, laravel::Serialization),
+    /// Laravel's table: the same in base64, without the text around it.
+    LaravelTable(Option<Encrypter>, laravel::Serialization),
+    /// Django's table: JSON or a pickle that is signed.
+    DjangoTable(SignedValues),
     /// Ruby's Marshal.
     Marshal,
     /// Rails: Marshal, JSON or an entry of its cache.
@@ -106,6 +112,10 @@ impl Decoder {
             Self::Laravel(encrypter, serialization) => {
                 laravel::decode(bytes, encrypter.as_ref(), *serialization)
             }
+            Self::LaravelTable(encrypter, serialization) => {
+                laravel::decode_base64(bytes, encrypter.as_ref(), *serialization)
+            }
+            Self::DjangoTable(keys) => keys.decode(bytes),
             Self::Marshal => marshal::decode(bytes),
             Self::Rails => rails::decode(bytes),
             Self::Gob => gob::decode(bytes),

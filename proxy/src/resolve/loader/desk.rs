@@ -112,6 +112,11 @@ impl Desk {
         Self { directory, workers, patience, metrics, queue: Mutex::new(queue), ready: Notify::new() }
     }
 
+    /// Who is asked.
+    pub(super) fn directory(&self) -> &dyn Directory {
+        self.directory.as_ref()
+    }
+
     /// Lets a caller wait for `key`; `None` when the queue is full.
     pub(super) fn join<'a, K: Kind>(self: &'a Arc<Self>, key: &'a K::Key) -> Option<Ticket<'a, K>> {
         let mut queue = self.queue.lock();

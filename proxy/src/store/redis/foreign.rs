@@ -26,35 +26,42 @@ const PUT_OWN: &str = "if ARGV[4] == 'keep' then redis.call('HSETNX', KEYS[1], A
 
 impl RedisStore {
     pub(super) async fn read_foreign(&self, foreign: &ForeignKey) -> Result<ForeignAnswer, StoreError> {
-        let key = foreign.key.expose();
         let mut commands = Pipeline::new();
-        if foreign.is_hash {
-            commands.cmd("HGETALL").arg(key);
-        } else {
-            // One byte more than a session may have, so that a larger one is seen to be larger, and no more.
-            commands.cmd("GETRANGE").arg(key).arg(0).arg(MOST_BYTES);
+        if let Some(key) = &foreign.key {
+            let key = key.expose();
+            if foreign.is_hash {
+                commands.cmd("HGETALL").arg(key);
+            } else {
+                // One byte more than a session may have, so that a larger one is seen to be larger, and no more.
+                commands.cmd("GETRANGE").arg(key).arg(0).arg(MOST_BYTES);
+            }
+            commands.cmd("PTTL").arg(key);
         }
-        commands.cmd("PTTL").arg(key);
         commands.cmd("GET").arg(self.keys.session(&foreign.id));
         commands.cmd("PTTL").arg(self.keys.session(&foreign.id));
         let own = self.keys.foreign(&foreign.id);
         commands.cmd("HMGET").arg(&own).arg(SEEN).arg(PLATFORM);
         commands.cmd("PTTL").arg(&own);
-        let [session, lives, ended, ended_lives, own, own_lives] =
-            exactly(self.connection.ask(&commands).await?)?;
+        let answer = self.connection.ask(&commands).await?;
+        let (there, [ended, ended_lives, own, own_lives]) = if foreign.key.is_some() {
+            let [session, lives, ended, ended_lives, own, own_lives] = exactly(answer)?;
+            (Some((session, lifetime(&lives)?)), [ended, ended_lives, own, own_lives])
+        } else {
+            (None, exactly(answer)?)
+        };
         let ended = lookup(ended, |bytes| record::decode_session(bytes, &foreign.id))?;
         let ended = ended == Lookup::Found(StoredSession::Ended);
         // A tombstone is never old; everything else may be, in a server that was replaced.
         if !ended {
             self.believed()?;
         }
-        let lives = lifetime(&lives)?;
+        let lives = there.as_ref().and_then(|(_, lives)| lives.span());
         Ok(ForeignAnswer {
-            session: match lives {
-                Lifetime::Missing => Lookup::Missing,
-                _ => raw(session)?,
+            session: match there {
+                None | Some((_, Lifetime::Missing)) => Lookup::Missing,
+                Some((session, _)) => raw(session)?,
             },
-            lives: lives.span(),
+            lives,
             ended,
             ended_lives: lifetime(&ended_lives)?.span(),
             own: read_own(&own, lifetime(&own_lives)?.span())?,

@@ -33,6 +33,8 @@ fn read(session: &str, store: &str) -> Result<Snapshot, Problems> {
 
 const REDIS: &str = "[store]\nkind = \"redis\"\nhost = \"localhost\"";
 
+const POSTGRES: &str = "\n[directory]\nkind = \"postgres\"\nurl = \"postgres://localhost/app\"";
+
 fn prefixes(snapshot: &Snapshot) -> &[String] {
     match &snapshot.store.kind {
         store::Kind::Redis(redis) => &redis.foreign_prefixes,
@@ -49,9 +51,16 @@ fn every_example_of_the_documentation_is_accepted() {
         .collect();
     assert!(examples.len() >= 9);
     for example in examples {
-        let snapshot = read(example, REDIS).unwrap_or_else(|problems| panic!("{example}\n{problems}"));
+        let is_in_table = example.contains("stored_in");
+        let stores = format!("{REDIS}{}", if is_in_table { POSTGRES } else { "" });
+        let snapshot = read(example, &stores).unwrap_or_else(|problems| panic!("{example}\n{problems}"));
         assert!(matches!(&snapshot.profile, Profile::Several(sources) if !sources.is_empty()), "{example}");
-        assert!(!prefixes(&snapshot).is_empty(), "{example}");
+        assert_eq!(
+            prefixes(&snapshot).is_empty(),
+            is_in_table,
+            "a table is nothing to follow in Redis: {example}"
+        );
+        assert_eq!(snapshot.directory.queries.sessions.is_empty(), !is_in_table, "{example}");
     }
 }
 
@@ -102,6 +111,11 @@ fn what_does_not_make_a_format_is_refused_with_what_is_missing() {
         ),
         ("[session]\nformat = [{ name = \"flask\" }, { name = \"flask\" }]", REDIS, "same cookie"),
         ("[session]\nformat = \"django\"", "", "embedded store"),
+        (
+            "[session.format]\nname = \"spring\"\nstored_in = \"table\"",
+            REDIS,
+            "sessions in a table need a postgres directory",
+        ),
     ] {
         let problems = read(session, store).expect_err(session).to_string();
         assert!(problems.contains(said), "{session}\n{problems}");

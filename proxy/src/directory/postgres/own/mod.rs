@@ -7,6 +7,8 @@ mod ids;
 #[cfg(test)]
 mod mapping_tests;
 mod rows;
+#[cfg(test)]
+mod session_tests;
 mod shape;
 #[cfg(test)]
 mod tests;
@@ -16,13 +18,15 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use sqlx::postgres::{PgArguments, PgPool, PgRow};
-use sqlx::{AssertSqlSafe, Error, FromRow, PgConnection};
+use sqlx::postgres::{PgArguments, PgRow};
+use sqlx::query::QueryAs;
+use sqlx::{AssertSqlSafe, Error, FromRow, Postgres};
 use tokio::time::Instant;
 
 use self::describe::{Description, Plan};
 use self::rows::{PlatformRow, SessionColumns, UserRow, ValueRow};
 use self::shape::Shape;
+use super::gate::Gate;
 use crate::context::{Platform, PlatformId, User, UserId};
 use crate::directory::queries::{Queries, QueryFacts, QueryObserver, QueryReport, SessionQuery};
 use crate::directory::{Pair, TableSession};
@@ -45,8 +49,6 @@ pub(super) struct OwnQueries {
     /// By their SQL: a reload may bring further ones.
     sessions: Mutex<HashMap<String, Arc<OwnQuery>>>,
     observer: OnceLock<QueryObserver>,
-    /// Whether statements may be kept on a connection.
-    persistent: bool,
 }
 
 /// One of them.
@@ -103,7 +105,7 @@ impl OwnQuery {
 }
 
 impl OwnQueries {
-    pub(super) fn new(queries: &Queries, persistent: bool) -> Self {
+    pub(super) fn new(queries: &Queries) -> Self {
         let query = |name: &str, sql: &Option<String>, shape: &'static Shape, is_told: bool| {
             sql.as_deref().map(|sql| OwnQuery::new(&format!("directory.queries.{name}"), sql, shape, is_told))
         };
@@ -115,7 +117,6 @@ impl OwnQueries {
             stats: query("stats", &queries.stats, &shape::STATS, false),
             sessions: Mutex::default(),
             observer: OnceLock::new(),
-            persistent,
         };
         for query in &queries.sessions {
             let _ = own.for_sessions(query);
@@ -132,12 +133,12 @@ impl OwnQueries {
         let mut sessions = self.sessions.lock();
         let known = sessions.entry(query.sql.clone());
         Arc::clone(
-            known.or_insert_with(|| Arc::new(OwnQuery::new(&query.key, &query.sql, &shape::SESSIONS, false))),
+            known.or_insert_with(|| Arc::new(OwnQuery::new(&query.key, &query.sql, &shape::SESSIONS, true))),
         )
     }
 
     /// Describes every query that is not ready, and says what each came to. Errors are those of the connection.
-    pub(super) async fn check(&self, pool: &PgPool) -> Result<Vec<QueryReport>, Error> {
+    pub(super) async fn check(&self, pool: &Gate) -> Result<Vec<QueryReport>, Error> {
         let mut reports = Vec::new();
         let fixed = [&self.user, &self.platforms, &self.platform, &self.settings, &self.stats];
         let sessions: Vec<Arc<OwnQuery>> = self.sessions.lock().values().cloned().collect();
@@ -147,13 +148,20 @@ impl OwnQueries {
             let result = plan.map(|plan| QueryFacts {
                 shape: plan.words(),
                 untold: query.is_told.then(|| plan.untold.clone()),
+                finds_sessions: std::ptr::eq(query.shape, &raw const shape::SESSIONS),
             });
             reports.push(QueryReport { key: query.key.clone(), result });
         }
         Ok(reports)
     }
 
-    /// The tables without triggers that tell of changes; `None` while that is not known.
+    /// Whether triggers tell of every change of what this query reads.
+    pub(super) fn tells_of(&self, query: &SessionQuery) -> bool {
+        self.for_sessions(query).ready().is_some_and(|plan| plan.untold.is_empty())
+    }
+
+    /// The tables without triggers that tell of changes; `None` while that is not known. Those of sessions are not
+    /// among them: each of their copies has an age of its own.
     pub(super) fn untold(&self) -> Option<Vec<String>> {
         let told = [&self.user, &self.platforms, &self.platform, &self.settings];
         let mut untold = Vec::new();
@@ -177,9 +185,9 @@ impl OwnQueries {
     }
 
     /// The inner error says why the query does not fit, the outer one that this could not be found out.
-    async fn describe(&self, query: &OwnQuery, pool: &PgPool) -> Result<Result<Arc<Plan>, String>, Error> {
-        let mut connection = pool.acquire().await?;
-        let described = describe::describe(&mut connection, query, self.persistent).await;
+    async fn describe(&self, query: &OwnQuery, pool: &Gate) -> Result<Result<Arc<Plan>, String>, Error> {
+        let mut connection = pool.pool.acquire().await?;
+        let described = describe::describe(&mut connection, query, pool.keeps()).await;
         let described = match described {
             Ok(Description::Fits(plan)) => Ok(Arc::new(plan)),
             Ok(Description::Unfit(why)) => Err(why),
@@ -211,7 +219,7 @@ impl OwnQueries {
         }
     }
 
-    async fn plan(&self, query: &OwnQuery, pool: &PgPool) -> Result<Arc<Plan>, Error> {
+    async fn plan(&self, query: &OwnQuery, pool: &Gate) -> Result<Arc<Plan>, Error> {
         if let Some(plan) = query.ready() {
             return Ok(plan);
         }
@@ -222,7 +230,7 @@ impl OwnQueries {
     }
 
     /// Asks for the keys that could be there. `columns` has for each parameter as many texts as there are keys.
-    async fn ask<R>(&self, query: &OwnQuery, pool: &PgPool, columns: &[Vec<&str>]) -> Result<Vec<R>, Error>
+    async fn ask<R>(&self, query: &OwnQuery, pool: &Gate, columns: &[Vec<&str>]) -> Result<Vec<R>, Error>
     where
         R: for<'r> FromRow<'r, PgRow> + Send + Unpin,
     {
@@ -232,15 +240,16 @@ impl OwnQueries {
         if keys == 0 {
             return Ok(Vec::new());
         }
-        let mut connection = pool.acquire().await?;
         let mut rows = Vec::new();
         let work = async {
+            let run = |arguments| Self::run(&plan, arguments, pool.keeps());
             if plan.is_batched() {
-                return self.run(&plan, plan.arguments(&columns)?, &mut connection, &mut rows).await;
+                rows.extend(run(plan.arguments(&columns)?).fetch_all(pool).await?);
+                return Ok(());
             }
             for at in 0..keys {
                 let one: Vec<Vec<&str>> = columns.iter().map(|column| vec![column[at]]).collect();
-                self.run(&plan, plan.arguments(&one)?, &mut connection, &mut rows).await?;
+                rows.extend(run(plan.arguments(&one)?).fetch_all(pool).await?);
             }
             Ok(())
         };
@@ -256,26 +265,18 @@ impl OwnQueries {
         Ok(rows)
     }
 
-    async fn run<R>(
-        &self,
-        plan: &Plan,
-        arguments: PgArguments,
-        connection: &mut PgConnection,
-        rows: &mut Vec<R>,
-    ) -> Result<(), Error>
+    fn run<R>(plan: &Plan, arguments: PgArguments, keeps: bool) -> QueryAs<'static, Postgres, R, PgArguments>
     where
         R: for<'r> FromRow<'r, PgRow> + Send + Unpin,
     {
         let sql = AssertSqlSafe(Arc::clone(&plan.sql));
-        let asked = sqlx::query_as_with::<_, R, _>(sql, arguments).persistent(self.persistent);
-        rows.extend(asked.fetch_all(connection).await?);
-        Ok(())
+        sqlx::query_as_with::<_, R, _>(sql, arguments).persistent(keeps)
     }
 
     pub(super) async fn users(
         &self,
         query: &OwnQuery,
-        pool: &PgPool,
+        pool: &Gate,
         ids: &[UserId],
     ) -> Result<Vec<User>, Error> {
         let ids = ids.iter().map(UserId::as_str).collect();
@@ -286,7 +287,7 @@ impl OwnQueries {
     pub(super) async fn platforms_of(
         &self,
         query: &OwnQuery,
-        pool: &PgPool,
+        pool: &Gate,
         users: &[UserId],
     ) -> Result<Vec<Platform>, Error> {
         let ids = users.iter().map(UserId::as_str).collect();
@@ -300,7 +301,7 @@ impl OwnQueries {
     pub(super) async fn platforms(
         &self,
         query: &OwnQuery,
-        pool: &PgPool,
+        pool: &Gate,
         ids: &[PlatformId],
     ) -> Result<Vec<Platform>, Error> {
         let ids = ids.iter().map(PlatformId::as_str).collect();
@@ -311,7 +312,7 @@ impl OwnQueries {
     pub(super) async fn values(
         &self,
         query: &OwnQuery,
-        pool: &PgPool,
+        pool: &Gate,
         pairs: &[Pair],
     ) -> Result<Vec<(Pair, serde_json::Value)>, Error> {
         let users = pairs.iter().map(|(user, _)| user.as_str()).collect();
@@ -320,10 +321,21 @@ impl OwnQueries {
         read(query, rows::values(rows))
     }
 
+    /// Deletes a session as its framework would, though the directory may be one that is only read.
+    pub(super) async fn delete_session(query: &SessionQuery, pool: &Gate, key: &Secret) -> Result<(), Error> {
+        let (Some(sql), Ok(key)) = (&query.delete, key.expose_text()) else {
+            return Err(unfit(format!("`{}` does not say how to delete a session", query.key)));
+        };
+        let mut transaction = pool.pool.begin_with("BEGIN READ WRITE").await?;
+        let deletion = sqlx::query(AssertSqlSafe(sql.as_str())).bind(key).persistent(pool.keeps());
+        deletion.execute(&mut *transaction).await?;
+        transaction.commit().await
+    }
+
     pub(super) async fn table_sessions(
         &self,
         query: &SessionQuery,
-        pool: &PgPool,
+        pool: &Gate,
         keys: &[&Secret],
     ) -> Result<Vec<TableSession>, Error> {
         let query = self.for_sessions(query);
