@@ -2,9 +2,10 @@
 
 use std::path::Path as File;
 
-use countersign::session::profile::{Candidate, Claim, Profile};
+use countersign::session::profile::{Candidate, Claim, Profile, Source};
 
-use super::sample::{self, Sample, Verdict, headers};
+use super::rows;
+use super::sample::{self, Verdict, files_in, headers};
 
 /// A block of configuration, and the samples that it has to read.
 struct Block {
@@ -12,8 +13,10 @@ struct Block {
     text: String,
 }
 
-fn blocks(guide: &str) -> Vec<Block> {
-    let parts = guide.split("<!-- samples: ").skip(1);
+/// Those below a comment with this word: `samples` for what lies in Redis, `rows` for tables.
+fn blocks(guide: &str, word: &str) -> Vec<Block> {
+    let mark = format!("<!-- {word}: ");
+    let parts = guide.split(mark.as_str()).skip(1);
     let block = |part: &str| {
         let (samples, rest) = part.split_once("-->").unwrap();
         let (_, text) = rest.split_once("```toml\n").unwrap();
@@ -30,9 +33,8 @@ fn page(name: &str) -> String {
     std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{name}: {error}"))
 }
 
-/// The base of the guide with a block below it, as the proxy reads it, with the secrets of the sample.
-fn profile(base: &str, block: &str, sample: &Sample) -> Profile {
-    let secrets: Vec<String> = sample.secret_texts();
+/// The base of the guide with a block below it, as the proxy reads it, with these secrets.
+fn profile(base: &str, block: &str, secrets: &[String]) -> Profile {
     let environment = |name: &str| {
         let at = match name {
             "SESSION_SECRET" => 0,
@@ -57,13 +59,29 @@ fn every_block_of_the_guide_reads_the_samples_that_it_names() {
     let (_, rest) = guide.split_once("## The base").unwrap();
     let base = rest.split_once("```toml\n").unwrap().1.split_once("```").unwrap().0;
     let samples = sample::own();
-    let blocks = blocks(&guide);
-    assert_eq!(blocks.len(), guide.matches("[session.format]").count(), "a block names no samples");
-    for block in &blocks {
+    let (in_redis, in_tables) = (blocks(&guide, "samples"), blocks(&guide, "rows"));
+    let marked = in_redis.len() + in_tables.len();
+    assert_eq!(marked, guide.matches("[session.format]").count(), "a block names no samples");
+    for block in &in_tables {
+        for name in &block.samples {
+            let (_, json) = files_in(sample::OWN)
+                .into_iter()
+                .find(|(file, _)| file == name)
+                .expect("there is the sample");
+            let secrets = rows::secrets(&json);
+            let secrets = secrets.iter().map(|secret| secret.expose_text().unwrap().to_owned());
+            let profile = profile(base, &block.text, &secrets.collect::<Vec<_>>());
+            let Profile::Several(sources) = profile else { panic!("{name}") };
+            let [Source::Foreign(format)] = sources.as_slice() else { panic!("{name}") };
+            let found = rows::read(format, &json["db_row"]);
+            assert_eq!(found, Verdict::of(&json["expected"]), "{name}:\n{}", block.text);
+        }
+    }
+    for block in &in_redis {
         for name in &block.samples {
             let sample = samples.iter().find(|sample| sample.file == *name);
             let sample = sample.unwrap_or_else(|| panic!("there is no sample {name}"));
-            let profile = profile(base, &block.text, sample);
+            let profile = profile(base, &block.text, &sample.secret_texts());
             let cookie = sample.text("/cookie_header");
             let Claim::Candidates(candidates) = profile.claim(&headers(cookie)) else {
                 panic!("{name}: the cookie is not read:\n{}", block.text)

@@ -6,9 +6,9 @@ use std::time::Duration;
 use cookie::time::OffsetDateTime;
 use cookie::time::format_description::well_known::Rfc3339;
 use countersign::clock::Timestamp;
-use countersign::formats::Refusal;
 use countersign::formats::preset::{Kind, Options};
 use countersign::formats::table::{Row, StoredIn, TableOptions};
+use countersign::formats::{Format, Refusal};
 use countersign::secret::Secret;
 use serde_json::Value;
 
@@ -43,11 +43,23 @@ pub(crate) fn check() {
     assert!(checked > 0 || std::env::var_os("SESSION_SAMPLES").is_some(), "there are no rows");
 }
 
+/// What this format makes of a row, a second before its end.
+pub(crate) fn read(format: &Format, row: &Value) -> Verdict {
+    let (column, _) = COLUMNS.into_iter().find(|(column, _)| !row[*column].is_null()).expect("a known table");
+    let data = row[column].as_str().map_or_else(|| row[column].to_string(), str::to_owned);
+    let ends = end(row);
+    read_with(format, &data, ends, Timestamp::from_millis(ends.as_millis() - 1000))
+}
+
 fn verdict(kind: Kind, secrets: Vec<Secret>, data: &str, ends: Timestamp, now: Timestamp) -> Verdict {
     let table = TableOptions { stored_in: StoredIn::Table, ..TableOptions::default() };
     let format = kind.format(Options { secrets, table, ..Options::default() }).unwrap();
+    read_with(&format, data, ends, now)
+}
+
+fn read_with(format: &Format, data: &str, ends: Timestamp, now: Timestamp) -> Verdict {
     let row = Row { data: Some(data.as_bytes()), ends, user: None, platform: None, created: None };
-    match format.table.unwrap().read(row, now) {
+    match format.table.as_ref().unwrap().read(row, now) {
         Ok(found) => {
             let platform = found.platform.map(|id| id.as_str().to_owned());
             Verdict::User(found.user.as_str().to_owned(), Platform::Is(platform))
@@ -59,7 +71,7 @@ fn verdict(kind: Kind, secrets: Vec<Secret>, data: &str, ends: Timestamp, now: T
     }
 }
 
-fn secrets(json: &Value) -> Vec<Secret> {
+pub(crate) fn secrets(json: &Value) -> Vec<Secret> {
     let config = &json["config"];
     let text = config["secret"].as_str().or(config["app_key"].as_str()).unwrap_or("a-made-up-secret");
     vec![Secret::from(text)]

@@ -89,7 +89,7 @@ pub(crate) fn own() -> Vec<Sample> {
 }
 
 /// Where the samples of this repository lie.
-const OWN: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/session-samples");
+pub(crate) const OWN: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/session-samples");
 
 fn sessions(files: Vec<(String, Value)>) -> Vec<Sample> {
     let mut samples: Vec<Sample> = files
@@ -113,7 +113,7 @@ pub(crate) fn files() -> Vec<(String, Value)> {
     files_in(&std::env::var("SESSION_SAMPLES").unwrap_or_else(|_| OWN.to_owned()))
 }
 
-fn files_in(folder: &str) -> Vec<(String, Value)> {
+pub(crate) fn files_in(folder: &str) -> Vec<(String, Value)> {
     let entries = std::fs::read_dir(folder).unwrap_or_else(|error| panic!("{folder}: {error}"));
     entries
         .map(|entry| entry.unwrap().path())
