@@ -37,7 +37,7 @@ async fn what_is_shown_for_a_terminal_serves() {
         let scratch = tempfile::tempdir().unwrap();
         if let Some(words) = block.text.strip_prefix(BUILT) {
             let answer =
-                alone(scratch.path(), "http://127.0.0.1:8080/", &format!("countersign {words}")).await;
+                alone(scratch.path(), "http://127.0.0.1:8080/public", &format!("countersign {words}")).await;
             assert_eq!(answer, "200", "{}:{}", block.page, block.line);
             demos += 1;
         } else if block.text.contains("countersign run countersign.toml") {
