@@ -181,7 +181,10 @@ async fn watch(address: std::net::SocketAddr, token: String) -> Result<Instant, 
     Ok(last_served)
 }
 
-/// Waits until the other proxy serves all of them from the process, for longer than without a lease.
+/// The longest that a session is served which Postgres alone confirmed (`cache.degraded_lease`), and a little.
+const UNLEASED: Duration = Duration::from_millis(1200);
+
+/// Waits until the other proxy serves all of them from the process, for longer than while Redis was away to it.
 async fn leased(site: &Site, tokens: &[String]) -> Result<(), Failure> {
     let proxy = &site.seats[1].proxy;
     for _ in 0..100 {
@@ -189,7 +192,7 @@ async fn leased(site: &Site, tokens: &[String]) -> Result<(), Failure> {
         for token in tokens {
             connection.get("/platform/", token).await?;
         }
-        tokio::time::sleep(Duration::from_millis(250)).await;
+        tokio::time::sleep(UNLEASED).await;
         let hits = async || {
             proxy
                 .metric("countersign_context_lookups_total", &["layer=\"process\"", "result=\"found\""])
