@@ -140,6 +140,7 @@ impl EventStream {
     }
 
     async fn begin(&mut self, session: &mut Session) -> pingora::Result<()> {
+        super::wire::is_stream();
         let request = session.req_header();
         let mut head = match self.form {
             Form::Sse => ResponseHeader::build(StatusCode::OK, Some(8))?,

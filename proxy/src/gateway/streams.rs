@@ -36,6 +36,7 @@ pub(super) fn tie(answer: &ResponseHeader, state: &mut RequestState, core: &Arc<
     if !is_stream(answer) {
         return;
     }
+    wire::is_stream();
     let context = state.admitted.as_ref().and_then(|admitted| admitted.context.as_deref());
     let (Some(context), Some(leash)) = (context, wire::leash()) else { return };
     let route = state.route().map_or("-", |route| route.name.as_str());

@@ -26,6 +26,8 @@ pub struct Wire {
     watch: Mutex<Watch>,
     /// By when the head of the present request must be here; `None` once it is.
     head_due: Mutex<Option<Instant>>,
+    /// Whether a request is being served whose answer has an end.
+    serves: AtomicBool,
     /// Whether the process is on its way out.
     draining: Arc<AtomicBool>,
     leash: Arc<Leash>,
@@ -40,6 +42,7 @@ impl Wire {
         Self {
             watch: Mutex::new(Watch::new(limits)),
             head_due: Mutex::new(None),
+            serves: AtomicBool::new(false),
             draining,
             leash: Leash::new(),
             patience,
@@ -49,6 +52,7 @@ impl Wire {
     /// The next bytes are those of another request, whose head is due by `head_due`.
     pub fn restart(&self, head_due: Instant) {
         self.watch.lock().restart();
+        self.serves.store(false, Ordering::Relaxed);
         *self.head_due.lock() = Some(head_due);
     }
 
@@ -68,6 +72,12 @@ impl Wire {
         self.watch.lock().see(bytes)
     }
 
+    /// Whether whatever the client sends now has to wait until the present request is answered.
+    #[must_use]
+    pub fn is_to_wait(&self) -> bool {
+        self.serves.load(Ordering::Relaxed) && self.watch.lock().is_whole()
+    }
+
     /// Why an answer that begins now refuses a head that never became a request; `None` when a request is being served.
     #[must_use]
     pub fn refuses_head(&self) -> Option<Reason> {
@@ -83,7 +93,15 @@ impl Wire {
 
 /// Notes that a head has arrived.
 pub(super) fn head_arrived() {
-    let _ = WIRE.try_with(|wire| *wire.head_due.lock() = None);
+    let _ = WIRE.try_with(|wire| {
+        *wire.head_due.lock() = None;
+        wire.serves.store(true, Ordering::Relaxed);
+    });
+}
+
+/// Notes that the answer is a stream: it goes on until the client leaves, which has to be told at once.
+pub(super) fn is_stream() {
+    let _ = WIRE.try_with(|wire| wire.serves.store(false, Ordering::Relaxed));
 }
 
 /// Whether the present request should be the last on its connection, because the process is on its way out: a client that

@@ -1,6 +1,7 @@
 //! What the HTTP/1 layer mends or takes leniently before policy can see it, watched on the bytes of the connection:
 //! heads without end, blanks in the request line, the syntax of chunked bodies (THREATS F5, F6, F13, P6).
-//! It follows one request at a time, only ever refuses, and never decides where a message ends for anybody else.
+//! It follows one request at a time. What lies behind the end that it sees waits for its turn; whoever sees a later end
+//! waits for bytes that do not come, and whoever sees an earlier one is left with some and closes: never out of step.
 
 mod chunks;
 
@@ -15,6 +16,8 @@ use crate::reason::Reason;
 pub enum Pass {
     /// All of them go on to the HTTP layer.
     All,
+    /// So many of them end the request; those behind begin another one, which is not to be read yet.
+    Until(usize),
     /// So many of them go on, then `end`, then nothing: a head beyond the limits. What goes on is enough for the gate
     /// to see that a limit was passed.
     Cut {
@@ -32,6 +35,8 @@ pub enum Pass {
 pub struct Watch {
     limits: Limits,
     state: State,
+    /// Whether the end of the request can be told: not where it may become a tunnel, or is refused anyway.
+    has_end: bool,
     verdict: Option<Reason>,
 }
 
@@ -40,7 +45,11 @@ enum State {
     /// Within a head that came in pieces so far; holds them.
     Head(Vec<u8>),
     Chunks(Chunks),
-    /// Nothing more to be watched in this request: a body of known length, a tunnel, HTTP/2.
+    /// Within a body of which so much is left.
+    Body(u64),
+    /// Behind the last byte of the request.
+    Whole,
+    /// Nothing more to be watched in this request: a tunnel, HTTP/2, what is refused.
     Rest,
 }
 
@@ -48,7 +57,7 @@ impl Watch {
     /// A watch at the beginning of a request.
     #[must_use]
     pub fn new(limits: Limits) -> Self {
-        Self { limits, state: State::Head(Vec::new()), verdict: None }
+        Self { limits, state: State::Head(Vec::new()), has_end: false, verdict: None }
     }
 
     /// Begins anew: the next bytes are those of another request.
@@ -63,17 +72,19 @@ impl Watch {
         self.verdict
     }
 
+    /// Whether the last byte of the request is here: whatever comes now is of another one.
+    #[must_use]
+    pub const fn is_whole(&self) -> bool {
+        matches!(self.state, State::Whole)
+    }
+
     /// Looks at bytes as they arrive.
     pub fn see(&mut self, bytes: &[u8]) -> Pass {
         match &mut self.state {
-            State::Rest => Pass::All,
-            State::Chunks(chunks) => match chunks.see(bytes) {
-                Ok(done) => {
-                    if done {
-                        self.state = State::Rest;
-                    }
-                    Pass::All
-                }
+            State::Rest | State::Whole => Pass::All,
+            State::Body(_) | State::Chunks(_) => match self.see_body(bytes) {
+                Ok(length) if length < bytes.len() => Pass::Until(length),
+                Ok(_) => Pass::All,
                 Err(reason) => {
                     self.verdict = Some(reason);
                     Pass::None
@@ -84,6 +95,26 @@ impl Watch {
                 self.see_head(before, bytes)
             }
         }
+    }
+
+    /// How many of the bytes belong to the body.
+    fn see_body(&mut self, bytes: &[u8]) -> Result<usize, Reason> {
+        let (end, length) = match &mut self.state {
+            State::Body(left) => {
+                let length = usize::try_from(*left).unwrap_or(usize::MAX).min(bytes.len());
+                *left -= length as u64;
+                (*left == 0, length)
+            }
+            State::Chunks(chunks) => match chunks.see(bytes)? {
+                Some(length) => (true, length),
+                None => (false, bytes.len()),
+            },
+            State::Head(_) | State::Whole | State::Rest => (false, bytes.len()),
+        };
+        if end {
+            self.state = if self.has_end { State::Whole } else { State::Rest };
+        }
+        Ok(if end && !self.has_end { bytes.len() } else { length })
     }
 
     fn see_head(&mut self, mut before: Vec<u8>, bytes: &[u8]) -> Pass {
@@ -110,17 +141,23 @@ impl Watch {
         };
         let (head, body) = (&head[start..end], &head[end..]);
         self.verdict = judge_request_line(head).err();
-        self.state = State::Rest;
-        if is_chunked(head) {
-            let mut chunks = Chunks::default();
-            match chunks.see(body) {
-                Ok(true) => {}
-                Ok(false) => self.state = State::Chunks(chunks),
-                // The head goes on, so that the refusal is an answer to a request that the log knows.
-                Err(reason) => self.verdict = Some(reason),
+        let framing = framing(head);
+        self.has_end = self.verdict.is_none() && framing.has_end;
+        self.state = match framing.length {
+            _ if framing.is_chunked => State::Chunks(Chunks::default()),
+            Some(length) => State::Body(length),
+            None => State::Body(0),
+        };
+        match self.see_body(body) {
+            Ok(length) if length < body.len() => Pass::Until(bytes.len() - (body.len() - length)),
+            Ok(_) => Pass::All,
+            // The head goes on, so that the refusal is an answer to a request that the log knows.
+            Err(reason) => {
+                self.verdict = Some(reason);
+                self.state = State::Rest;
+                Pass::All
             }
         }
-        Pass::All
     }
 }
 
@@ -176,11 +213,46 @@ fn judge_request_line(head: &[u8]) -> Result<(), Reason> {
     }
 }
 
-/// Whether a body in chunks follows. More than one coding, or another one, is refused by the gate.
-fn is_chunked(head: &[u8]) -> bool {
-    const NAME: &[u8] = b"\ntransfer-encoding:";
-    memchr_iter(b'\n', head)
-        .any(|at| head[at..].get(..NAME.len()).is_some_and(|name| name.eq_ignore_ascii_case(NAME)))
+/// What a head says about the body that follows it.
+#[derive(Default)]
+struct Framing {
+    /// More than one coding, or another one, is refused by the gate.
+    is_chunked: bool,
+    length: Option<u64>,
+    has_end: bool,
+}
+
+fn framing(head: &[u8]) -> Framing {
+    let mut framing = Framing { has_end: !head.starts_with(b"PRI "), ..Framing::default() };
+    for at in memchr_iter(b'\n', head) {
+        let line = &head[at + 1..];
+        // One letter tells nearly every line apart.
+        match line.first().map(u8::to_ascii_lowercase) {
+            Some(b't') if is_named(line, b"transfer-encoding:") => {
+                framing.has_end &= !framing.is_chunked && framing.length.is_none();
+                framing.is_chunked = true;
+            }
+            Some(b'c') if is_named(line, b"content-length:") => {
+                let length = length(&line[b"content-length:".len()..]);
+                framing.has_end &= !framing.is_chunked && framing.length.is_none() && length.is_some();
+                framing.length = framing.length.or(length);
+            }
+            Some(b'u') if is_named(line, b"upgrade:") => framing.has_end = false,
+            _ => {}
+        }
+    }
+    framing
+}
+
+fn is_named(line: &[u8], name: &[u8]) -> bool {
+    line.get(..name.len()).is_some_and(|start| start.eq_ignore_ascii_case(name))
+}
+
+/// A length as the gate accepts it; anything else is refused there.
+fn length(rest: &[u8]) -> Option<u64> {
+    let value = rest[..memchr(b'\r', rest)?].trim_ascii();
+    let is_length = (1..=18).contains(&value.len()) && value.iter().all(u8::is_ascii_digit);
+    if is_length { std::str::from_utf8(value).ok()?.parse().ok() } else { None }
 }
 
 #[cfg(test)]

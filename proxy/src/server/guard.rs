@@ -3,6 +3,7 @@
 
 use std::fmt;
 use std::io;
+use std::mem::MaybeUninit;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -16,6 +17,7 @@ use pingora::protocols::{
     TimingDigest, UniqueID, UniqueIDType,
 };
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufWriter, ReadBuf};
+use tokio::time::{Sleep, sleep};
 
 use crate::endpoints::problem;
 use crate::gateway::Wire;
@@ -25,6 +27,12 @@ use crate::reason::Reason;
 /// How long, and how much, is read after the answer to a request that was cut off. Closing a socket with unread bytes
 /// resets the connection, and the client might never see why.
 const LINGER: (Duration, usize) = (Duration::from_secs(1), 4 * 1024 * 1024);
+
+/// How many bytes of later requests are read ahead of their turn.
+const AHEAD: usize = 16 * 1024;
+/// How long a client is served that has stopped sending. It may have said all it wants (`shutdown`), or have left: nobody
+/// can tell the two apart, and who has left is not worked for much longer.
+const FAREWELL: Duration = Duration::from_secs(5);
 
 /// How much is gathered before it is written: head and small body of an answer go out together, in one segment.
 const GATHER: usize = 1460;
@@ -38,12 +46,46 @@ pub(super) struct Guarded {
     cut: bool,
     /// Whether a head was refused that never became a request.
     refused: bool,
+    /// Bytes of later requests.
+    ahead: Vec<u8>,
+    /// Runs since the client stopped sending.
+    farewell: Option<Pin<Box<Sleep>>>,
 }
 
 impl Guarded {
     pub(super) fn new(stream: Stream, wire: Arc<Wire>) -> Self {
         let stream = BufWriter::with_capacity(GATHER, stream);
-        Self { stream, wire, instead: b"", cut: false, refused: false }
+        Self { stream, wire, instead: b"", cut: false, refused: false, ahead: Vec::new(), farewell: None }
+    }
+
+    /// Reads ahead while a request is being served, so that the end of the connection is seen; hands nothing out.
+    fn keep_ahead(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let mut room = [MaybeUninit::uninit(); 2048];
+        while self.farewell.is_none() && self.ahead.len() < AHEAD {
+            let mut piece = ReadBuf::uninit(&mut room);
+            ready!(Pin::new(&mut self.stream).poll_read(context, &mut piece))?;
+            if piece.filled().is_empty() {
+                self.farewell = Some(Box::pin(sleep(FAREWELL)));
+            }
+            self.ahead.extend_from_slice(piece.filled());
+        }
+        match &mut self.farewell {
+            Some(farewell) => farewell.as_mut().poll(context).map(Ok),
+            // Enough for now: the rest waits where it is. Nobody waits for a wake-up here, but for the answer.
+            None => Poll::Pending,
+        }
+    }
+
+    /// Reads what was read ahead, else what arrives.
+    fn receive(&mut self, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        self.farewell = None;
+        if self.ahead.is_empty() {
+            return Pin::new(&mut self.stream).poll_read(context, buffer);
+        }
+        let length = self.ahead.len().min(buffer.remaining());
+        buffer.put_slice(&self.ahead[..length]);
+        self.ahead.drain(..length);
+        Poll::Ready(Ok(()))
     }
 
     fn hand_out(&mut self, buffer: &mut ReadBuf<'_>) {
@@ -79,14 +121,23 @@ impl AsyncRead for Guarded {
             self.hand_out(buffer);
             return Poll::Ready(Ok(()));
         }
+        if self.wire.is_to_wait() {
+            return self.keep_ahead(context);
+        }
         let before = buffer.filled().len();
-        ready!(Pin::new(&mut self.stream).poll_read(context, buffer))?;
+        ready!(self.receive(context, buffer))?;
         let received = &buffer.filled()[before..];
         if received.is_empty() {
             return Poll::Ready(Ok(()));
         }
         match self.wire.see(received) {
             Pass::All => Poll::Ready(Ok(())),
+            Pass::Until(end) => {
+                let behind = received[end..].to_vec();
+                self.ahead.splice(..0, behind);
+                buffer.set_filled(before + end);
+                Poll::Ready(Ok(()))
+            }
             Pass::Cut { keep, end } => {
                 buffer.set_filled(before + keep);
                 self.cut = true;

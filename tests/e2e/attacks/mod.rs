@@ -2,7 +2,9 @@
 
 mod aborts;
 mod admin;
+mod frames;
 mod hops;
+mod turns;
 mod upstream;
 mod wire;
 

@@ -33,6 +33,8 @@ enum At {
     #[default]
     Size,
     Extension,
+    /// Within quotes of an extension, where no line may end: who knows of quotes would read on.
+    Quoted,
     SizeLineFeed,
     Data,
     DataReturn,
@@ -46,11 +48,12 @@ enum At {
 }
 
 impl Chunks {
-    /// Follows `bytes`; `true` when the body has ended.
+    /// Follows `bytes`; where the body ends in them, when it does.
     ///
     /// # Errors
     /// `AmbiguousFraming` for what breaks the grammar, `BodyTooLarge` for more overhead than a body can need.
-    pub(super) fn see(&mut self, mut bytes: &[u8]) -> Result<bool, Reason> {
+    pub(super) fn see(&mut self, bytes: &[u8]) -> Result<Option<usize>, Reason> {
+        let (length, mut bytes) = (bytes.len(), bytes);
         while let Some((&byte, rest)) = bytes.split_first() {
             if self.at == At::Data {
                 let skipped = usize::try_from(self.size).unwrap_or(usize::MAX).min(bytes.len());
@@ -62,11 +65,11 @@ impl Chunks {
                 continue;
             }
             if self.step(byte)? {
-                return Ok(true);
+                return Ok(Some(length - rest.len()));
             }
             bytes = rest;
         }
-        Ok(false)
+        Ok(None)
     }
 
     /// One byte that is no data; `true` when it was the last of the body.
@@ -77,6 +80,9 @@ impl Chunks {
             (At::Size, b';') if self.count > 0 => self.begin(At::Extension),
             (At::Size, _) => self.digit(byte)?,
             (At::Extension, b'\r') => At::SizeLineFeed,
+            (At::Extension, b'"') => self.counted(At::Quoted, EXTENSION_BYTES)?,
+            (At::Quoted, b'"') => self.counted(At::Extension, EXTENSION_BYTES)?,
+            (At::Quoted, _) if is_text(byte) && byte != b'\\' => self.counted(At::Quoted, EXTENSION_BYTES)?,
             (At::Extension, _) if is_text(byte) => self.counted(At::Extension, EXTENSION_BYTES)?,
             (At::SizeLineFeed, b'\n') => self.end_of_size_line()?,
             (At::DataReturn, b'\r') => At::DataLineFeed,

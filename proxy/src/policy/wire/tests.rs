@@ -19,6 +19,10 @@ fn feed<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> (Vec<u8>, Option<Reas
     for piece in pieces {
         match watch.see(piece) {
             Pass::All => got.extend_from_slice(piece),
+            Pass::Until(keep) => {
+                got.extend_from_slice(&piece[..keep]);
+                break;
+            }
             Pass::Cut { keep, end } => {
                 got.extend_from_slice(&piece[..keep]);
                 got.extend_from_slice(end);
@@ -67,6 +71,8 @@ fn whatever_two_readers_of_chunks_could_see_differently_is_refused() {
         "5;a\nb\r\nhello\r\n0\r\n\r\n",
         "5;a\rb\r\nhello\r\n0\r\n\r\n",
         "5;a=\"\r\n\"\r\nhello\r\n0\r\n\r\n",
+        "5;a=\"\r\nhello\r\n0\r\n\r\n",
+        "5;a=\"\\\"\r\nhello\r\n0\r\n\r\n",
         "5;\0\r\nhello\r\n0\r\n\r\n",
         "5\r\nhello0\r\n\r\n",
         "5\r\nhelloX\r\n0\r\n\r\n",
@@ -146,6 +152,62 @@ fn a_head_at_the_limits_passes_whole() {
             let (got, verdict) = feed(head.as_bytes().chunks(size));
             assert_eq!((got, verdict), (head.clone().into_bytes(), None));
         }
+    }
+}
+
+/// Where the request ends in `bytes`, however they are cut into pieces; `None` where that is not told.
+fn end(bytes: &[u8]) -> Option<usize> {
+    let told = |size: usize| {
+        let mut watch = Watch::new(Limits::default());
+        let mut seen = 0;
+        for piece in bytes.chunks(size) {
+            match watch.see(piece) {
+                Pass::Until(keep) => return Some(seen + keep),
+                pass => assert_eq!(pass, Pass::All),
+            }
+            seen += piece.len();
+            if watch.is_whole() {
+                return Some(seen);
+            }
+        }
+        None
+    };
+    let whole = told(bytes.len());
+    for size in [1, 2, 7, 30] {
+        assert_eq!(told(size), whole, "in pieces of {size}: {:?}", String::from_utf8_lossy(bytes));
+    }
+    whole
+}
+
+#[test]
+fn what_lies_behind_the_end_of_a_request_is_told_apart() {
+    let behind = "GET /two HTTP/1.1\r\nHost: a\r\n\r\n";
+    for (head, body) in [
+        ("GET / HTTP/1.1\r\nHost: a\r\n", ""),
+        ("\r\nGET / HTTP/1.1\r\nHost: a\r\n", ""),
+        ("POST / HTTP/1.1\r\ncontent-LENGTH:  5 \r\nHost: a\r\n", "hello"),
+        ("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n", ""),
+        (
+            "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n",
+            "5;a=\"b\"\r\nhello\r\n0\r\nX: y\r\n\r\n",
+        ),
+    ] {
+        let one = format!("{head}\r\n{body}");
+        assert_eq!(end(one.as_bytes()), Some(one.len()), "{one:?}");
+        assert_eq!(end(format!("{one}{behind}").as_bytes()), Some(one.len()), "{one:?}");
+    }
+    // Two readers could see different ends, or the connection becomes a tunnel.
+    for head in [
+        "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nContent-Length: 5\r\n",
+        "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5, 5\r\n",
+        "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: +5\r\n",
+        "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n",
+        "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\nUpgrade: websocket\r\n",
+        "GET / HTTP/1.1\r\nHost: a\r\nupgrade: websocket\r\n",
+        "GET /a b HTTP/1.1\r\nHost: a\r\n",
+        "PRI * HTTP/2.0\r\n",
+    ] {
+        assert_eq!(end(format!("{head}\r\n0\r\n\r\n").as_bytes()), None, "{head:?}");
     }
 }
 

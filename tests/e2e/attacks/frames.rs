@@ -1,0 +1,93 @@
+//! HTTP/2 frames as no client of good will sends them, byte for byte (THREATS T3, R7, H5).
+
+use e2e::raw;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+use super::start;
+
+const HEADERS: u8 = 1;
+const RST_STREAM: u8 = 3;
+const GOAWAY: u8 = 7;
+const END_STREAM: u8 = 1;
+const END_HEADERS: u8 = 4;
+
+fn frame(kind: u8, flags: u8, stream: u8, payload: &[u8]) -> Vec<u8> {
+    let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
+    [&length[1..], &[kind, flags, 0, 0, 0, stream], payload].concat()
+}
+
+/// Fields as literals that are not indexed (RFC 7541, section 6.2.2).
+fn block(fields: &[(&str, &str)]) -> Vec<u8> {
+    let text = |text: &str| [&[u8::try_from(text.len()).unwrap()], text.as_bytes()].concat();
+    fields.iter().flat_map(|(name, value)| [vec![0], text(name), text(value)].concat()).collect()
+}
+
+fn request(method: &str, path: &str) -> Vec<u8> {
+    block(&[(":method", method), (":scheme", "http"), (":authority", "app.test"), (":path", path)])
+}
+
+/// Sends frames on the first stream; whether a 200 came, and not a refusal of any kind.
+async fn is_served(address: std::net::SocketAddr, frames: &[Vec<u8>]) -> bool {
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    let preface = [b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec(), frame(4, 0, 0, b"")].concat();
+    stream.write_all(&[preface, frames.concat()].concat()).await.unwrap();
+    loop {
+        let mut head = [0; 9];
+        if stream.read_exact(&mut head).await.is_err() {
+            return false;
+        }
+        let mut payload = vec![0; u32::from_be_bytes([0, head[0], head[1], head[2]]) as usize];
+        stream.read_exact(&mut payload).await.unwrap();
+        match head[3] {
+            // `:status: 200` stands at 8 in the static table.
+            HEADERS => return payload.first() == Some(&0x88),
+            RST_STREAM | GOAWAY => return false,
+            _ => {}
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_fragment_in_a_path_is_judged_and_forwarded_without_it_or_not_at_all() {
+    let (app, proxy) = start().await;
+    for (path, may_arrive) in [("/public/#x", true), ("/session/#/../public/", false), ("#/public/", false)] {
+        let head = frame(HEADERS, END_STREAM | END_HEADERS, 1, &request("GET", path));
+        let served = is_served(proxy.addresses().http2, &[head]).await;
+        let arrived = app.take();
+        assert!(
+            may_arrive || (!served && arrived.is_empty()),
+            "{path}: {:?}",
+            String::from_utf8_lossy(&arrived)
+        );
+        assert_eq!(raw::count(&arrived, b"#"), 0, "{path}");
+        assert!(arrived.is_empty() || arrived.starts_with(b"GET /public/ HTTP/1.1\r\n"), "{path}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_trailer_says_of_another_request_changes_nothing() {
+    let (app, proxy) = start().await;
+    for fields in [
+        &[(":path", "/session/"), (":method", "DELETE")][..],
+        &[("x-context-user-id", "1"), ("cookie", "a=b")],
+        &[("content-length", "99"), ("transfer-encoding", "chunked")],
+    ] {
+        let frames = [
+            frame(HEADERS, END_HEADERS, 1, &request("POST", "/public/x")),
+            frame(0, 0, 1, b"body"),
+            frame(HEADERS, END_STREAM | END_HEADERS, 1, &block(fields)),
+        ];
+        let _ = is_served(proxy.addresses().http2, &frames).await;
+        let arrived = app.take();
+        let text = String::from_utf8_lossy(&arrived).to_lowercase();
+        assert!(raw::count(&arrived, b" HTTP/1.1\r\n") <= 1, "{fields:?}: {text}");
+        assert!(arrived.is_empty() || text.starts_with("post /public/x http/1.1\r\n"), "{fields:?}: {text}");
+        for (name, value) in fields.iter().filter(|(name, _)| !name.starts_with("transfer")) {
+            assert!(!text.contains(&format!("{name}: {value}")), "{fields:?}: {text}");
+        }
+        for word in ["delete", "/session/"] {
+            assert!(!text.contains(word), "{fields:?}: {text}");
+        }
+    }
+}
