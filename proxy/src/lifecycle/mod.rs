@@ -59,6 +59,7 @@ pub struct Lifecycle {
     settings: Settings,
     copies: Arc<Copies>,
     metrics: Arc<Metrics>,
+    lines: audit::Waiting,
 }
 
 /// A session that has just begun, and the only copy of its token.
@@ -135,7 +136,8 @@ impl Lifecycle {
         copies: Arc<Copies>,
         metrics: Arc<Metrics>,
     ) -> Self {
-        Self { store, directory, clock, keys: ArcSwap::from_pointee(keys), settings, copies, metrics }
+        let (keys, lines) = (ArcSwap::from_pointee(keys), audit::Waiting::default());
+        Self { store, directory, clock, keys, settings, copies, metrics, lines }
     }
 
     /// From now on tokens are made with these keys, newest first.

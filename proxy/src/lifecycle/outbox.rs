@@ -84,7 +84,7 @@ impl Lifecycle {
     }
 
     /// Brings accepted ends to the directory, for ever: at once those that were accepted here, and what others accepted
-    /// within a second.
+    /// within a second. Likewise lines of the audit log that it has not taken.
     pub async fn keep_confirming(&self) {
         let mut pause = FIRST_WAIT;
         loop {
@@ -95,6 +95,7 @@ impl Lifecycle {
                 continue;
             }
             pause = FIRST_WAIT;
+            self.write_waiting_lines().await;
             // More may wait where there were some.
             if confirmed == Ok(0) && timeout(LOOK_EVERY, self.copies.ends().accepted()).await.is_ok() {
                 sleep(FIRST_WAIT).await;

@@ -9,6 +9,7 @@ use super::*;
 use crate::cache::faults::Fault::{Fails, Held, TimesOut};
 use crate::cache::world::{COPIES, MINUTE, World, user};
 use crate::context::{Context, Resolution};
+use crate::directory::AuditPage;
 use crate::reason::Reason;
 use crate::resolve::{Resolver, Settings as ResolveSettings};
 use crate::session::WhenExceeded;
@@ -417,10 +418,73 @@ async fn an_ended_session_gets_no_platform() {
     assert_eq!(result.map(drop), Err(SESSION_OVER));
 }
 
+// audit
+
+#[tokio::test]
+async fn every_change_is_in_the_log_though_nothing_can_be_written_to_it_afterwards() {
+    let mut scene = Scene::new().await;
+    scene.lifecycle.settings.allowances.impersonation_roles = vec!["reviewer".to_owned()];
+    scene.world.directory.break_only("audit", Fails);
+    let (lifecycle, origin) = (&scene.lifecycle, origin());
+    let first = lifecycle.start(&start("ana"), &origin).await.unwrap().session;
+    let login = Start { replaces: Some(first.id), actor: Some("ben".parse().unwrap()), ..start("ana") };
+    let second = lifecycle.start(&login, &origin).await.unwrap().session;
+    let third = lifecycle.rotate(&second, true, &origin).await.unwrap().session;
+    let chosen = lifecycle.set_platform(&third, Some(&platform("a2")), &origin).await.unwrap();
+    lifecycle.set_platform(&chosen, None, &origin).await.unwrap();
+    let change = settings::SettingsChange::Replace(serde_json::Map::new());
+    let schema = settings::Schema { fields: Vec::new(), bytes: 1000 };
+    lifecycle.change_settings(&third, &platform("a1"), &change, &schema, &origin).await.unwrap();
+    for _ in 0..2 {
+        lifecycle.end(&third, &origin).await.unwrap();
+    }
+    lifecycle.end_all(&third.user, &origin).await.unwrap();
+    let page = AuditPage { user: None, since: None, after: None, limit: 100 };
+    let mut lines = scene.world.directory.inner().audit_log(&page).await.unwrap();
+    lines.reverse();
+    let told: Vec<_> =
+        lines.iter().map(|line| (line.event.as_str(), line.session, line.by.as_str())).collect();
+    let by = "upstream:app";
+    // Those of one login are written together.
+    assert_eq!(told[0], ("session_started", Some(first.id), by));
+    assert!(told[1..3].contains(&("session_replaced", Some(first.id), by)));
+    assert!(told[1..3].contains(&("impersonation_started", Some(second.id), "upstream:app for user:ben")));
+    let rest = [
+        ("session_rotated", Some(third.id), by),
+        ("platform_switched", Some(third.id), by),
+        ("platform_switched", Some(third.id), by),
+        ("settings_changed", Some(third.id), by),
+        ("session_ended", Some(third.id), by),
+        ("sessions_ended", None, by),
+    ];
+    assert_eq!(told[3..], rest);
+    let platforms: Vec<_> = lines[4..6].iter().map(|line| line.platform.clone()).collect();
+    assert_eq!(platforms, [Some(platform("a2")), None]);
+}
+
 #[tokio::test]
 async fn a_started_session_is_printed_without_its_token() {
     let scene = Scene::new().await;
     let started = scene.start("ana").await;
     let printed = format!("{started:?}");
     assert!(!printed.contains(started.token.expose()), "{printed}");
+}
+
+#[tokio::test]
+async fn a_line_that_the_audit_log_did_not_take_is_written_later() {
+    let scene = Scene::new().await;
+    let session = Session { version: Session::FOREIGN, ..scene.start("ana").await.session };
+    scene.world.directory.break_all(Fails);
+    assert_eq!(scene.lifecycle.end_foreign(&session, &origin()).await, Ok(Ended::Durable));
+    scene.lifecycle.write_waiting_lines().await;
+    let ends = async || {
+        let page = AuditPage { user: None, since: None, after: None, limit: 100 };
+        let lines = scene.world.directory.inner().audit_log(&page).await.unwrap();
+        lines.iter().filter(|line| line.event == "session_ended").count()
+    };
+    assert_eq!(ends().await, 0);
+    scene.world.directory.repair();
+    scene.lifecycle.write_waiting_lines().await;
+    scene.lifecycle.write_waiting_lines().await;
+    assert_eq!(ends().await, 1, "once");
 }

@@ -56,6 +56,10 @@ pub(super) async fn every_change_has_its_line_and_what_changes_nothing_has_none(
         let outcome = directory.set_platform(&second.id, version, Some(&own), after(1), Some(&switch)).await;
         assert_eq!(matches!(outcome, Ok(Change::Done(_))), is_done);
     }
+    let figures = directory.stats_of(&[(second.user.clone(), own.clone())]).await.unwrap().remove(0).1;
+    assert_eq!(figures["switches"], 1, "from the log, at once");
+    assert_eq!(figures["last_used"], after(1).as_millis());
+
     let third =
         Session { predecessor: Some(second.id), platform: Some(own.clone()), ..session("told 3", "vera") };
     let rotation = line("session_rotated", &third);
