@@ -1,6 +1,7 @@
 """Runs a shell command in a network of its own, where every port is free: alone.py URL COMMAND.
 
-Prints the status with which URL answers, as soon as it does, and ends the command. Needs a network namespace around it."""
+Prints the status with which URL answers, as soon as it does (503 while it starts is waited over), and ends the command.
+Needs a network namespace around it."""
 
 import fcntl
 import os
@@ -26,8 +27,10 @@ try:
             print(urllib.request.urlopen(url, timeout=5).status)
             break
         except urllib.error.HTTPError as refusal:
-            print(refusal.code)
-            break
+            if refusal.code != 503:
+                print(refusal.code)
+                break
+            time.sleep(0.1)
         except OSError:
             if child.poll() is not None:
                 sys.exit(f"it ended with {child.returncode}")
