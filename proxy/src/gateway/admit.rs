@@ -274,14 +274,17 @@ pub(super) fn admitted(
 /// How long the rest of a body is read after an early answer.
 const DRAIN: Duration = Duration::from_secs(5);
 
-/// Bounds every wait for the client, the one for its next request too, which Pingora would wait for for ever (PINGORA.md,
-/// pitfall 4); after the `last` request its connection is closed.
+/// How Pingora is told to keep a connection without a timer of its own for each request.
+const WITHOUT_TIMER: u64 = 0;
+
+/// Bounds every wait for the client; after the `last` request its connection is closed. The wait for its next request is
+/// bounded in front (`server/front.rs`), where a timer lasts for many of them.
 pub(super) fn set_timeouts(session: &mut Session, patience: Duration, last: bool) {
     if last {
         session.set_keepalive(None);
     } else if session.get_keepalive().is_some() {
         // Only where the client asked for it: else a plain HTTP/1.0 client would wait for the end of the connection.
-        session.set_keepalive(Some(patience.as_secs()));
+        session.set_keepalive(Some(WITHOUT_TIMER));
     }
     session.set_read_timeout(Some(patience));
     session.set_write_timeout(Some(patience));

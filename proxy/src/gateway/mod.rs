@@ -43,7 +43,7 @@ use self::request_id::RequestIds;
 use self::rules::Rules;
 use self::state::Outcome;
 pub use self::state::RequestState;
-pub use self::wire::{LEASH, WIRE, Wire};
+pub use self::wire::{HEAD, LEASH, WIRE, Wire};
 use crate::cache::activity::Activity;
 use crate::clock::Clock;
 use crate::context::Resolution;

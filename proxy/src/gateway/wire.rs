@@ -20,12 +20,25 @@ tokio::task_local! {
     pub static LEASH: Arc<Leash>;
 }
 
+/// Longest wait for a head: from the start of a connection, or from the first byte of a later request (THREATS S11).
+pub const HEAD: Duration = Duration::from_secs(15);
+
+/// What a connection owes us next.
+#[derive(Clone, Copy, Debug)]
+enum Due {
+    /// Nothing: the head of the present request is here.
+    Nothing,
+    /// A head, by then.
+    Head(Instant),
+    /// The first byte of another request, by then, and its head within [`HEAD`] of it.
+    Anything(Instant),
+}
+
 /// One HTTP/1 connection, request by request.
 #[derive(Debug)]
 pub struct Wire {
     watch: Mutex<Watch>,
-    /// By when the head of the present request must be here; `None` once it is.
-    head_due: Mutex<Option<Instant>>,
+    due: Mutex<Due>,
     /// Whether a request is being served whose answer has an end.
     serves: AtomicBool,
     /// Whether the process is on its way out.
@@ -41,7 +54,7 @@ impl Wire {
     pub fn new(limits: Limits, patience: Duration, draining: Arc<AtomicBool>) -> Self {
         Self {
             watch: Mutex::new(Watch::new(limits)),
-            head_due: Mutex::new(None),
+            due: Mutex::new(Due::Nothing),
             serves: AtomicBool::new(false),
             draining,
             leash: Leash::new(),
@@ -49,11 +62,14 @@ impl Wire {
         }
     }
 
-    /// The next bytes are those of another request, whose head is due by `head_due`.
-    pub fn restart(&self, head_due: Instant) {
+    /// The next bytes are those of another request. A connection that `was_served` may be idle before it. Pingora has a
+    /// timer for that, one for each request; this is only written down, for the one timer that the connection has.
+    pub fn restart(&self, was_served: bool) {
         self.watch.lock().restart();
         self.serves.store(false, Ordering::Relaxed);
-        *self.head_due.lock() = Some(head_due);
+        let now = Instant::now();
+        *self.due.lock() =
+            if was_served { Due::Anything(now + self.patience) } else { Due::Head(now + HEAD) };
     }
 
     /// Returns when the connection is to be ended, because it carries a stream of a session that has ended.
@@ -69,7 +85,15 @@ impl Wire {
 
     /// Looks at bytes before anybody else reads them.
     pub fn see(&self, bytes: &[u8]) -> Pass {
-        self.watch.lock().see(bytes)
+        let mut watch = self.watch.lock();
+        let pass = watch.see(bytes);
+        if watch.is_within_head() {
+            let mut due = self.due.lock();
+            if let Due::Anything(_) = *due {
+                *due = Due::Head(Instant::now() + HEAD);
+            }
+        }
+        pass
     }
 
     /// Whether whatever the client sends now has to wait until the present request is answered.
@@ -81,20 +105,23 @@ impl Wire {
     /// Why an answer that begins now refuses a head that never became a request; `None` when a request is being served.
     #[must_use]
     pub fn refuses_head(&self) -> Option<Reason> {
-        self.head_due().map(|_| self.watch.lock().verdict().unwrap_or(Reason::MalformedRequest))
+        self.due().map(|_| self.watch.lock().verdict().unwrap_or(Reason::MalformedRequest))
     }
 
-    /// By when the head of the present request must be here; `None` when it is.
+    /// By when the client must have sent something; `None` while the head of the present request is here.
     #[must_use]
-    pub fn head_due(&self) -> Option<Instant> {
-        *self.head_due.lock()
+    pub fn due(&self) -> Option<Instant> {
+        match *self.due.lock() {
+            Due::Nothing => None,
+            Due::Head(due) | Due::Anything(due) => Some(due),
+        }
     }
 }
 
 /// Notes that a head has arrived.
 pub(super) fn head_arrived() {
     let _ = WIRE.try_with(|wire| {
-        *wire.head_due.lock() = None;
+        *wire.due.lock() = Due::Nothing;
         wire.serves.store(true, Ordering::Relaxed);
     });
 }

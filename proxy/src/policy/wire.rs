@@ -78,6 +78,12 @@ impl Watch {
         matches!(self.state, State::Whole)
     }
 
+    /// Whether a head has begun to come and is not whole yet.
+    #[must_use]
+    pub const fn is_within_head(&self) -> bool {
+        matches!(&self.state, State::Head(before) if !before.is_empty())
+    }
+
     /// Looks at bytes as they arrive.
     pub fn see(&mut self, bytes: &[u8]) -> Pass {
         match &mut self.state {

@@ -6,7 +6,6 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::task::{Poll, Waker};
-use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use async_trait::async_trait;
@@ -21,11 +20,8 @@ use tokio::time::Instant;
 use super::guard::Guarded;
 use crate::events::Leash;
 use crate::gateway::rules::Rules;
-use crate::gateway::{Gateway, LEASH, WIRE, Wire};
+use crate::gateway::{Gateway, HEAD, LEASH, WIRE, Wire};
 
-/// Longest wait for the head of the first request on a connection (THREATS S11); for that of a later one, from when it
-/// may begin at the latest: the connection is idle for as long as clients are waited for.
-const FIRST_HEAD: Duration = Duration::from_secs(15);
 /// What a connection in the clear shows first when it speaks HTTP/2: as many bytes as Pingora wants to see.
 const PREFACE_LENGTH: usize = 24;
 
@@ -58,7 +54,7 @@ impl ServerApp for Front {
         if h2c && stream.get_ssl_digest().is_none() {
             // Pingora waits for the preface without any time-out (PINGORA.md, pitfall 7).
             let mut preface = [0; PREFACE_LENGTH];
-            tokio::time::timeout(FIRST_HEAD, stream.try_peek(&mut preface)).await.ok()?.ok()?;
+            tokio::time::timeout(HEAD, stream.try_peek(&mut preface)).await.ok()?.ok()?;
         }
         let rules = self.rules.load_full();
         let (limits, patience) = (rules.snapshot.limits, rules.snapshot.connections.patience);
@@ -74,11 +70,13 @@ impl ServerApp for Front {
     }
 }
 
-/// Serves a connection to its end, unless a head is overdue: then it is dropped. One timer for all requests of the
-/// connection, set anew only when it has run out; one for each request was a fiftieth of its cost.
+/// Serves a connection to its end, unless a head or the next request is overdue: then it is dropped. One timer for all
+/// requests of the connection, set anew only when it has run out; one for each request was a fiftieth of its cost.
 async fn within_deadlines(connection: impl Future<Output = Option<Stream>>, wire: &Wire) -> Option<Stream> {
     tokio::pin!(connection);
-    let timer = tokio::time::sleep(FIRST_HEAD);
+    // Nothing that is not awaited yet can be due before this time has passed again.
+    let soonest = HEAD.min(wire.patience);
+    let timer = tokio::time::sleep(soonest);
     tokio::pin!(timer);
     let cut = wire.ended();
     tokio::pin!(cut);
@@ -103,11 +101,10 @@ async fn within_deadlines(connection: impl Future<Output = Option<Stream>>, wire
             return end;
         }
         let now = Instant::now();
-        match wire.head_due() {
+        match wire.due() {
             Some(due) if due <= now => return None,
-            Some(due) => timer.as_mut().reset(due),
-            // A head that is due later than now plus this is found waiting then.
-            None => timer.as_mut().reset(now + FIRST_HEAD),
+            Some(due) => timer.as_mut().reset(due.min(now + soonest)),
+            None => timer.as_mut().reset(now + soonest),
         }
         waits_for = None;
     }
@@ -157,11 +154,7 @@ impl HttpServerApp for Requests {
         let mark = session.take_connection_user_context();
         let was_served = mark.is_some();
         session.set_connection_user_context(mark);
-        let head_due = |wire: &Arc<Wire>| {
-            let idle = if was_served { wire.patience } else { Duration::ZERO };
-            wire.restart(Instant::now() + FIRST_HEAD + idle);
-        };
-        match WIRE.try_with(head_due) {
+        match WIRE.try_with(|wire| wire.restart(was_served)) {
             Ok(()) => self.proxy.process_new_http(session, shutdown),
             Err(_) => Box::pin(std::future::ready(None)),
         }
