@@ -84,9 +84,11 @@ impl Instance {
         self.state.lock().reads.as_ref()?.run.clone()
     }
 
-    /// Nothing is read any more.
+    /// Nothing is read any more. Others may read another server by now, of whose changes nobody tells here: no copy is
+    /// served by the lease until it is known again who is read.
     pub(super) fn reads_lost(&self) {
         self.state.lock().reads = None;
+        self.doubts.raise("reads lost");
     }
 
     /// Whether records of the server that is read may be old.
@@ -167,6 +169,24 @@ mod tests {
         let hidden = Identity { run: None, ..server("", false) };
         instance.reads_from(hidden, "");
         assert!(instance.is_doubtful(), "it does not say who it is");
+    }
+
+    #[test]
+    fn whoever_reads_nothing_holds_the_lease() {
+        let instance = Instance::default();
+        let lease = Arc::new(Lease::closed(std::time::Duration::from_millis(100)));
+        instance.follow(Arc::clone(&lease));
+        instance.doubts().keep();
+        instance.reads_from(server("a", false), "");
+        let settle = || instance.doubts().settle(instance.doubts().current().unwrap());
+        assert!(settle());
+        instance.reads_lost();
+        assert!(instance.is_doubtful());
+        // A pass that began before settles nothing of it once the same server is read again.
+        let before = instance.doubts().current().unwrap();
+        instance.reads_from(server("a", false), "");
+        assert!(!instance.doubts().settle(before));
+        assert!(settle());
     }
 
     #[test]
