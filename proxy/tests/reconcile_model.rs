@@ -30,6 +30,10 @@ struct Rules {
     waiting_writes: bool,
     /// Whoever accepted an end without the directory obeys it until the directory knows.
     accepted_ends: bool,
+    /// A pass brings what it found into the store before it settles anything.
+    brings: bool,
+    /// The place is noted after everything before it was written.
+    place_last: bool,
 }
 
 const ALL: Rules = Rules {
@@ -41,6 +45,8 @@ const ALL: Rules = Rules {
     same_server: true,
     waiting_writes: true,
     accepted_ends: true,
+    brings: true,
+    place_last: true,
 };
 
 /// What a server holds, and what a save of it holds.
@@ -295,10 +301,13 @@ impl World {
             (Step::ReadList, Pass::Began { connection, doubt, place }) if self.directory => {
                 // Others commit all the time: what was begun later is seen while this is under way.
                 let horizon = if rules.horizon { self.revoked } else { self.begun };
+                if !rules.place_last && self.connected {
+                    self.data.place |= horizon;
+                }
                 Pass::Read { connection, doubt, found: self.revoked && !place, horizon }
             }
             (Step::Write, Pass::Read { connection, doubt, found, horizon }) if self.connected => {
-                self.data.live &= !found;
+                self.data.live &= !(found && rules.brings);
                 Pass::Written { connection, doubt, horizon }
             }
             (Step::Note, Pass::Written { connection, doubt, horizon }) if self.connected => {
@@ -416,4 +425,14 @@ fn a_tombstone_that_waits_must_be_believed() {
 #[test]
 fn an_accepted_end_that_the_store_forgets_must_be_remembered() {
     breaks(Rules { accepted_ends: false, ..ALL });
+}
+
+#[test]
+fn a_pass_that_brings_nothing_settles_a_doubt_for_no_reason() {
+    breaks(Rules { brings: false, ..ALL });
+}
+
+#[test]
+fn a_place_that_is_noted_first_hides_what_was_never_written() {
+    breaks(Rules { place_last: false, ..ALL });
 }
