@@ -522,10 +522,16 @@ impl Proxy {
 
     /// Starts it again with the same configuration, ports and secrets.
     pub async fn restart(&mut self) {
+        self.restart_under_load().await;
+        self.until_ready().await;
+    }
+
+    /// The same, but waits only until it accepts connections.
+    pub async fn restart_under_load(&mut self) {
         self.stop().await;
         let program = environment::binary();
         self.child = spawn(&program, &self.config, self.directory.path(), &self.variables, None);
-        self.until_ready().await;
+        until("the proxy accepts connections", async || accepts(self.addresses.http1).await).await;
     }
 }
 
