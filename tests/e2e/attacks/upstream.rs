@@ -26,6 +26,24 @@ async fn framing_that_two_readers_could_see_differently_is_a_502() {
     }
 }
 
+// Pingora takes the length away before anybody can object (RFC 9112, section 6.3): what is passed on has one framing.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_length_beside_chunks_is_read_by_nobody() {
+    for length in [1, 3, 300] {
+        let fields = format!("Content-Length: {length}\r\nTransfer-Encoding: chunked");
+        let answer = format!("HTTP/1.1 200 OK\r\n{fields}\r\n\r\n3\r\nabc\r\n0\r\n\r\n");
+        let app = RawUpstream::answering(answer.as_bytes()).await;
+        let proxy = in_front_of(&app).await;
+        let exchange = ask(&proxy, "GET /public/", "", "").await;
+        let text = exchange.text().to_lowercase();
+        assert_eq!((exchange.status(), exchange.answers()), (200, 1), "{length}: {text}");
+        assert!(
+            text.ends_with("\r\n\r\n3\r\nabc\r\n0\r\n\r\n") && !text.contains("content-length"),
+            "{length}: {text}"
+        );
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_old_application_is_answered_for_in_the_version_that_we_speak() {
     for fields in ["Content-Length: 2\r\n", ""] {
