@@ -91,7 +91,8 @@ fn fill(redis: SocketAddr, tokens: &[String]) -> Result<(), Failure> {
 
 fn configuration(folder: &Path, address: SocketAddr, redis: SocketAddr, upstream: SocketAddr) -> String {
     let (folder, port, cookie) = (folder.display(), redis.port(), super::setup::COOKIE.replace('-', "_"));
-    let name = super::setup::COOKIE;
+    // A hyphen is an operator in Lua's patterns.
+    let name = super::setup::COOKIE.replace('-', "%-");
     format!(
         r#"
 daemon off;
