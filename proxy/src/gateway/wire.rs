@@ -72,6 +72,18 @@ impl Wire {
             if was_served { Due::Anything(now + self.patience) } else { Due::Head(now + HEAD) };
     }
 
+    /// Notes that the head of the present request is here, and is served.
+    pub fn head_arrived(&self) {
+        *self.due.lock() = Due::Nothing;
+        self.serves.store(true, Ordering::Relaxed);
+    }
+
+    /// Why the bytes of the present request are refused, if they are.
+    #[must_use]
+    pub fn verdict(&self) -> Option<Reason> {
+        self.watch.lock().verdict()
+    }
+
     /// Returns when the connection is to be ended, because it carries a stream of a session that has ended.
     pub async fn ended(&self) {
         self.leash.pulled().await;
@@ -120,10 +132,7 @@ impl Wire {
 
 /// Notes that a head has arrived.
 pub(super) fn head_arrived() {
-    let _ = WIRE.try_with(|wire| {
-        *wire.due.lock() = Due::Nothing;
-        wire.serves.store(true, Ordering::Relaxed);
-    });
+    let _ = WIRE.try_with(|wire| wire.head_arrived());
 }
 
 /// Notes that the answer is a stream: it goes on until the client leaves, which has to be told at once.
@@ -145,5 +154,5 @@ pub(super) fn leash() -> Option<Arc<Leash>> {
 
 /// Why the bytes of the present request are refused, if they are.
 pub(super) fn verdict() -> Option<Reason> {
-    WIRE.try_with(|wire| wire.watch.lock().verdict()).ok().flatten()
+    WIRE.try_with(|wire| wire.verdict()).ok().flatten()
 }

@@ -37,13 +37,32 @@ pub struct Accepted {
 /// # Errors
 /// Why it is refused.
 pub fn accept(head: Head<'_>, limits: &Limits) -> Result<Accepted, Reason> {
+    let (parts, fields) = (head.parts, read(&head, limits)?);
+    let (target, named) = Target::parse(head.raw_target, limits.target_bytes)?;
+    if target.path() == "*" && parts.method != Method::OPTIONS {
+        return Err(Reason::MalformedRequest);
+    }
+    let named = named.as_deref().or_else(|| parts.uri.authority().map(http::uri::Authority::as_str));
+    let authority = authority(named.map(str::as_bytes), fields.host, parts.version)?;
+    Ok(Accepted { target, authority })
+}
+
+/// Judges a head for its grammar, its size and its framing alone; what its target and its host say is for others to judge.
+///
+/// # Errors
+/// Why it is refused.
+pub fn accept_form(head: Head<'_>, limits: &Limits) -> Result<(), Reason> {
+    read(&head, limits).map(|_| ())
+}
+
+fn read<'a>(head: &Head<'a>, limits: &Limits) -> Result<Fields<'a>, Reason> {
     let parts = head.parts;
     check_method(&parts.method)?;
     check_scheme(parts)?;
     let mut fields = Fields::new(parts.version)?;
     match head.raw_head {
         Some(raw) if parts.version < Version::HTTP_2 => {
-            http1::check(raw, &head, limits, |name, value| fields.see(name, value))?;
+            http1::check(raw, head, limits, |name, value| fields.see(name, value))?;
         }
         _ => {
             check_size(parts, limits)?;
@@ -52,13 +71,7 @@ pub fn accept(head: Head<'_>, limits: &Limits) -> Result<Accepted, Reason> {
             }
         }
     }
-    let (target, named) = Target::parse(head.raw_target, limits.target_bytes)?;
-    if target.path() == "*" && parts.method != Method::OPTIONS {
-        return Err(Reason::MalformedRequest);
-    }
-    let named = named.as_deref().or_else(|| parts.uri.authority().map(http::uri::Authority::as_str));
-    let authority = authority(named.map(str::as_bytes), fields.host, parts.version)?;
-    Ok(Accepted { target, authority })
+    Ok(fields)
 }
 
 /// Known methods and any other of upper-case letters and `-` (`PROPFIND`, `M-SEARCH`), as registered methods are

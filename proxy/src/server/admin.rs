@@ -9,12 +9,14 @@ use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
 use http::{Method, Response, header};
 use pingora::ErrorType;
-use pingora::apps::{HttpPersistentSettings, HttpServerApp, ReusedHttpStream};
+use pingora::apps::{HttpPersistentSettings, HttpServerApp, ReusedHttpStream, ServerApp};
+use pingora::protocols::Stream;
 use pingora::protocols::http::ServerSession;
 use pingora::server::ShutdownWatch;
 use tokio::sync::OnceCell;
 use tokio::time::timeout;
 
+use super::guard::Guarded;
 use super::life::Life;
 use super::reload::Reloads;
 use crate::clock::Clock;
@@ -22,9 +24,12 @@ use crate::endpoints::operators::console::Console;
 use crate::endpoints::operators::problem::Fault;
 use crate::endpoints::operators::{self, LARGEST_BODY, OperatorRequest, OperatorState};
 use crate::endpoints::reload::{self, Cause};
-use crate::gateway::Core;
 use crate::gateway::request_id::RequestIds;
 use crate::gateway::rules::Rules;
+use crate::gateway::{Core, WIRE, Wire};
+use crate::policy::Limits;
+use crate::policy::accept::{self, Head};
+use crate::reason::Reason;
 use crate::telemetry::Metrics;
 
 /// How long an idle connection is kept for the next request.
@@ -52,6 +57,41 @@ pub(super) struct Admin {
     pub(super) reloads: Reloads,
     /// What the page for people remembers.
     pub(super) console: Arc<Console>,
+}
+
+/// The listener for operators behind the watch that the public one has too, with the documented limits: those of the
+/// configuration are for applications, and a mistake in them must not lock operators out.
+pub(super) struct Watched(pub(super) Arc<Admin>);
+
+#[async_trait]
+impl ServerApp for Watched {
+    async fn process_new(self: &Arc<Self>, stream: Stream, shutdown: &ShutdownWatch) -> Option<Stream> {
+        let wire = Arc::new(Wire::new(Limits::default(), HEAD, Arc::default()));
+        let guarded = Box::new(Guarded::new(stream, Arc::clone(&wire)));
+        WIRE.scope(wire, self.0.process_new(guarded, shutdown)).await
+    }
+}
+
+/// What is wrong with a head, before anything of it is looked at. Targets are not held to the strict rules of the public
+/// side: ids in them are percent-encoded.
+fn fault_of(session: &ServerSession, wire: &Wire) -> Option<Fault> {
+    let head = session.req_header();
+    let raw_head =
+        session.as_http1().map(pingora::protocols::http::v1::server::HttpSession::get_headers_raw_bytes);
+    let raw_target = head.raw_path();
+    let form = Head { parts: head, raw_target, raw_head: raw_head.as_deref() };
+    match accept::accept_form(form, &Limits::default()) {
+        Err(Reason::TargetTooLong) => Some(Fault::TargetTooLong),
+        Err(Reason::HeadTooLarge) => Some(Fault::HeadTooLarge),
+        Err(Reason::MethodNotAllowed) => Some(Fault::MethodNotAllowed),
+        Err(_) => Some(Fault::MalformedRequest),
+        // Of the whole listener nothing can be asked.
+        Ok(()) if raw_target == b"*" && head.method == Method::OPTIONS => Some(Fault::MethodNotAllowed),
+        Ok(()) => {
+            let is_one = raw_target.starts_with(b"/") || head.uri.scheme().is_some();
+            (!is_one || wire.verdict().is_some()).then_some(Fault::MalformedRequest)
+        }
+    }
 }
 
 impl Admin {
@@ -84,19 +124,26 @@ impl HttpServerApp for Admin {
         mut session: ServerSession,
         shutdown: &ShutdownWatch,
     ) -> Option<ReusedHttpStream> {
-        match timeout(HEAD, session.read_request()).await {
-            Ok(Ok(true)) => {}
+        let wire = WIRE.try_with(Arc::clone).ok()?;
+        // The deadline is kept here; the public side has other ones.
+        wire.restart(false);
+        let fault = match timeout(HEAD, session.read_request()).await {
+            Ok(Ok(true)) => fault_of(&session, &wire),
             Ok(Err(error)) if *error.etype() == ErrorType::InvalidHTTPHeader => {
                 self.metrics.framework_refusals.with_label_values(&["malformed_head"]).inc();
-                session.set_keepalive(None);
-                write(&mut session, operators::malformed(&self.request_ids.next())).await.ok()?;
-                session.shutdown().await;
-                return None;
+                Some(Fault::MalformedRequest)
             }
             _ => return None,
+        };
+        // From here on answers are ours, and pass as they are.
+        wire.head_arrived();
+        if let Some(fault) = fault {
+            session.set_keepalive(None);
+            write(&mut session, operators::refused_head(fault, &self.request_ids.next())).await.ok()?;
+            session.shutdown().await;
+            return None;
         }
-        let goes_on = !*shutdown.borrow() && session.req_header().method != Method::CONNECT;
-        session.set_keepalive(goes_on.then_some(KEEP_ALIVE_SECONDS));
+        session.set_keepalive((!*shutdown.borrow()).then_some(KEEP_ALIVE_SECONDS));
         let answer = self.response(&mut session).await;
         write(&mut session, answer).await.ok()?;
         let settings = HttpPersistentSettings::for_session(&session);

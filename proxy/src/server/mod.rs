@@ -32,7 +32,7 @@ use pingora::server::configuration::ServerConf;
 use pingora::server::{RunArgs, Server};
 use tokio::sync::{OnceCell, watch};
 
-use self::admin::Admin;
+use self::admin::{Admin, Watched};
 use self::crowd::Crowd;
 use self::doors::{Door, Entrances, Hall};
 use self::farewell::Farewell;
@@ -251,7 +251,7 @@ impl Assembly {
         (place, socket): (Listening, sockets::Socket),
         closed: watch::Receiver<Closed>,
         reloads: Reloads,
-    ) -> anyhow::Result<Doors<Admin>> {
+    ) -> anyhow::Result<Doors<Watched>> {
         let admin = Admin {
             rules: Arc::clone(&self.rules),
             core: Arc::clone(&self.core),
@@ -273,7 +273,7 @@ impl Assembly {
         Ok(Doors {
             name: "admin",
             threads: Some(1),
-            open: vec![(Door { place, hall, app: Arc::new(admin) }, socket)],
+            open: vec![(Door { place, hall, app: Arc::new(Watched(Arc::new(admin))) }, socket)],
             life: Arc::clone(&self.life),
             closed: (closed, |closed| closed.admin),
             prepare: None,

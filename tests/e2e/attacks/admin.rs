@@ -37,6 +37,45 @@ async fn what_the_admin_listener_cannot_read_is_answered_and_the_connection_clos
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn heads_are_bounded_on_the_admin_listener_too_and_what_is_asked_of_all_of_it_is_refused() {
+    let (_app, proxy) = start().await;
+    let admin = proxy.addresses().admin;
+    let padding = |bytes: usize| format!("x: {}\r\n", "a".repeat(bytes));
+    let fields = |count: usize| "x: a\r\n".repeat(count);
+    for (what, line, lines, status, code) in [
+        ("all that may be", format!("GET /live?{}", "a".repeat(8000)), fields(99), 200, ""),
+        ("a long field", "GET /live".to_owned(), padding(31 * 1024), 200, ""),
+        ("a long target", format!("GET /live?{}", "a".repeat(8200)), String::new(), 414, "target_too_long"),
+        (
+            "a line without end",
+            format!("GET /{}", "a".repeat(200_000)),
+            String::new(),
+            414,
+            "target_too_long",
+        ),
+        ("many fields", "GET /live".to_owned(), fields(200), 431, "head_too_large"),
+        ("200 KB of fields", "GET /live".to_owned(), padding(1000).repeat(200), 431, "head_too_large"),
+        ("a field of 200 KB", "GET /live".to_owned(), padding(200_000), 431, "head_too_large"),
+        ("all of it", "OPTIONS *".to_owned(), String::new(), 405, "method_not_allowed"),
+        ("no path", "GET live".to_owned(), String::new(), 400, "malformed_request"),
+        ("a star", "GET *".to_owned(), String::new(), 400, "malformed_request"),
+        ("a blank", "GET  /live".to_owned(), String::new(), 400, "malformed_request"),
+        ("a tunnel", "CONNECT /live".to_owned(), String::new(), 405, "method_not_allowed"),
+    ] {
+        let request = format!("{line} HTTP/1.1\r\nHost: localhost\r\n{lines}\r\n");
+        let exchange = raw::exchange(admin, request.as_bytes(), SILENCE).await;
+        let text = exchange.text();
+        assert_eq!((exchange.status(), exchange.closed), (status, status != 200), "{what}: {text}");
+        assert!(text.contains(code), "{what}: {text}");
+        assert!(status != 405 || text.to_ascii_lowercase().contains("allow: get, head"), "{what}: {text}");
+    }
+    // What follows a request on the same connection is another request, and is answered.
+    let twice = "GET /live HTTP/1.1\r\nHost: localhost\r\n\r\n".repeat(2);
+    let exchange = raw::exchange(admin, twice.as_bytes(), SILENCE).await;
+    assert_eq!((exchange.answers(), exchange.closed), (2, false), "{}", exchange.text());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn writes_to_the_admin_api_are_json_or_say_nothing_of_their_type() {
     let (_app, proxy) = start().await;
     let token = proxy.secret("admin-token");

@@ -121,10 +121,13 @@ pub fn refuse(request: &OperatorRequest<'_>, state: &OperatorState<'_>) -> Optio
     Some(Problem::from(refused).answer(request.id))
 }
 
-/// The refusal of a head that could not be read.
+/// The refusal of a head before anything of it is looked at.
 #[must_use]
-pub fn malformed(id: &str) -> Response<Bytes> {
-    Problem::from(Fault::MalformedRequest).answer(id)
+pub fn refused_head(fault: Fault, id: &str) -> Response<Bytes> {
+    match fault {
+        Fault::MethodNotAllowed => Problem::method("GET, HEAD, POST, DELETE").answer(id),
+        fault => Problem::from(fault).answer(id),
+    }
 }
 
 /// Who may, and whether it is said in JSON.

@@ -64,6 +64,12 @@ faults! {
     /// The head of the request breaks the grammar of HTTP.
     MalformedRequest = "malformed_request", 400, "The request is malformed",
         "send one well-formed HTTP/1.1 request with one `Host`";
+    /// The path and query are longer than a request of ours can be.
+    TargetTooLong = "target_too_long", 414, "Path and query are too long",
+        "send a path and a query of at most 8 KiB together";
+    /// The fields are more, or longer, than a request of ours can have.
+    HeadTooLarge = "head_too_large", 431, "The header section is too large",
+        "send at most 100 header fields of together at most 32 KiB";
     /// No such path.
     NotThere = "not_there", 404, "There is nothing at this address",
         "see docs/admin-api.md for the paths there are";
