@@ -6,6 +6,9 @@ use e2e::fixture::{ANA, CHO};
 use e2e::proxy::COOKIE;
 use e2e::stores::Stores;
 
+use serde_json::json;
+
+use crate::admin::authorized;
 use crate::setup::{Site, on_every_backend};
 
 on_every_backend! {
@@ -85,15 +88,31 @@ on_every_backend! {
         }
         site.direct(&ana, "rotate").await.expect(200);
         let rotated = ana.cookie(COOKIE).unwrap();
-        for path in ["/ready", "/live", "/metrics", "/jwks.json", "/admin/config", "/nothing"] {
-            let call = site.proxy.admin().get(path).header("authorization", format!("Bearer {}", site.proxy.secret("admin-token")));
-            answers += &call.send().await.text();
+        // What a page needs to act is told to that page alone.
+        let state = ana.get("/.countersign/session").send().await.expect(200).json();
+        let forgery = state["csrf_token"].as_str().unwrap().to_owned();
+        let switch = ana.post("/.countersign/platforms/12/switch", "").header("origin", "http://app.test");
+        switch.header("x-csrf-token", &forgery).send().await.expect(200);
+        for path in ["/ready", "/live", "/metrics", "/jwks.json", "/nothing"] {
+            answers += &authorized(&site, site.proxy.admin().get(path)).send().await.text();
+        }
+        for path in ["status", "overview", "config", "reload", "sessions", "users/1/sessions", "audit", "openapi.json"] {
+            let answer = authorized(&site, site.proxy.admin().get(&format!("/v1/{path}"))).send().await;
+            answers += &answer.expect(200).text();
+        }
+        for (path, body) in [
+            ("explain", json!({ "method": "GET", "url": "http://app.test/session/", "cookie": rotated })),
+            ("test-session", json!({ "cookie": rotated })),
+            ("test-session", json!({ "cookie": format!("{COOKIE}={rotated}") })),
+        ] {
+            let call = site.proxy.admin().post(&format!("/v1/{path}"), body.to_string());
+            answers += &authorized(&site, call.header("content-type", "application/json")).send().await.expect(200).text();
         }
         let open = site.proxy.admin().get("/metrics").header("accept", "application/openmetrics-text");
         answers += &open.send().await.expect(200).text();
         until("all lines are written", async || site.proxy.request_lines().len() >= 20).await;
         let output = site.proxy.output();
-        let mut secrets = vec![token, rotated, "planted-password".to_owned(), "planted-jwt".to_owned()];
+        let mut secrets = vec![token, rotated, forgery, "planted-password".to_owned(), "planted-jwt".to_owned()];
         for name in ["token", "csrf", "sealing", "hmac", "admin-token"] {
             secrets.push(site.proxy.secret(name));
         }

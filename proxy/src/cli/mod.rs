@@ -22,7 +22,7 @@ use clap::{CommandFactory, Parser, Subcommand, ValueEnum};
 
 use crate::config::{self, Problems, Snapshot};
 use crate::context::PlatformId;
-use crate::server::Source;
+use crate::server::{Source, privacy};
 
 const EXIT_CODES: &str = "\
 Exit codes:
@@ -53,6 +53,9 @@ enum Command {
     Run {
         /// The configuration file.
         config: PathBuf,
+        /// For looking into a fault: allow core dumps and debuggers. They see every key and token.
+        #[arg(long)]
+        core_dumps: bool,
     },
     /// Judge a configuration without serving; shows routes in the order of matching.
     Check {
@@ -212,6 +215,10 @@ pub fn main() -> ExitCode {
             return if error.use_stderr() { ExitCode::from(1) } else { ExitCode::SUCCESS };
         }
     };
+    // Before any key is read, whatever the command; a service says it again, when there is a log to complain to.
+    if !matches!(arguments.command, Command::Run { core_dumps: true, .. }) {
+        let _ = privacy::keep_memory_private();
+    }
     match dispatch(arguments.command, &mut std::io::stdout()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => fail(&error),
@@ -220,9 +227,9 @@ pub fn main() -> ExitCode {
 
 fn dispatch(command: Command, out: &mut dyn Write) -> anyhow::Result<()> {
     match command {
-        Command::Run { config } => {
+        Command::Run { config, core_dumps } => {
             let (snapshot, files) = load_with_files(&config)?;
-            run::run(snapshot, Source { config, files })
+            run::run(snapshot, Source { config, files }, core_dumps)
         }
         Command::Check { config, connect } => check::check(&config, &load(&config)?, connect, out),
         Command::Demo { listen, admin_listen, log } => demo::demo(listen, admin_listen, log, out),

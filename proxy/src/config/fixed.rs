@@ -99,8 +99,25 @@ fn is_fixed(key: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::Fixed;
+    use super::{FIXED, Fixed};
     use crate::config::{self, Snapshot};
+
+    #[test]
+    fn the_book_names_everything_that_needs_a_restart() {
+        let page = include_str!("../../../docs/operating.md");
+        let told = page.split("**What needs a restart.**").nth(1).unwrap().split("##").next().unwrap();
+        for key in FIXED {
+            let is_told = match key.split_once('.') {
+                None => told.contains(&format!("`[{key}]`")),
+                // Either whole, or among the keys of the section.
+                Some((section, name)) => {
+                    let listed = [format!("`[{section}]` "), format!("`{name}`")];
+                    told.contains(&format!("`{key}`")) || listed.iter().all(|text| told.contains(text))
+                }
+            };
+            assert!(is_told, "docs/operating.md does not say that `{key}` needs a restart");
+        }
+    }
 
     fn snapshot(more: &str) -> Snapshot {
         let text = format!(

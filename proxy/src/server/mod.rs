@@ -10,6 +10,7 @@ mod front;
 mod gauges;
 mod guard;
 mod life;
+pub mod privacy;
 mod public;
 mod reload;
 mod shutdown;
@@ -78,6 +79,8 @@ pub struct Options {
     pub source: Option<Source>,
     /// Changes the level of the log when a new configuration says so.
     pub level: Option<LevelSwitch>,
+    /// Whether core dumps and debuggers may see the process' memory.
+    pub core_dumps: bool,
 }
 
 /// Where a configuration came from.
@@ -94,7 +97,11 @@ pub struct Source {
 /// # Errors
 /// What kept it from starting.
 pub fn run(snapshot: Snapshot, options: Options) -> anyhow::Result<()> {
-    harden();
+    if options.core_dumps {
+        tracing::warn!("core dumps and debuggers are allowed: they see every key and token");
+    } else if let Err(error) = privacy::keep_memory_private() {
+        tracing::warn!(%error, "the process' memory cannot be kept private");
+    }
     allow_many_connections();
     panics::count(&options.metrics);
     ensure_authorities_can_be_read()?;
@@ -392,18 +399,4 @@ fn ensure_authorities_can_be_read() -> anyhow::Result<()> {
         );
     }
     Ok(())
-}
-
-/// No core dumps, no reading of this process' memory by others: they hold keys (THREATS O8).
-fn harden() {
-    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-    let limit = getrlimit(Resource::Core);
-    let none = Rlimit { current: Some(0), maximum: limit.maximum };
-    if let Err(error) = setrlimit(Resource::Core, none) {
-        tracing::warn!(%error, "cannot switch core dumps off");
-    }
-    if let Err(error) = rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable)
-    {
-        tracing::warn!(%error, "cannot make the process' memory private");
-    }
 }

@@ -14,7 +14,7 @@ use tokio::process::Command;
 use crate::setup::Site;
 
 /// The same call with the admin token.
-fn authorized(site: &Site, call: Call) -> Call {
+pub(crate) fn authorized(site: &Site, call: Call) -> Call {
     call.header("authorization", format!("Bearer {}", site.proxy.secret("admin-token")))
 }
 

@@ -1,5 +1,7 @@
 //! Which requests get a line, and what the lines of slow ones tell.
 
+use std::os::unix::fs::PermissionsExt;
+
 use e2e::eventually::until;
 use e2e::fixture::ANA;
 use e2e::stores::Stores;
@@ -64,4 +66,22 @@ async fn a_process_that_dies_leaves_no_core_with_its_keys() {
     let limits = std::fs::read_to_string(format!("/proc/{}/limits", site.proxy.process())).unwrap();
     let core = limits.lines().find(|line| line.starts_with("Max core file size")).unwrap();
     assert_eq!(core.split_whitespace().nth(4), Some("0"), "{core}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whoever_looks_for_a_fault_may_allow_cores_and_is_told_what_they_hold() {
+    let directory = tempfile::tempdir().unwrap();
+    let program = directory.path().join("countersign");
+    let binary = e2e::environment::binary();
+    let script = format!("#!/bin/sh\nexec {} \"$@\" --core-dumps\n", binary.display());
+    std::fs::write(&program, script).unwrap();
+    std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let allowed = |id: u32| {
+        let limits = std::fs::read_to_string(format!("/proc/{id}/limits")).unwrap();
+        let core = limits.lines().find(|line| line.starts_with("Max core file size")).unwrap();
+        core.split_whitespace().nth(4).map(str::to_owned)
+    };
+    let site = Site::with(Stores::embedded(), |builder| builder.program(program)).await;
+    assert_eq!(allowed(site.proxy.process()), allowed(std::process::id()), "not what it was started with");
+    assert!(site.proxy.output().contains("they see every key and token"));
 }

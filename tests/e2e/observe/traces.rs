@@ -82,6 +82,7 @@ async fn a_request_is_recorded_with_a_span_for_each_step_and_the_application_is_
     let call = ana.get("/session/traced?planted=in-the-query");
     let call =
         call.header("traceparent", format!("00-{TRACE}-{CALLER}-00")).header("tracestate", "vendor=value");
+    let call = call.header("authorization", "Bearer planted-password").header("x-context-jwt", "planted-jwt");
     let _ = site.app.take();
     call.send().await.expect(200);
     let arrived = site.app.last();
@@ -133,8 +134,12 @@ async fn a_request_is_recorded_with_a_span_for_each_step_and_the_application_is_
 
     // Nothing secret left the proxy this way.
     let records = format!("{:?}", collector.spans.lock().unwrap());
+    let signed = ["x-context-jwt", "signature"].map(|name| arrived.header(name).unwrap().to_owned());
+    let keys = ["token", "csrf", "sealing", "hmac", "admin-token"].map(|name| site.proxy.secret(name));
+    let planted = ["in-the-query", "planted-password", "planted-jwt", KEY].map(str::to_owned);
     let token = ana.cookie(COOKIE).unwrap();
-    for secret in [token.as_str(), "in-the-query", KEY] {
+    for secret in [token].iter().chain(&signed).chain(&keys).chain(&planted) {
+        assert!(secret.len() > 10, "a secret is missing");
         assert!(!records.contains(secret), "{secret} is in a trace");
         assert!(!site.proxy.output().contains(secret), "{secret} is in the log");
         assert!(!open.text().contains(secret), "{secret} is in the metrics");
