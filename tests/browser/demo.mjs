@@ -16,7 +16,7 @@ const chrome = await chromium.launch({
   executablePath,
   headless: false,
   args: [
-    '--headless=new', '--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run',
+    '--headless=new', '--hide-scrollbars', '--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run',
     '--disable-background-networking', '--disable-component-update', '--disable-sync',
   ],
 });
@@ -64,6 +64,9 @@ try {
   assert.match(await main(page).innerText(), /Ana/);
   assert.match(await main(page).innerText(), /Lichtbild/);
   await shoot(page, '3-home');
+  await page.emulateMedia({ colorScheme: 'dark' });
+  await shoot(page, '3a-home-dark');
+  await page.emulateMedia({ colorScheme: 'light' });
 
   step('the cookie is out of reach of scripts');
   assert.equal(await page.evaluate(() => document.cookie), '');

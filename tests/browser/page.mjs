@@ -15,7 +15,7 @@ const browser = await chromium.launchPersistentContext(PROFILE, {
   executablePath,
   headless: false,
   args: [
-    '--headless=new', '--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run',
+    '--headless=new', '--hide-scrollbars', '--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run',
     '--disable-background-networking', '--disable-component-update', '--disable-sync',
   ],
   viewport: { width: 1360, height: 900 },
