@@ -3,13 +3,15 @@
 //! tables in Markdown. What it measured last is in docs/performance-stores.md.
 //!
 //! `cargo build --release --workspace --bins && cargo run --release -p e2e --bin bench_stores`, with `start`,
-//! `misses`, `stampede`, `revocation` or `faults` for one part of it.
+//! `misses`, `stampede`, `revocation` or `faults` for one part of it, and `amounts` for what docs/capacity.md has.
 
 #![expect(clippy::print_stdout, reason = "the tables are what this program is for")]
 
+mod amounts;
 mod connection;
 mod faults;
 mod misses;
+mod proxy_amounts;
 mod revocation;
 mod site;
 mod stampede;
@@ -39,6 +41,10 @@ fn main() -> Result<(), Failure> {
         }
         if wants("faults") {
             faults::run().await?;
+        }
+        // Counts, not times: a page of its own has them.
+        if wanted.iter().any(|word| word == "amounts") {
+            amounts::run().await?;
         }
         Ok(())
     })
