@@ -100,6 +100,8 @@ async fn measure(site: &mut Site, what: &str, tokens: &[String], kind: Kind<'_>)
 /// What a proxy without requests asks, each second.
 async fn idle(site: &mut Site) {
     const SECONDS: u64 = 20;
+    tokio::time::sleep(5 * QUIET).await;
+    tokio::time::sleep(5 * QUIET).await;
     let before = (Redis::look(&mut site.stores), site.seats[0].postgres.queries());
     tokio::time::sleep(Duration::from_secs(SECONDS)).await;
     let after = (Redis::look(&mut site.stores), site.seats[0].postgres.queries());

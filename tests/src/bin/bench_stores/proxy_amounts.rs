@@ -18,6 +18,10 @@ use tokio::net::TcpStream;
 use crate::Failure;
 
 const CONNECTIONS: usize = 1000;
+/// So many of them are opened at the same time.
+const TOGETHER: usize = 50;
+/// After which closed connections are closed on both sides.
+const SETTLED: Duration = Duration::from_secs(3);
 /// Requests that wait for the application at the same time.
 const SLOW: usize = 64;
 const REQUESTS: usize = 200;
@@ -119,32 +123,40 @@ async fn answer(stream: &mut TcpStream) -> Result<(), Failure> {
 
 async fn connections(proxy: &Proxy) -> Result<(), Failure> {
     println!(
-        "| descriptors of a proxy with six listeners and stores in its own file | {} |",
+        "| descriptors of a proxy with four listeners and stores in its own file | {} |",
         descriptors(proxy)?
     );
-    let (at, memory, open) = (proxy.addresses().http1, proxy.memory(), descriptors(proxy)?);
-    let mut idle = Vec::new();
-    for _ in 0..CONNECTIONS {
-        idle.push(served(at).await?);
-    }
-    println!(
-        "| descriptors for {CONNECTIONS} idle connections | {} |",
-        descriptors(proxy)?.saturating_sub(open)
-    );
+    let at = proxy.addresses().http1;
+    // The kept connections to the application are there, and counted, before.
+    drop(served(at, TOGETHER).await?);
+    tokio::time::sleep(SETTLED).await;
+    let (memory, before) = (proxy.memory(), descriptors(proxy)?);
+    let idle = served(at, CONNECTIONS).await?;
+    let more = descriptors(proxy)?.saturating_sub(before);
+    println!("| descriptors for {CONNECTIONS} idle connections | {more} |");
     let grown = proxy.memory().saturating_sub(memory);
     println!(
         "| memory for an idle connection that has served a request, bytes | {} |",
         grown / CONNECTIONS as u64
     );
+    drop(idle);
+    tokio::time::sleep(SETTLED).await;
     Ok(())
 }
 
-/// A connection on which a request was answered by the application.
-async fn served(at: SocketAddr) -> Result<TcpStream, Failure> {
-    let mut stream = TcpStream::connect(at).await?;
-    stream.write_all(b"GET /open/ HTTP/1.1\r\nhost: app.test\r\n\r\n").await?;
-    answer(&mut stream).await?;
-    Ok(stream)
+/// Connections on each of which a request was answered by the application.
+async fn served(at: SocketAddr, count: usize) -> Result<Vec<TcpStream>, Failure> {
+    let mut all = Vec::new();
+    while all.len() < count {
+        let some = (0..TOGETHER).map(|_| async {
+            let mut stream = TcpStream::connect(at).await?;
+            stream.write_all(b"GET /open/ HTTP/1.1\r\nhost: app.test\r\n\r\n").await?;
+            answer(&mut stream).await?;
+            Ok::<_, Failure>(stream)
+        });
+        all.extend(futures_util::future::try_join_all(some).await?);
+    }
+    Ok(all)
 }
 
 fn descriptors(proxy: &Proxy) -> Result<usize, Failure> {
