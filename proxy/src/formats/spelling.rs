@@ -1,6 +1,8 @@
 //! From the bytes of a cookie to the value that the framework would see, where there is one way to read them. What a
 //! framework refuses is refused here; what frameworks read in different ways is refused too.
 
+use memchr::memchr;
+
 /// How a framework spells cookie values, as measured (`cookie-parsing-differences.json` of the samples).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a rule that a framework has or has not")]
@@ -38,8 +40,10 @@ impl Spelling {
             value => value,
         };
         // Escapes within quotes are Python's alone.
-        let plain = |byte: &u8| byte.is_ascii_graphic() && !matches!(byte, b'"' | b'\\' | b',' | b'\'');
-        if value.is_empty() || !value.iter().all(plain) || (self.form && value.contains(&b'+')) {
+        if value.is_empty()
+            || !value.iter().all(|byte| PLAIN[usize::from(*byte)])
+            || (self.form && value.contains(&b'+'))
+        {
             return None;
         }
         if self.percent { decoded(value) } else { Some(value.to_vec()) }
@@ -49,7 +53,8 @@ impl Spelling {
     /// compared after undoing what some versions undo.
     #[must_use]
     pub fn confuses(self, other: &[u8], name: &str) -> bool {
-        if other == name.as_bytes() {
+        // Nearly always there is nothing to be undone.
+        if other == name.as_bytes() || (!self.php_names && memchr(b'%', other).is_none()) {
             return false;
         }
         let undone = decoded(other).unwrap_or_else(|| other.to_vec());
@@ -65,15 +70,25 @@ impl Spelling {
 /// Without percent-encoding; `None` when an escape is not two hexadecimal digits.
 fn decoded(value: &[u8]) -> Option<Vec<u8>> {
     let mut out = Vec::with_capacity(value.len());
-    let mut bytes = value.iter();
-    while let Some(byte) = bytes.next() {
-        if *byte != b'%' {
-            out.push(*byte);
-            continue;
-        }
-        let digit = |byte: Option<&u8>| byte.and_then(|byte| char::from(*byte).to_digit(16));
-        let (high, low) = (digit(bytes.next())?, digit(bytes.next())?);
+    let mut rest = value;
+    while let Some(at) = memchr(b'%', rest) {
+        let digit = |place: usize| rest.get(place).and_then(|byte| char::from(*byte).to_digit(16));
+        let (high, low) = (digit(at + 1)?, digit(at + 2)?);
+        out.extend_from_slice(&rest[..at]);
         out.push(u8::try_from(high * 16 + low).ok()?);
+        rest = &rest[at + 3..];
     }
+    out.extend_from_slice(rest);
     Some(out)
 }
+
+/// Bytes that every reader takes for themselves, by their value.
+static PLAIN: [bool; 256] = {
+    let mut plain = [false; 256];
+    let mut byte: u8 = 0;
+    while byte < 128 {
+        plain[byte as usize] = byte.is_ascii_graphic() && !matches!(byte, b'"' | b'\\' | b',' | b'\'');
+        byte += 1;
+    }
+    plain
+};

@@ -38,7 +38,7 @@ pub fn find<'a>(headers: &'a HeaderMap, name: &str) -> Presented<'a> {
         if bytes > MOST_BYTES {
             return Presented::Excessive;
         }
-        for part in field.as_bytes().split(|byte| *byte == b';') {
+        for part in pieces(field.as_bytes()) {
             count += 1;
             if count > MOST_COOKIES {
                 return Presented::Excessive;
@@ -85,13 +85,21 @@ pub fn find_written<'a>(
 /// All parts of all `Cookie` fields; `None` when there are more than are looked at.
 fn parts(headers: &HeaderMap) -> impl Iterator<Item = Option<&[u8]>> {
     let (mut bytes, mut count) = (0, 0);
-    headers.get_all(COOKIE).into_iter().flat_map(|field| field.as_bytes().split(|byte| *byte == b';')).map(
-        move |part| {
-            count += 1;
-            bytes += part.len() + 1;
-            (bytes <= MOST_BYTES && count <= MOST_COOKIES).then_some(part)
-        },
-    )
+    headers.get_all(COOKIE).into_iter().flat_map(|field| pieces(field.as_bytes())).map(move |part| {
+        count += 1;
+        bytes += part.len() + 1;
+        (bytes <= MOST_BYTES && count <= MOST_COOKIES).then_some(part)
+    })
+}
+
+/// What stands between the separators of a `Cookie` field: at least one part, which may be empty.
+fn pieces(field: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let ends = memchr::memchr_iter(b';', field).chain(std::iter::once(field.len()));
+    ends.scan(0, |start, end| {
+        let piece = &field[*start..end];
+        *start = end + 1;
+        Some(piece)
+    })
 }
 
 /// All `Cookie` fields joined with `; ` (RFC 9113, section 8.2.3), without the cookies called `name`, everything else
@@ -174,7 +182,7 @@ pub fn names(set_cookie: &HeaderValue, name: &str) -> bool {
 /// Copies a `Cookie` field without the cookies that are dropped and the separators that held them.
 fn append_others(left: &mut Vec<u8>, field: &[u8], drop: &mut impl FnMut(&[u8]) -> bool) {
     let (mut first, mut dropped_all_so_far) = (true, false);
-    for part in field.split(|byte| *byte == b';') {
+    for part in pieces(field) {
         if drop(part) {
             dropped_all_so_far |= first;
             continue;

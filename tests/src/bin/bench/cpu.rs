@@ -31,11 +31,11 @@ struct Series {
     contenders: Vec<Contender>,
 }
 
-/// With `many`, 100,000 sessions, whose logins alone take minutes, and nginx as well.
-pub(super) fn run(many: bool) -> Result<(), Failure> {
+/// With nginx as well, or with that and 100,000 sessions, which takes an hour: all of them are read before each round.
+pub(super) fn run(many: bool, beside_nginx: bool) -> Result<(), Failure> {
     let upstream = start_upstream()?;
     let (mut plain, http2) = (over_http1(upstream, many)?, over_http2(upstream, many)?);
-    let nginx = if many { nginx::start(upstream)? } else { None };
+    let nginx = if beside_nginx { nginx::start(upstream)? } else { None };
     let _redis = nginx.map(|(contender, redis)| {
         plain.contenders.push(contender);
         redis

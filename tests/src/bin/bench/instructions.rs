@@ -16,6 +16,8 @@ use super::{Failure, load};
 const GROWTH: f64 = 1.05;
 const WARM_UP: usize = 100;
 const COUNTED: usize = 500;
+/// How long a proxy is waited for that runs some fifty times slower than usual.
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// Fails when a request takes more than 5 % more instructions than written down for a machine like this one. Where
 /// nothing is written down, says so.
@@ -114,6 +116,14 @@ pub(super) fn counted(
     let (contender, request) = start(&under)?;
     let mut stream = TcpStream::connect(contender.address)?;
     stream.set_nodelay(true)?;
+    // Before the stores were heard of the answer is a 503.
+    let begun = Instant::now();
+    while let Err(failure) = load::ask_once(&mut stream, &request) {
+        if begun.elapsed() > PATIENCE {
+            return Err(failure);
+        }
+        std::thread::sleep(Duration::from_millis(200));
+    }
     for _ in 0..WARM_UP {
         load::ask_once(&mut stream, &request)?;
     }
