@@ -6,13 +6,11 @@ use std::time::Duration;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use countersign::clock::Timestamp;
-use countersign::formats::decode::{Decoder, Raw};
+use countersign::formats::decode::Raw;
 use countersign::formats::envelope::Cipher;
 use countersign::formats::locate::Path;
 use countersign::formats::preset::{Kind, Options, Serializer};
-use countersign::formats::verify::Verification;
 use countersign::formats::{Claimed, Format, Refusal};
-use countersign::secret::Secret;
 use countersign::session::profile::{Candidate, Claim, Profile, Source};
 use http::header::COOKIE;
 use http::{HeaderMap, HeaderValue};
@@ -66,12 +64,15 @@ impl Verdict {
 }
 
 #[derive(Clone, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each changes the sample in a way of its own")]
 pub(crate) struct Sample {
     pub(crate) file: String,
     pub(crate) json: Value,
     /// Whether the paths in the file are used, or the format's own.
     pub(crate) locates: bool,
     pub(crate) wrong_secret: bool,
+    /// Whether a newer secret stands in front of those of the file.
+    pub(crate) rotated: bool,
     /// Whether sessions that never end are accepted, as an operator can allow.
     pub(crate) endless: bool,
     /// The moment at which it is looked at.
@@ -100,7 +101,8 @@ fn sessions(files: Vec<(String, Value)>) -> Vec<Sample> {
         .map(|(file, json)| {
             // One that is accepted although its key has no end is one of an operator who allows that.
             let endless = json["redis"]["ttl"] == -1 && Verdict::of(&json["expected"]) != Verdict::Refused;
-            let sample = Sample { file, json, locates: true, wrong_secret: false, endless, now: NOW };
+            let sample =
+                Sample { file, json, locates: true, wrong_secret: false, rotated: false, endless, now: NOW };
             Sample { now: sample.moment(), ..sample }
         })
         .collect();
@@ -144,19 +146,12 @@ impl Sample {
         self.json.pointer(pointer).and_then(Value::as_str).unwrap_or_default()
     }
 
-    fn config(&self, key: &str) -> &str {
+    pub(super) fn config(&self, key: &str) -> &str {
         self.json["config"][key].as_str().unwrap_or_default()
     }
 
-    fn flag(&self, key: &str) -> Option<bool> {
+    pub(super) fn flag(&self, key: &str) -> Option<bool> {
         self.json["config"][key].as_bool()
-    }
-
-    /// Whether anything in the cookie or the session depends on the secrets of the file.
-    pub(crate) fn has_secret(&self) -> bool {
-        let format = self.format();
-        let is_signed = !matches!(format.verification, Verification::None | Verification::Base64);
-        is_signed || matches!(format.decoder, Decoder::Laravel(Some(_), _))
     }
 
     /// The value of the session cookie as it stands in the header.
@@ -183,7 +178,7 @@ impl Sample {
     }
 
     /// The kind that the framework's name stands for.
-    fn kind(&self) -> Kind {
+    pub(super) fn kind(&self) -> Kind {
         let name = self.text("/framework").to_lowercase();
         let is_hash = self.json["redis"]["fields"].is_array();
         let kinds = [
@@ -213,48 +208,6 @@ impl Sample {
         ];
         let named = kinds.iter().find(|(part, _)| name.contains(part)).map(|(_, kind)| *kind);
         named.unwrap_or(if is_hash { Kind::Hash } else { Kind::Json })
-    }
-
-    /// The secrets as an operator would write them.
-    pub(crate) fn secret_texts(&self) -> Vec<String> {
-        self.secrets().iter().map(|secret| secret.expose_text().unwrap_or_default().to_owned()).collect()
-    }
-
-    /// Every secret of the configuration but the keys of an encryption, which stand apart.
-    fn secrets(&self) -> Vec<Secret> {
-        // Django and others have secrets that no cookie is signed with.
-        let is_unsigned = self.flag("signed").or(self.flag("use_signer")) == Some(false);
-        if (is_unsigned && self.kind() != Kind::Laravel) || self.kind() == Kind::Django {
-            return Vec::new();
-        }
-        let mut texts = Vec::new();
-        for (key, value) in self.json["config"].as_object().into_iter().flatten() {
-            let names_secrets = ["secret", "secrets", "keys", "app_key", "hash_key", "hash_keys"]
-                .contains(&key.as_str())
-                || key.starts_with("previous")
-                || key.ends_with("previous_keys")
-                || key.ends_with("_secret")
-                || key.ends_with("_secrets");
-            match value {
-                // APP_PREVIOUS_KEYS is one text.
-                Value::String(text) if names_secrets && text.starts_with("base64:") => {
-                    texts.extend(text.split(',').map(|key| key.trim().to_owned()));
-                }
-                Value::String(text) if names_secrets => texts.push(text.clone()),
-                Value::Array(list) if names_secrets => {
-                    texts.extend(list.iter().filter_map(Value::as_str).map(str::to_owned));
-                }
-                _ => {}
-            }
-        }
-        let hex_key = unhex(self.config("hash_key_hex")).map(Secret::new);
-        let named = texts.iter().map(|text| {
-            if self.wrong_secret && text.starts_with("base64:") {
-                return Secret::from("base64:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=");
-            }
-            Secret::from(format!("{text}{}", if self.wrong_secret { "x" } else { "" }).as_str())
-        });
-        named.chain(hex_key).collect()
     }
 
     /// What stands in front of the id in the key.
@@ -290,7 +243,17 @@ impl Sample {
         if !self.locates {
             return Vec::new();
         }
-        let path = |locate: &str| Path::parse(locate.strip_prefix("hash field ").unwrap_or(locate));
+        // The name of a field, perhaps with the way on from there behind it.
+        let path = |locate: &str| match locate.strip_prefix("hash field ") {
+            Some(field) => match field.split_once([' ', ',']) {
+                Some((name, rest)) => {
+                    let way = rest.find('/').map_or("", |at| &rest[at..]);
+                    Path::parse(&format!("/{}{way}", name.replace('~', "~0").replace('/', "~1")))
+                }
+                None => Path::parse(field),
+            },
+            None => Path::parse(locate),
+        };
         match &self.json["locate"][field] {
             Value::String(locate) => vec![path(locate)],
             Value::Array(list) => list.iter().filter_map(Value::as_str).map(path).collect(),
@@ -354,13 +317,15 @@ impl Sample {
     fn is_signed(&self, kind: Kind) -> Option<bool> {
         let said = self.flag("use_signer").or(self.flag("cookie_encrypted"));
         let leaves_choice = matches!(kind, Kind::Koa | Kind::KoaGeneric | Kind::Gorilla);
-        said.or(self.flag("signed").filter(|_| leaves_choice))
-    }
-
-    fn block_keys(&self) -> Vec<Secret> {
-        let hex = unhex(self.config("block_key_hex")).map(Secret::new);
-        let plain = Some(self.config("block_key")).filter(|key| !key.is_empty()).map(Secret::from);
-        hex.or(plain).into_iter().collect()
+        let said = said.or(self.flag("signed").filter(|_| leaves_choice));
+        // A file that does not say it shows it: no second cookie, or the id as it is.
+        let (name, value) = self.cookie();
+        let is_bare = match kind {
+            Kind::Koa | Kind::KoaGeneric => !self.text("/cookie_header").contains(&format!("{name}.sig=")),
+            Kind::Laravel | Kind::Gorilla | Kind::Flask => value == self.session_id(),
+            _ => false,
+        };
+        said.or(is_bare.then_some(false))
     }
 
     /// The moment at which the file is looked at: when all samples were taken, or for one that was over by then the
@@ -490,10 +455,4 @@ fn raw(entry: &Value) -> Option<Raw> {
         }
         _ => None,
     }
-}
-
-fn unhex(text: &str) -> Option<Vec<u8>> {
-    let digits = text.as_bytes();
-    let pairs = digits.chunks(2).map(|pair| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok());
-    pairs.collect::<Option<Vec<u8>>>().filter(|bytes| !bytes.is_empty())
 }
