@@ -90,7 +90,7 @@ fn an_object_that_is_built_in_place_of_the_user_is_no_identity() {
 }
 
 #[test]
-fn javas_scalars_are_read_and_everything_else_is_opaque() {
+fn javas_scalars_are_read_and_an_object_is_no_identity() {
     let number = "7872 0010 6a6176612e6c616e672e4e756d626572 86ac951d0b94e08b 02 0000 78 70";
     for (value, found) in [
         (format!("aced0005 7372 000e 6a6176612e6c616e672e4c6f6e67 3b8be490cc8f23df 02 0001 4a 0005 76616c7565 {number} 000000000000002a"), "42"),
@@ -100,8 +100,8 @@ fn javas_scalars_are_read_and_everything_else_is_opaque() {
         ("aced0005 7372 0011 6a6176612e6c616e672e426f6f6c65616e cd207280d59cfaee 02 0001 5a 0005 76616c7565 7870 01".to_owned(), "!"),
         ("aced0005 74 0002 3432".to_owned(), "42"),
         ("aced0005 70".to_owned(), "-"),
-        ("aced0005 7372 000e 6a6176612e7574696c2e55554944 bc9903f7986d852f 02 0002 4a 000c 6c65617374536967426974734a000b6d6f737453696742697473 7870 9f7ddf96679d32fe33fdd1b6b4964b33".to_owned(), "!"),
-        ("aced0005 7372 000e 6a6176612e7574696c2e44617465 686a81014b597419 03 0000 7870 7708 0000000000000000 78".to_owned(), "!"),
+        ("aced0005 7372 000e 6a6176612e7574696c2e55554944 bc9903f7986d852f 02 0002 4a 000c 6c65617374536967426974734a000b6d6f737453696742697473 7870 9f7ddf96679d32fe33fdd1b6b4964b33".to_owned(), "33fdd1b6-b496-4b33-9f7d-df96679d32fe"),
+        ("aced0005 7372 000e 6a6176612e7574696c2e44617465 686a81014b597419 03 0000 7870 7708 0000000000000000 78".to_owned(), "-"),
         ("aced0005 74 0002 3432 00".to_owned(), "!"),
         ("aced0005 74 ffff 3432".to_owned(), "!"),
     ] {
@@ -138,6 +138,34 @@ fn php_sessions_are_read_in_all_their_ways() {
     }
     let twice = b"user_id|i:1;user_id|i:42;";
     assert_eq!(at(&Decoder::Php, twice, "/user_id"), "!");
+}
+
+#[test]
+fn a_token_of_symfony_is_opened_where_it_stands_and_only_if_it_lets_somebody_in() {
+    let token = |truth: &str| {
+        format!(
+            "O:1:\"T\":2:{{i:0;s:4:\"main\";i:1;a:2:{{i:0;O:1:\"U\":1:{{s:5:\"\0U\0id\";i:42;}}i:1;{truth}}}}}"
+        )
+    };
+    let session = |name: &str, token: &str| {
+        format!("_sf2_attributes|a:1:{{s:{}:\"{name}\";s:{}:\"{token}\";}}", name.len(), token.len())
+    };
+    let read = |session: String, path: &str| at(&Decoder::Php, session.as_bytes(), path);
+    let path = "/_sf2_attributes/_security_main/1/0/id";
+    assert_eq!(read(session("_security_main", &token("b:1;")), path), "42");
+    for truth in ["b:0;", "N;", "i:1;", "b:1;i:1;b:0;"] {
+        assert_eq!(read(session("_security_main", &token(truth)), path), "-", "{truth}");
+    }
+    assert_eq!(read(session("_security_main", &format!("{}x", token("b:1;"))), path), "-");
+    assert_eq!(read(session("security_main", &token("b:1;")), "/_sf2_attributes/security_main/1/0/id"), "-");
+    let top = token("b:1;");
+    let top = format!("_security_main|s:{}:\"{top}\";", top.len());
+    assert_eq!(read(top, "/_security_main/1/0/id"), "42");
+    // A token within a token, as deep as it goes.
+    let nested = (0..200).fold(token("b:1;"), |inner, _| {
+        format!("O:1:\"T\":1:{{s:11:\"_security_a\";s:{}:\"{inner}\";}}", inner.len())
+    });
+    assert_eq!(read(session("_security_main", &nested), path), "-");
 }
 
 #[test]

@@ -118,6 +118,14 @@ impl Decoded {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Twice;
 
+/// How far a [`Builder`] had come.
+#[derive(Clone, Copy, Debug)]
+pub struct Mark {
+    nodes: usize,
+    links: usize,
+    text: usize,
+}
+
 /// Where a decoder puts what it reads. It counts, so that no decoder has to.
 #[derive(Debug, Default)]
 pub struct Builder {
@@ -178,9 +186,31 @@ impl Builder {
 
     /// Makes a value opaque after the fact.
     pub fn blacken(&mut self, id: NodeId) {
-        if let Some(node) = self.nodes.get_mut(id.0 as usize) {
-            *node = Node::Opaque;
+        self.replace(id, Node::Opaque);
+    }
+
+    /// Puts another value in the place of one.
+    pub fn replace(&mut self, id: NodeId, node: Node) {
+        if let Some(place) = self.nodes.get_mut(id.0 as usize) {
+            *place = node;
         }
+    }
+
+    /// Where it stands, to come back to.
+    #[must_use]
+    pub fn mark(&self) -> Mark {
+        Mark { nodes: self.nodes.len(), links: self.links, text: self.text }
+    }
+
+    /// Forgets all that was added since. Nothing from before may point there.
+    pub fn back_to(&mut self, mark: Mark) {
+        self.nodes.truncate(mark.nodes);
+        (self.links, self.text) = (mark.links, mark.text);
+    }
+
+    /// The values that were added since.
+    pub fn since(&self, mark: Mark) -> impl Iterator<Item = NodeId> + use<> {
+        (mark.nodes..self.nodes.len()).filter_map(|at| u32::try_from(at).ok()).map(NodeId)
     }
 
     /// The value with this number.

@@ -5,6 +5,8 @@ use crate::formats::input::Input;
 use crate::formats::value::{Builder, DecodeError, Decoded, Depth, MOST_BYTES, Node, NodeId};
 
 const KIND: &str = "PHP serialisation";
+/// What the names begin with under which Symfony keeps who is logged in: text that is serialized once more.
+const SYMFONY_TOKEN: &[u8] = b"_security_";
 
 /// `php_serialize`: one serialized array.
 pub(in crate::formats) fn decode_serialized(bytes: &[u8]) -> Result<Decoded, DecodeError> {
@@ -58,11 +60,21 @@ fn quoted<'a>(input: &mut Input<'a>) -> Result<&'a [u8], DecodeError> {
     Ok(text)
 }
 
+/// The name of a property: in front of one that is not public stands its class or `*` between two zero bytes.
+fn bare(name: &[u8]) -> &[u8] {
+    match name {
+        [0, rest @ ..] => memchr::memchr(0, rest).map_or(name, |at| &rest[at + 1..]),
+        name => name,
+    }
+}
+
 struct Reader<'a> {
     input: Input<'a>,
     builder: Builder,
     /// What `R:` and `r:` count: every value but keys and `R:` itself, from 1.
     slots: Vec<NodeId>,
+    /// Whether paths lead into objects: only within a token of Symfony, where there is nothing else.
+    opens: bool,
 }
 
 impl<'a> Reader<'a> {
@@ -70,7 +82,12 @@ impl<'a> Reader<'a> {
         if bytes.len() > MOST_BYTES {
             return Err(DecodeError::TooLarge);
         }
-        Ok(Self { input: Input::new(bytes, KIND), builder: Builder::default(), slots: Vec::new() })
+        Ok(Self {
+            input: Input::new(bytes, KIND),
+            builder: Builder::default(),
+            slots: Vec::new(),
+            opens: false,
+        })
     }
 
     fn finish(self, root: NodeId) -> Result<Decoded, DecodeError> {
@@ -80,6 +97,7 @@ impl<'a> Reader<'a> {
     fn variable(&mut self, root: NodeId, name: &[u8]) -> Result<(), DecodeError> {
         let key = self.builder.text(name)?;
         let value = self.value(Depth::default())?;
+        let value = self.token(key, value, Depth::default());
         self.builder.insert(root, key, value)
     }
 
@@ -115,7 +133,8 @@ impl<'a> Reader<'a> {
                 let class = quoted(&mut self.input)?;
                 let class = self.builder.text(class)?;
                 self.input.expect(b":")?;
-                self.entries(Node::Object(class, Vec::new()), depth)
+                let opened = Node::Map(Vec::new());
+                self.entries(if self.opens { opened } else { Node::Object(class, Vec::new()) }, depth)
             }
             [b'C', b':'] => self.custom(),
             [b'E', b':'] => {
@@ -148,6 +167,7 @@ impl<'a> Reader<'a> {
         for _ in 0..count {
             let key = self.key()?;
             let value = self.value(depth)?;
+            let value = self.token(key, value, depth);
             self.builder.insert(id, key, value)?;
         }
         self.input.expect(b"}")?;
@@ -163,9 +183,42 @@ impl<'a> Reader<'a> {
             [b's', b':'] => {
                 let text = quoted(&mut self.input)?;
                 self.input.expect(b";")?;
-                self.builder.text(text)
+                self.builder.text(if self.opens { bare(text) } else { text })
             }
             _ => Err(self.input.malformed()),
+        }
+    }
+
+    /// Last in a token stands what all kinds have in common: the user, and whether the log-in is complete.
+    fn is_authenticated(&self, token: NodeId) -> bool {
+        let Node::Map(parts) = self.builder.node(token) else { return false };
+        let Some(Node::Map(common)) = parts.last().map(|(_, part)| self.builder.node(*part)) else {
+            return false;
+        };
+        let mut said =
+            common.iter().filter(|(key, _)| *self.builder.node(*key) == Node::Integer(1)).peekable();
+        said.peek().is_some() && said.all(|(_, truth)| *self.builder.node(*truth) == Node::Bool(true))
+    }
+
+    /// What a token of Symfony holds, where `value` is one that can be read and lets somebody in.
+    fn token(&mut self, key: NodeId, value: NodeId, depth: Depth) -> NodeId {
+        let is_token = matches!(self.builder.node(key), Node::Text(name) if name.starts_with(SYMFONY_TOKEN));
+        let (Node::Text(text), true, Ok(depth)) = (self.builder.node(value), is_token, depth.deeper()) else {
+            return value;
+        };
+        let text = text.clone();
+        let mark = self.builder.mark();
+        let (input, builder) = (Input::new(&text, KIND), std::mem::take(&mut self.builder));
+        let mut inner = Reader { input, builder, slots: Vec::new(), opens: true };
+        let read = inner.value(depth);
+        let is_whole = inner.input.is_empty();
+        self.builder = inner.builder;
+        match read {
+            Ok(id) if is_whole && self.is_authenticated(id) => id,
+            _ => {
+                self.builder.back_to(mark);
+                value
+            }
         }
     }
 

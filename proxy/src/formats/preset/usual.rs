@@ -190,6 +190,8 @@ const SPRING: Usual = Usual {
         "/sessionAttr:user_id",
         "/sessionAttr:userId",
         "/sessionAttr:org.springframework.session.FindByIndexNameSessionRepository.PRINCIPAL_NAME_INDEX_NAME",
+        "/sessionAttr:SPRING_SECURITY_CONTEXT/authentication/principal/username",
+        "/sessionAttr:SPRING_SECURITY_CONTEXT/authentication/principal",
     ],
     platform: &["/sessionAttr:platform_id", "/sessionAttr:platformId"],
     created: &["/creationTime"],
