@@ -54,7 +54,7 @@ async fn php_sessions_are_read_as_phpredis_made_them() {
     the_application_is_not_changed(command, "PHP", "PHPSESSID").await;
 }
 
-fn python_app(name: &str) -> Command {
+pub(crate) fn python_app(name: &str) -> Command {
     let mut command = Command::new(python());
     command.arg(root().join("tests/apps/sessions").join(name)).env("PYTHONDONTWRITEBYTECODE", "1");
     command
@@ -101,7 +101,7 @@ async fn behind_the_proxy(command: Command, section: &str, cookie: &str, mut sto
 }
 
 /// The first answer that is no 503: on a machine that is busy Redis may be late, and then nobody can say.
-async fn settled(call: impl Fn() -> Call) -> Answer {
+pub(crate) async fn settled(call: impl Fn() -> Call) -> Answer {
     eventually("Redis answers in time", async || {
         let answer = call().send().await;
         (answer.status != 503).then_some(answer)
@@ -110,7 +110,7 @@ async fn settled(call: impl Fn() -> Call) -> Answer {
 }
 
 /// The lines of the guide, in front of the application.
-fn configured(section: &str, address: SocketAddr) -> Builder {
+pub(crate) fn configured(section: &str, address: SocketAddr) -> Builder {
     let lines = guide_lines(section);
     Proxy::builder()
         .upstream("app", address, "")
@@ -130,7 +130,7 @@ fn guide_lines(section: &str) -> String {
     block.split_once("```").expect("the block ends").0.to_owned()
 }
 
-async fn started(mut command: Command, redis: &str, address: SocketAddr) -> Child {
+pub(crate) async fn started(mut command: Command, redis: &str, address: SocketAddr) -> Child {
     if command.as_std().get_program() == "php" {
         command.arg("-d").arg(format!("session.save_path=\"{}\"", redis.replace("redis://", "tcp://")));
         command.arg("-S").arg(address.to_string()).arg(root().join("tests/apps/sessions/app.php"));
@@ -160,7 +160,7 @@ async fn signed_user(proxy: &Proxy, seen: &Value) -> Option<String> {
 }
 
 /// The one command of the guide says the same.
-async fn proven(proxy: &Proxy, cookie: &str, code: i32, said: &str) {
+pub(crate) async fn proven(proxy: &Proxy, cookie: &str, code: i32, said: &str) {
     let mut command = Command::new(environment::binary());
     command.arg("test-session").arg(proxy.config()).args(["--cookie", "-"]);
     command.env("SESSION_SECRET", SECRET).env("OLD_SESSION_SECRET", "another-secret-that-was-in-use-before");
@@ -172,7 +172,7 @@ async fn proven(proxy: &Proxy, cookie: &str, code: i32, said: &str) {
     assert!(!text.contains(value), "the cookie is as secret as a password: {text}");
 }
 
-async fn form(browser: &Client, path: &str, fields: &str) -> Answer {
+pub(crate) async fn form(browser: &Client, path: &str, fields: &str) -> Answer {
     let call = browser.post(path, fields.to_owned());
     call.header("content-type", "application/x-www-form-urlencoded").send().await
 }

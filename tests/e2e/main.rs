@@ -11,6 +11,7 @@ mod attacks;
 mod book;
 mod book_servers;
 mod browser;
+mod cached_sessions;
 mod cold_start;
 mod config;
 mod context_extras;

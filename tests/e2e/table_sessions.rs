@@ -12,13 +12,14 @@ use e2e::upstream::Upstream;
 use crate::setup::{Site, routes};
 
 /// A session of Express, as its own middleware signed it.
-const ID: &str = "Kc3_PxlLu7hd1N4WhcGHrjgXbWdPCmtn";
-const COOKIE: &str = "s%3AKc3_PxlLu7hd1N4WhcGHrjgXbWdPCmtn.D6NsJvJ0ho2eG%2FLtVWisGe6F5G23zxJVOHOhZMAJUM8";
-const SECRET: &str = "byos-made-up-secret-express-2";
+pub(crate) const ID: &str = "Kc3_PxlLu7hd1N4WhcGHrjgXbWdPCmtn";
+pub(crate) const COOKIE: &str =
+    "s%3AKc3_PxlLu7hd1N4WhcGHrjgXbWdPCmtn.D6NsJvJ0ho2eG%2FLtVWisGe6F5G23zxJVOHOhZMAJUM8";
+pub(crate) const SECRET: &str = "byos-made-up-secret-express-2";
 /// As connect-pg-simple makes it.
-const TABLE: &str = "CREATE TABLE \"session\" (sid varchar NOT NULL COLLATE \"default\" PRIMARY KEY, sess json NOT NULL, \
+pub(crate) const TABLE: &str = "CREATE TABLE \"session\" (sid varchar NOT NULL COLLATE \"default\" PRIMARY KEY, sess json NOT NULL, \
      expire timestamp(6) NOT NULL)";
-const FORMAT: &str =
+pub(crate) const FORMAT: &str =
     "format = { name = \"express\", stored_in = \"table\", secrets = [{ env = \"APP_SECRET\" }] }";
 
 async fn site(format: &str, stores: Stores) -> Site {
@@ -30,7 +31,7 @@ async fn site(format: &str, stores: Stores) -> Site {
     Site { proxy, app, stores }
 }
 
-async fn put(site: &Site, user: &str) {
+pub(crate) async fn put(site: &Site, user: &str) {
     let statement = format!(
         "INSERT INTO session VALUES ('{ID}', '{{\"cookie\":{{\"path\":\"/\"}},\"user_id\":{user}}}', \
          now() + interval '10 min') ON CONFLICT (sid) DO UPDATE SET sess = EXCLUDED.sess"

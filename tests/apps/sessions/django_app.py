@@ -1,6 +1,6 @@
 """An ordinary Django application in one file: users and login of django.contrib.auth, sessions of
 django.contrib.sessions, nothing that knows of a proxy. Sessions lie in the Redis cache; with DATABASE_URL, as Django has it
-by default, in the database, beside its users."""
+by default, in the database, beside its users. SESSION_ENGINE names another place, such as both (`cached_db`)."""
 
 import os
 import tempfile
@@ -28,7 +28,8 @@ settings.configure(
         "django.contrib.sessions.middleware.SessionMiddleware",
         "django.contrib.auth.middleware.AuthenticationMiddleware",
     ],
-    SESSION_ENGINE="django.contrib.sessions.backends." + ("db" if DATABASE.scheme else "cache"),
+    SESSION_ENGINE="django.contrib.sessions.backends."
+    + os.environ.get("SESSION_ENGINE", "db" if DATABASE.scheme else "cache"),
     CACHES={
         "default": {
             "BACKEND": "django.core.cache.backends.redis.RedisCache",

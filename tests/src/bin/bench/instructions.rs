@@ -94,18 +94,20 @@ fn read() -> Result<Vec<(String, f64)>, Failure> {
 
 fn measure() -> Result<f64, Failure> {
     let upstream = start_upstream()?;
-    counted(|under| {
+    let start = |under: &[String]| {
         let wanted = Wanted { name: "Countersign", path: "/", sessions: 1, h2c: false, under };
         let contender = countersign(&wanted, upstream)?;
         let request = load::requests(&contender, 0, 1).swap_remove(0);
         Ok((contender, request))
-    })
+    };
+    counted(start, || Ok(()))
 }
 
 /// Instructions per request of a proxy that `start` starts under the command it is given, and of the request that goes
-/// with it.
+/// with it. `before` is done before each; what the proxy does about it is counted too.
 pub(super) fn counted(
     start: impl FnOnce(&[String]) -> Result<(Contender, Vec<u8>), Failure>,
+    mut before: impl FnMut() -> Result<(), Failure>,
 ) -> Result<f64, Failure> {
     let folder = tempfile::tempdir()?;
     let out = folder.path().join("callgrind");
@@ -125,11 +127,13 @@ pub(super) fn counted(
         std::thread::sleep(Duration::from_millis(200));
     }
     for _ in 0..WARM_UP {
+        before()?;
         load::ask_once(&mut stream, &request)?;
     }
     control("--zero", &contender)?;
     let begun = Instant::now();
     for _ in 0..COUNTED {
+        before()?;
         load::ask_once(&mut stream, &request)?;
     }
     let took = begun.elapsed();
