@@ -277,17 +277,22 @@ impl IdShape {
     /// Whether `id` looks like this.
     #[must_use]
     pub fn fits(&self, id: &str) -> bool {
-        let allowed = |byte: u8| match self.alphabet {
-            Alphabet::Hex => matches!(byte, b'0'..=b'9' | b'a'..=b'f'),
-            Alphabet::LowerAlphanumeric => matches!(byte, b'0'..=b'9' | b'a'..=b'z'),
-            Alphabet::Alphanumeric => byte.is_ascii_alphanumeric(),
-            Alphabet::UrlSafe => byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'),
-            Alphabet::Php => byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b','),
-            Alphabet::Uuid => matches!(byte, b'0'..=b'9' | b'a'..=b'f' | b'-'),
-        };
-        let is_long_enough = (self.shortest..=self.longest).contains(&id.len());
-        let is_uuid = self.alphabet != Alphabet::Uuid || has_hyphens_of_uuid(id);
-        is_long_enough && is_uuid && id.bytes().all(allowed)
+        if !(self.shortest..=self.longest).contains(&id.len()) {
+            return false;
+        }
+        let mut bytes = id.bytes();
+        match self.alphabet {
+            Alphabet::Hex => bytes.all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f')),
+            Alphabet::LowerAlphanumeric => bytes.all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'z')),
+            Alphabet::Alphanumeric => bytes.all(|byte| byte.is_ascii_alphanumeric()),
+            Alphabet::UrlSafe => {
+                bytes.all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'))
+            }
+            Alphabet::Php => bytes.all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b',')),
+            Alphabet::Uuid => {
+                has_hyphens_of_uuid(id) && bytes.all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f' | b'-'))
+            }
+        }
     }
 }
 

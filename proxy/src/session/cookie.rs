@@ -5,6 +5,7 @@
 use ::cookie::{Cookie, SameSite, time};
 use http::header::COOKIE;
 use http::{HeaderMap, HeaderValue};
+use smallvec::SmallVec;
 
 use super::Settings;
 use super::token::SessionToken;
@@ -15,6 +16,9 @@ use crate::reason::Reason;
 const MOST_BYTES: usize = 64 * 1024;
 /// Most cookies that are looked at: browsers keep 180 (Chromium) or 150 (Firefox) per site.
 const MOST_COOKIES: usize = 1024;
+
+/// Most cookies among which a name is looked for that is there twice.
+const MOST_COMPARED: usize = 64;
 
 /// What a request says under the name of the session cookie.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -111,6 +115,24 @@ pub fn without(headers: &HeaderMap, name: &str) -> Option<HeaderValue> {
 /// As [`without`], for the cookies whose name, without white space around it, `drop` says yes to.
 pub fn without_named(headers: &HeaderMap, mut drop: impl FnMut(&[u8]) -> bool) -> Option<HeaderValue> {
     without_those(headers, |part| split_once(part).is_some_and(|(own, _)| drop(trim(own))))
+}
+
+/// The only `Cookie` field, if each cookie in it may stay as it stands. `drop` is told a name without white space around
+/// it, and whether it is there again.
+pub fn untouched(headers: &HeaderMap, mut drop: impl FnMut(&[u8], bool) -> bool) -> Option<&HeaderValue> {
+    let mut fields = headers.get_all(COOKIE).into_iter();
+    let field = fields.next().filter(|field| field.len() <= MOST_BYTES)?;
+    let bytes = field.as_bytes();
+    let mut names = SmallVec::<[&[u8]; 16]>::new();
+    for piece in pieces(bytes) {
+        let Some((own, _)) = split_once(piece) else { continue };
+        let own = trim(own);
+        if names.len() == MOST_COMPARED || drop(own, names.contains(&own)) {
+            return None;
+        }
+        names.push(own);
+    }
+    (fields.next().is_none() && !trim(bytes).is_empty()).then_some(field)
 }
 
 fn without_those(headers: &HeaderMap, mut drop: impl FnMut(&[u8]) -> bool) -> Option<HeaderValue> {

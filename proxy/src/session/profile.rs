@@ -205,33 +205,56 @@ impl Profile {
             Self::Native { cookie, .. } => return cookie::without(headers, cookie),
             Self::Several(sources) => sources,
         };
-        let mut singles = Vec::new();
-        let mut gone = Vec::new();
-        for source in sources {
-            match source {
-                Source::Native { cookie, .. } => gone.push((cookie.clone(), None)),
-                Source::Foreign(format) => {
-                    for name in [Some(format.cookie.clone()), format.signature_cookie()].into_iter().flatten()
-                    {
-                        match written(headers, format, &name) {
-                            Ok(_) => singles.push((name, false)),
-                            Err(_) => gone.push((name, Some(format))),
-                        }
+        let takes_part = |own: &[u8], again: bool| sources.iter().any(|source| source.meddles(own, again));
+        match cookie::untouched(headers, takes_part) {
+            // Nearly always: the application's own session, once.
+            Some(field) => Some(field.clone()),
+            None => picked(headers, sources),
+        }
+    }
+}
+
+impl Source {
+    /// Whether a cookie of this name, `again` when it is not the first one of its name, may not simply be passed on.
+    fn meddles(&self, own: &[u8], again: bool) -> bool {
+        match self {
+            Self::Native { cookie, .. } => own == cookie.as_bytes(),
+            Self::Foreign(format) => {
+                let is_one =
+                    |name: &str| (again && own == name.as_bytes()) || format.spelling.confuses(own, name);
+                is_one(&format.cookie) || format.signature_cookie().is_some_and(|name| is_one(&name))
+            }
+        }
+    }
+}
+
+/// All cookies but ours, with at most one of each framework's session.
+fn picked(headers: &HeaderMap, sources: &[Source]) -> Option<HeaderValue> {
+    let mut singles = Vec::new();
+    let mut gone = Vec::new();
+    for source in sources {
+        match source {
+            Source::Native { cookie, .. } => gone.push((cookie.clone(), None)),
+            Source::Foreign(format) => {
+                for name in [Some(format.cookie.clone()), format.signature_cookie()].into_iter().flatten() {
+                    match written(headers, format, &name) {
+                        Ok(_) => singles.push((name, false)),
+                        Err(_) => gone.push((name, Some(format))),
                     }
                 }
             }
         }
-        cookie::without_named(headers, |own| {
-            let is_gone = gone.iter().any(|(name, format)| {
-                own == name.as_bytes() || format.is_some_and(|format| format.spelling.confuses(own, name))
-            });
-            let mut is_again = false;
-            for (name, seen) in singles.iter_mut().filter(|(name, _)| own == name.as_bytes()) {
-                is_again |= std::mem::replace(seen, true) && !name.is_empty();
-            }
-            is_gone || is_again
-        })
     }
+    cookie::without_named(headers, |own| {
+        let is_gone = gone.iter().any(|(name, format)| {
+            own == name.as_bytes() || format.is_some_and(|format| format.spelling.confuses(own, name))
+        });
+        let mut is_again = false;
+        for (name, seen) in singles.iter_mut().filter(|(name, _)| own == name.as_bytes()) {
+            is_again |= std::mem::replace(seen, true) && !name.is_empty();
+        }
+        is_gone || is_again
+    })
 }
 
 fn native(headers: &HeaderMap, cookie: &str, keys: &TokenKeys) -> Result<SessionId, Reason> {
@@ -290,6 +313,7 @@ mod tests {
     use http::header::COOKIE;
 
     use super::*;
+    use crate::formats::preset::{Kind, Options};
     use crate::keys::Key;
 
     fn keys() -> Vec<Key> {
@@ -310,6 +334,44 @@ mod tests {
         let token = SessionToken::mint(&keys());
         let claimed = claim(&format!("a=1; sid={}", token.expose()));
         assert!(matches!(claimed, Claim::Session(id) if id == token.id()));
+    }
+
+    #[test]
+    fn what_is_passed_on_as_it_stands_is_what_would_have_been_picked() {
+        let options = || Options { secrets: vec![Secret::new(b"secret".to_vec())], ..Options::default() };
+        let foreign = |kind: Kind| Source::Foreign(Arc::new(kind.format(options()).unwrap()));
+        let native = Source::Native { cookie: "sid".to_owned(), keys: keys().as_slice().into() };
+        let sources = vec![native, foreign(Kind::Express), foreign(Kind::Koa), foreign(Kind::Php)];
+        let profile = Profile::Several(sources.clone());
+        let pieces = [
+            "a=1",
+            " a=1",
+            "sid=x",
+            "connect.sid=x",
+            " connect.sid=x",
+            "connect.sid=y",
+            "connect%2Esid=x",
+            "",
+            " ",
+            "=",
+            "connect.sid",
+        ];
+        for number in 0..pieces.len().pow(3) {
+            let of = |place: u32| pieces[number / pieces.len().pow(place) % pieces.len()];
+            let together = [of(0), of(1), of(2)].join(";");
+            let apart = [
+                (COOKIE, HeaderValue::from_str(of(0)).unwrap()),
+                (COOKIE, HeaderValue::from_str(of(1)).unwrap()),
+            ];
+            let one = HeaderMap::from_iter([(COOKIE, HeaderValue::from_str(&together).unwrap())]);
+            let two: HeaderMap = apart.into_iter().fold(HeaderMap::new(), |mut all, (name, value)| {
+                all.append(name, value);
+                all
+            });
+            for headers in [one, two] {
+                assert_eq!(profile.forwarded(&headers), picked(&headers, &sources), "{headers:?}");
+            }
+        }
     }
 
     #[test]
