@@ -109,7 +109,7 @@ impl From<Error> for Stop {
 }
 
 async fn look(connection: &mut PgConnection, query: &OwnQuery) -> Result<Plan, Stop> {
-    let sql = query.sql.trim().trim_end_matches(';').trim_end();
+    let sql = without_end(&query.sql);
     let prepared = AssertSqlSafe(sql).into_sql_str();
     let statement: PgStatement = connection.prepare(prepared).await?;
     let (parameters, mut problems) = parameters(&statement, query.shape);
@@ -235,8 +235,33 @@ fn columns(statement: &PgStatement, shape: &Shape) -> Vec<String> {
     problems
 }
 
+/// The query without the semicolon that it may end with, and comments behind that: it is used inside another one. What could
+/// be the end of a text is left to the server.
+fn without_end(sql: &str) -> &str {
+    let mut sql = sql.trim();
+    loop {
+        let line = sql.rfind('\n').map_or(0, |at| at + 1);
+        let end = sql[line..].find("--").map(|at| line + at);
+        let is_comment = |at: &usize| {
+            let before = sql[line..*at].trim_end();
+            (before.is_empty() || before.ends_with(';')) && sql[*at..].matches('\'').count().is_multiple_of(2)
+        };
+        let shorter = match end.filter(is_comment) {
+            Some(at) => sql[..at].trim_end(),
+            None => sql.strip_suffix(';').unwrap_or(sql).trim_end(),
+        };
+        if shorter.len() == sql.len() {
+            return sql;
+        }
+        sql = shorter;
+    }
+}
+
 fn unknown_column(name: &str, shape: &Shape) -> String {
     let known: Vec<&str> = shape.columns.iter().map(|column| column.name).collect();
+    if let Some(meant) = known.iter().find(|known| known.eq_ignore_ascii_case(name)) {
+        return format!("column `{name}` means nothing, expected `{meant}`: write `\"{name}\" AS {meant}`");
+    }
     let near = known.iter().filter(|known| strsim::damerau_levenshtein(known, name) <= 2).min();
     let near = near.map(|near| format!(", did you mean `{near}`?")).unwrap_or_default();
     format!("column `{name}` means nothing, expected {}{near}", known.join(", "))

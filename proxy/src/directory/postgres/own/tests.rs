@@ -132,6 +132,7 @@ async fn what_does_not_fit_is_said_with_the_column_what_was_found_and_what_to_wr
         ("id, enabled AS actve", "column `actve` means nothing, expected id, name, roles, active"),
         ("id, enabled AS actve", "did you mean `active`?"),
         ("id, id", "column `id` is there twice"),
+        ("id, login AS \"NAME\"", "expected `name`: write `\"NAME\" AS name`"),
         ("id, at AS sessions_valid_after", "has type timestamp, expected timestamptz, or bigint"),
         (
             "id::numeric",
@@ -173,6 +174,34 @@ async fn what_does_not_fit_is_said_with_the_column_what_was_found_and_what_to_wr
     };
     let found = reports(&url, mixed).await.remove(1).result.unwrap_err();
     assert!(found.contains("one parameter is an array and the other is not"), "{found}");
+}
+
+#[tokio::test]
+async fn a_query_may_end_and_be_written_in_every_usual_way() {
+    let url = shared_database();
+    let _ = run_sql(&url, PEOPLE);
+    let _ = run_sql(&url, "CREATE VIEW \"Members\" AS SELECT id AS \"ID\", login AS \"NAME\" FROM people");
+    let plain = "SELECT id, login AS name FROM people WHERE id = ANY($1)";
+    let mut queries: Vec<String> =
+        ["", ";", " ;\n", ";;", "; -- the end", " -- the end", "\n-- the end\n;", ";\n-- one\n-- two"]
+            .map(|end| format!("{plain}{end}"))
+            .into();
+    queries.extend(
+        [
+            "/* members */ SELECT id, login AS name FROM public.people AS p WHERE p.id = ANY($1::int[]) /* all */;",
+            "SELECT \"ID\" AS id, \"NAME\" AS name FROM \"Members\" WHERE \"ID\" = ANY($1)",
+            "WITH wanted AS (SELECT unnest($1::bigint[]) AS id) SELECT id, login AS name FROM people JOIN wanted USING (id)",
+            "SELECT id, login || ';--' AS name FROM people WHERE id = ANY($1) AND login <> '; -- not the end'",
+            "SELECT id, NULL::text AS name, NULL::text[] AS roles FROM people WHERE id = ANY($1::bigint[])",
+        ]
+        .map(str::to_owned),
+    );
+    for sql in queries {
+        let found = users(&url, &sql, &["1"]).await;
+        assert_eq!(found.len(), 1, "{sql}");
+    }
+    let found = against(&url, &format!("{plain}; SELECT 1")).await;
+    assert!(found.contains("multiple commands"), "{found}");
 }
 
 #[tokio::test]
