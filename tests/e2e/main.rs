@@ -23,6 +23,7 @@ mod framework_sessions;
 mod framing;
 mod identity;
 mod interop;
+mod kept_beside;
 mod limits;
 mod observe;
 mod ops;

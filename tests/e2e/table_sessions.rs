@@ -1,5 +1,5 @@
 //! Sessions that an application keeps in a table of Postgres: found there, never written, over at once when they are ended
-//! through the proxy, and undetermined, not unknown, while either store is away.
+//! through the proxy, and undetermined, not unknown, while the database is away.
 
 use e2e::client::Client;
 use e2e::eventually::until;
@@ -112,7 +112,7 @@ async fn what_is_ended_through_us_is_over_whatever_the_row_says_and_deleted_wher
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn while_a_store_is_away_nobody_can_say() {
+async fn while_the_database_is_away_nobody_can_say() {
     let mut site = site(FORMAT, Stores::to_be_stopped()).await;
     put(&site, ANA).await;
     let browser = browser(&site);
@@ -130,7 +130,9 @@ async fn while_a_store_is_away_nobody_can_say() {
     tried(&site, 4, "directory").await;
     site.stores.postgres().restart();
     until("known again", async || site.status(&browser).await == 200).await;
+    // Redis alone away: kept_beside.rs. Both:
     site.stores.redis().kill();
+    site.stores.postgres().stop();
     undetermined(&site).await;
     browser.get("/public/").send().await.expect(200);
 }

@@ -120,6 +120,7 @@ mod tests {
             by: "user".to_owned(),
             from: None,
             request_id: None,
+            foreign_until: None,
         }
     }
 

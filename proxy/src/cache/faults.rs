@@ -9,10 +9,10 @@ use parking_lot::Mutex;
 use tokio::sync::Semaphore;
 
 use crate::clock::Timestamp;
-use crate::context::{Platform, PlatformId, Session, SessionId, User, UserId};
+use crate::context::{ForeignRecord, Platform, PlatformId, Session, SessionId, User, UserId};
 use crate::directory::{
     AuditEntry, AuditPage, AuditRecord, Change, Changed, Changes, Directory, DirectoryError, Ledger, Page,
-    Pair, Place, Replaced, SessionPage, SessionRow,
+    Pair, Place, PutForeign, Replaced, SessionPage, SessionRow,
 };
 use crate::store::{
     Allowance, Backlog, Doubts, Entity, EntityAnswer, EntityKey, Event, EventId, Follower, Lease, Lookup,
@@ -326,6 +326,25 @@ impl Directory for Faulty<dyn Directory> {
     async fn stats_of(&self, pairs: &[Pair]) -> Result<Vec<(Pair, serde_json::Value)>, DirectoryError> {
         self.pass("stats_of").await?;
         self.inner.stats_of(pairs).await
+    }
+
+    fn keeps_foreign(&self) -> bool {
+        self.inner.keeps_foreign()
+    }
+
+    async fn foreign_records(&self, ids: &[SessionId]) -> Result<Vec<ForeignRecord>, DirectoryError> {
+        self.pass("foreign_records").await?;
+        self.inner.foreign_records(ids).await
+    }
+
+    async fn put_foreign(
+        &self,
+        records: &[ForeignRecord],
+        how: PutForeign,
+        line: Option<&AuditEntry>,
+    ) -> Result<Vec<ForeignRecord>, DirectoryError> {
+        self.pass("put_foreign").await?;
+        self.inner.put_foreign(records, how, line).await
     }
 
     async fn put_settings(

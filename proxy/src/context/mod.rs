@@ -2,12 +2,14 @@
 //! Plain data; nothing here does I/O, knows HTTP or reads the clock.
 
 mod entities;
+mod foreign;
 mod ids;
 mod session;
 
 use std::sync::Arc;
 
 pub use entities::{Platform, SealedCredential, User};
+pub use foreign::ForeignRecord;
 pub use ids::{IdError, PlatformId, SessionId, UserId};
 pub use session::Session;
 

@@ -2,6 +2,7 @@
 //! complete. Payloads come from a channel that others can write to, so what cannot be read is passed over.
 
 use std::fmt;
+use std::time::Duration;
 
 use percent_encoding::percent_decode_str;
 use tokio::sync::mpsc;
@@ -11,6 +12,10 @@ use crate::context::{PlatformId, SessionId, UserId};
 
 /// How many news wait for whoever reads them; beyond that the connection itself holds them back.
 const ROOM: usize = 1024;
+
+/// How much longer than others the changes of foreign sessions are listed: such a session lives for as long as its
+/// application renews it, and what is ours about it for at least 31 days.
+pub(super) const FOREIGN_KEPT: Duration = Duration::from_hours(31 * 24);
 
 /// One record that changed.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
@@ -27,6 +32,8 @@ pub enum Changed {
     Session(SessionId),
     /// A session that an application keeps in a table was.
     TableSession(SessionId),
+    /// What is ours about a session of another framework was.
+    ForeignSession(SessionId),
 }
 
 /// A place in the list of changes that a directory writes down. Its text form is for those who keep it for others.
@@ -118,6 +125,15 @@ impl Drop for Changes {
 }
 
 impl Changed {
+    /// The foreign session that something of ours was written about.
+    #[must_use]
+    pub const fn foreign_session(&self) -> Option<SessionId> {
+        match self {
+            Self::ForeignSession(id) => Some(*id),
+            _ => None,
+        }
+    }
+
     /// What the triggers would have written.
     pub(super) fn payload(&self) -> String {
         let part = |id: &str| id.replace('%', "%25").replace(':', "%3A");
@@ -127,13 +143,13 @@ impl Changed {
             Self::Settings(user, platform) => {
                 format!("{self}:{}:{}", part(user.as_str()), part(platform.as_str()))
             }
-            Self::Session(id) | Self::TableSession(id) => format!("{self}:{id}"),
+            Self::Session(id) | Self::TableSession(id) | Self::ForeignSession(id) => format!("{self}:{id}"),
         }
     }
 
     /// Reads a payload (`migrations/postgres/0002_notify.up.sql`): `user:<id>`, `platform:<id>`, `user_platforms:<user>`,
-    /// `settings:<user>:<platform>` with `%` and `:` in ids percent-encoded, `session:<id>`; and of existing schemas
-    /// (`migrations/existing/tell.sql`) `table_session:<id>`.
+    /// `settings:<user>:<platform>` with `%` and `:` in ids percent-encoded, `session:<id>`, `foreign_session:<id>`; and of
+    /// existing schemas (`migrations/existing/tell.sql`) `table_session:<id>`.
     pub(super) fn parse(payload: &str) -> Option<Self> {
         let (kind, id) = payload.split_once(':')?;
         match kind {
@@ -142,6 +158,7 @@ impl Changed {
             "user_platforms" => id.parse().ok().map(Self::UserPlatforms),
             "session" => id.parse().ok().map(Self::Session),
             "table_session" => id.parse().ok().map(Self::TableSession),
+            "foreign_session" => id.parse().ok().map(Self::ForeignSession),
             "settings" => {
                 let (user, platform) = id.split_once(':')?;
                 let decoded = |text| percent_decode_str(text).decode_utf8().ok();
@@ -162,6 +179,7 @@ impl fmt::Display for Changed {
             Self::Settings(..) => "settings",
             Self::Session(_) => "session",
             Self::TableSession(_) => "table_session",
+            Self::ForeignSession(_) => "foreign_session",
         })
     }
 }
@@ -184,6 +202,7 @@ mod tests {
             ("settings:a%3Ana:50%25".to_owned(), Changed::Settings(user("a:na"), platform("50%"))),
             (format!("session:{session}"), Changed::Session(session)),
             (format!("table_session:{session}"), Changed::TableSession(session)),
+            (format!("foreign_session:{session}"), Changed::ForeignSession(session)),
         ] {
             assert_eq!(Changed::parse(&payload), Some(changed.clone()), "{payload}");
             assert_eq!(changed.payload(), payload);

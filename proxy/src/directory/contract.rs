@@ -2,6 +2,7 @@
 //! It expects an empty directory.
 
 mod audit;
+mod foreign;
 mod ledger;
 
 use std::time::Duration;
@@ -93,6 +94,8 @@ pub(super) async fn keeps_the_contract(directory: &dyn Directory) {
     ledger::the_audit_log_is_read_in_pages_and_purged_by_age(directory).await;
     audit::every_change_has_its_line_and_what_changes_nothing_has_none(directory).await;
     audit::an_end_among_many_switches_holds(directory).await;
+    foreign::what_is_ours_about_a_foreign_session_is_put_together(directory).await;
+    foreign::what_need_not_be_kept_is_purged_and_its_changes_are_listed_longer(directory).await;
 }
 
 /// The part that holds for queries of the operator's own: what is read, whoever wrote it.

@@ -26,9 +26,12 @@ macro_rules! migrations {
 type Files = &'static [(i64, &'static str, &'static str, &'static str)];
 
 const POSTGRES: Files = migrations!(
-    "postgres": 1 "0001_directory", 2 "0002_notify", 3 "0003_changes", 6 "0006_sessions_by_age"
+    "postgres": 1 "0001_directory", 2 "0002_notify", 3 "0003_changes", 6 "0006_sessions_by_age",
+    7 "0007_foreign_sessions"
 );
-const SQLITE: Files = migrations!("sqlite": 1 "0001_directory", 3 "0003_changes", 6 "0006_sessions_by_age");
+const SQLITE: Files = migrations!(
+    "sqlite": 1 "0001_directory", 3 "0003_changes", 6 "0006_sessions_by_age", 7 "0007_foreign_sessions"
+);
 
 /// One migration, and whether it was applied.
 #[derive(Clone, PartialEq, Eq, Debug)]

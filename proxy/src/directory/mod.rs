@@ -31,7 +31,7 @@ use read_only::ReadOnly;
 
 use crate::breaker::Breaker;
 use crate::clock::Timestamp;
-use crate::context::{Platform, PlatformId, Session, SessionId, User, UserId};
+use crate::context::{ForeignRecord, Platform, PlatformId, Session, SessionId, User, UserId};
 use crate::secret::Secret;
 
 /// A user and one platform: whose settings or figures, for what.
@@ -63,6 +63,15 @@ pub struct TableSession {
     pub platform: Option<String>,
     /// When it began, where a column says so.
     pub created: Option<Timestamp>,
+}
+
+/// How what is ours about a foreign session is written.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum PutForeign {
+    /// It was ended, or a platform was chosen: that counts from now on.
+    Change,
+    /// It was seen: a choice that is kept stays.
+    Note,
 }
 
 /// The outcome of a conditional change.
@@ -203,6 +212,39 @@ pub trait Directory: Ledger + fmt::Debug {
     /// Deletes a session that an application keeps in a table, as the application itself would when its user logs out.
     async fn delete_table_session(&self, _query: &SessionQuery, _key: &Secret) -> Result<(), DirectoryError> {
         Err(DirectoryError::ReadOnly)
+    }
+
+    /// Whether what is ours about sessions of other frameworks may be kept here, as far as is known without asking. Where
+    /// it is not, only the store has it, and the calls for it answer `ReadOnly`.
+    fn keeps_foreign(&self) -> bool {
+        false
+    }
+
+    /// Finds out whether it is; if not, why, and what to do.
+    async fn check_foreign(&self) -> Result<Result<(), String>, DirectoryError> {
+        Ok(Err("this directory has no place for them".to_owned()))
+    }
+
+    /// What is ours about sessions of other frameworks.
+    async fn foreign_records(&self, _ids: &[SessionId]) -> Result<Vec<ForeignRecord>, DirectoryError> {
+        Err(DirectoryError::ReadOnly)
+    }
+
+    /// Writes it together with what is kept: the earlier moment at which the session was seen, the first end, the later
+    /// end of keeping; a choice takes the place of another only as `how` says. Answers all as they stand. The `line` is
+    /// written if something has changed that counts.
+    async fn put_foreign(
+        &self,
+        _records: &[ForeignRecord],
+        _how: PutForeign,
+        _line: Option<&AuditEntry>,
+    ) -> Result<Vec<ForeignRecord>, DirectoryError> {
+        Err(DirectoryError::ReadOnly)
+    }
+
+    /// Deletes at most `limit` of those that need not be kept at `now`. Answers how many.
+    async fn purge_foreign(&self, _now: Timestamp, _limit: u32) -> Result<u64, DirectoryError> {
+        Ok(0)
     }
 
     /// Writes settings whole.
@@ -355,6 +397,8 @@ pub enum Asked {
     Stats,
     /// Sessions of applications.
     TableSessions,
+    /// What is ours about sessions of other frameworks.
+    ForeignRecords,
 }
 
 /// How to reach the directory, and how long it may take.

@@ -1,6 +1,7 @@
 //! The directory in Postgres: a small pool that connects when it is first asked, every query with a deadline on both
 //! sides. Times are milliseconds since the epoch in bigint columns.
 
+mod foreign;
 mod gate;
 mod ledger;
 mod lines;
@@ -30,11 +31,11 @@ use super::rows::{
 use super::trouble::{Dialect, Watch};
 use super::{
     Asked, AuditEntry, Change, Changes, Directory, DirectoryError, OpenError, Page, Pair, Place, PoolUse,
-    QueryObserver, QueryReport, Replaced, SessionQuery, SessionRow, Settings, TableSession,
+    PutForeign, QueryObserver, QueryReport, Replaced, SessionQuery, SessionRow, Settings, TableSession,
 };
 use crate::breaker::Breaker;
 use crate::clock::{SystemClock, Timestamp};
-use crate::context::{Platform, PlatformId, Session, SessionId, User, UserId};
+use crate::context::{ForeignRecord, Platform, PlatformId, Session, SessionId, User, UserId};
 use crate::secret::Secret;
 
 /// Rows in one write of last uses: 14 to 52 us each were measured (STATE.md 3.3), so this stays within a deadline.
@@ -52,6 +53,8 @@ pub struct PostgresDirectory {
     options: PgConnectOptions,
     watch: Watch,
     own: Arc<OwnQueries>,
+    /// Whether there is a place for what is ours about foreign sessions.
+    place: foreign::Place,
     /// Whether the people are in tables that are not ours.
     is_existing: bool,
     /// Whether statements may be kept on a connection.
@@ -123,6 +126,7 @@ impl PostgresDirectory {
             options: to_server,
             watch: Watch::new(Dialect::Postgres, limit, Some(breaker)),
             own: Arc::new(OwnQueries::new(&settings.queries)),
+            place: foreign::Place::default(),
             is_existing,
         })
     }
@@ -235,6 +239,31 @@ impl Directory for PostgresDirectory {
 
     async fn delete_table_session(&self, query: &SessionQuery, key: &Secret) -> Result<(), DirectoryError> {
         self.watch.within(OwnQueries::delete_session(query, &self.pool, key)).await
+    }
+
+    fn keeps_foreign(&self) -> bool {
+        self.place.may_be()
+    }
+
+    async fn check_foreign(&self) -> Result<Result<(), String>, DirectoryError> {
+        self.watch.within(self.place_of_foreign()).await
+    }
+
+    async fn foreign_records(&self, ids: &[SessionId]) -> Result<Vec<ForeignRecord>, DirectoryError> {
+        self.of_foreign(self.read_foreign(ids)).await
+    }
+
+    async fn put_foreign(
+        &self,
+        records: &[ForeignRecord],
+        how: PutForeign,
+        line: Option<&AuditEntry>,
+    ) -> Result<Vec<ForeignRecord>, DirectoryError> {
+        self.of_foreign(self.write_foreign(records, how, line)).await
+    }
+
+    async fn purge_foreign(&self, now: Timestamp, limit: u32) -> Result<u64, DirectoryError> {
+        self.of_foreign(self.drop_foreign(now, limit)).await
     }
 
     async fn put_settings(
@@ -362,11 +391,13 @@ impl Directory for PostgresDirectory {
     }
 
     async fn changes_after(&self, after: Place, most: u32) -> Result<Page, DirectoryError> {
-        self.watch.within(log::page(&self.pool, after, most)).await
+        let list = self.list_of_changes();
+        self.watch.within(log::page(&self.pool, list, after, most)).await
     }
 
     async fn purge_changes(&self, before: Timestamp, limit: u32) -> Result<u64, DirectoryError> {
-        self.watch.within(log::purge(&self.pool, before, limit)).await
+        let list = self.list_of_changes();
+        self.watch.within(log::purge(&self.pool, list, before, limit)).await
     }
 
     async fn put_user(&self, user: &User) -> Result<(), DirectoryError> {
@@ -433,7 +464,7 @@ impl Directory for PostgresDirectory {
             Asked::Settings => self.own.settings.as_ref(),
             Asked::Stats => self.own.stats.as_ref(),
             Asked::TableSessions => return self.own.most_session_keys(),
-            Asked::Sessions => None,
+            Asked::Sessions | Asked::ForeignRecords => None,
         };
         if OwnQueries::takes_many(own) { usize::MAX } else { own::ONE_BY_ONE }
     }

@@ -1,5 +1,6 @@
-//! A directory over tables that are not ours: what is asked is asked there, and nothing is ever written. There are no
-//! sessions of our own in it, no list of changes and no audit log; what is done is told in the log.
+//! A directory over tables that are not ours: what is asked is asked there, and nothing is ever written there. There are
+//! no sessions of our own in it and no audit log; what is done is told in the log. What is ours about foreign sessions is
+//! kept if there is a table for it.
 
 use std::fmt;
 
@@ -9,11 +10,12 @@ use serde_json::Value;
 use super::ledger::{AuditPage, AuditRecord, Ledger, SessionPage};
 use super::{
     Asked, AuditEntry, Change, Changed, Changes, Directory, DirectoryError, Page, Pair, Place, PoolUse,
-    PostgresDirectory, QueryObserver, QueryReport, Replaced, SessionQuery, SessionRow, TableSession,
+    PostgresDirectory, PutForeign, QueryObserver, QueryReport, Replaced, SessionQuery, SessionRow,
+    TableSession,
 };
 use crate::breaker::Breaker;
 use crate::clock::Timestamp;
-use crate::context::{Platform, PlatformId, Session, SessionId, User, UserId};
+use crate::context::{ForeignRecord, Platform, PlatformId, Session, SessionId, User, UserId};
 use crate::secret::Secret;
 
 /// Reads from the tables of an existing application.
@@ -87,6 +89,36 @@ impl Directory for ReadOnly {
 
     async fn delete_table_session(&self, query: &SessionQuery, key: &Secret) -> Result<(), DirectoryError> {
         self.tables.delete_table_session(query, key).await
+    }
+
+    fn keeps_foreign(&self) -> bool {
+        self.tables.keeps_foreign()
+    }
+
+    async fn check_foreign(&self) -> Result<Result<(), String>, DirectoryError> {
+        self.tables.check_foreign().await
+    }
+
+    async fn foreign_records(&self, ids: &[SessionId]) -> Result<Vec<ForeignRecord>, DirectoryError> {
+        self.tables.foreign_records(ids).await
+    }
+
+    async fn put_foreign(
+        &self,
+        records: &[ForeignRecord],
+        how: PutForeign,
+        line: Option<&AuditEntry>,
+    ) -> Result<Vec<ForeignRecord>, DirectoryError> {
+        let stand = self.tables.put_foreign(records, how, None).await?;
+        line.into_iter().for_each(tell);
+        Ok(stand)
+    }
+
+    async fn purge_foreign(&self, now: Timestamp, limit: u32) -> Result<u64, DirectoryError> {
+        match self.tables.purge_foreign(now, limit).await {
+            Err(DirectoryError::ReadOnly) => Ok(0),
+            purged => purged,
+        }
     }
 
     async fn put_settings(
@@ -178,14 +210,20 @@ impl Directory for ReadOnly {
         Ok(0)
     }
 
-    /// Nothing is written down, and nothing that is asked for could have been lost: ends of foreign sessions are in the
-    /// store alone, and people are read again in time.
-    async fn changes_after(&self, after: Place, _most: u32) -> Result<Page, DirectoryError> {
-        Ok(Page::of(&[], 1, after))
+    /// What was written down are ends and choices of foreign sessions. Where there is no place for them nothing that is
+    /// asked for could have been lost: they are in the store alone, and people are read again in time.
+    async fn changes_after(&self, after: Place, most: u32) -> Result<Page, DirectoryError> {
+        match self.tables.check_foreign().await? {
+            Ok(()) => self.tables.changes_after(after, most).await,
+            Err(_) => Ok(Page::of(&[], 1, after)),
+        }
     }
 
-    async fn purge_changes(&self, _before: Timestamp, _limit: u32) -> Result<u64, DirectoryError> {
-        Ok(0)
+    async fn purge_changes(&self, before: Timestamp, limit: u32) -> Result<u64, DirectoryError> {
+        match self.tables.check_foreign().await? {
+            Ok(()) => self.tables.purge_changes(before, limit).await,
+            Err(_) => Ok(0),
+        }
     }
 
     async fn put_user(&self, _user: &User) -> Result<(), DirectoryError> {

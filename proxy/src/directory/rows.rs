@@ -7,7 +7,7 @@ use sqlx::{Error, FromRow};
 use super::ledger::AuditRecord;
 use super::{Pair, SessionRow};
 use crate::clock::Timestamp;
-use crate::context::{Platform, SealedCredential, Session, User};
+use crate::context::{ForeignRecord, Platform, SealedCredential, Session, User};
 
 /// The columns of a session, in a query.
 macro_rules! session_columns {
@@ -31,7 +31,14 @@ macro_rules! audit_columns {
     };
 }
 
-pub(super) use {audit_columns, platform_columns, session_columns};
+/// The columns of what is ours about a foreign session, in a query.
+macro_rules! foreign_columns {
+    () => {
+        "id, user_id, seen_at, has_choice, platform_id, ended_at, kept_until, version"
+    };
+}
+
+pub(super) use {audit_columns, foreign_columns, platform_columns, session_columns};
 
 /// Behind every session id, which is base64url.
 pub(super) const LAST_ID: &str = "~";
@@ -73,6 +80,35 @@ pub(super) struct PlatformColumns {
     active: bool,
     is_default: bool,
     credential: Option<String>,
+}
+
+#[derive(FromRow)]
+pub(super) struct ForeignColumns {
+    id: String,
+    user_id: Option<String>,
+    seen_at: i64,
+    has_choice: bool,
+    platform_id: Option<String>,
+    ended_at: Option<i64>,
+    kept_until: i64,
+    version: i64,
+}
+
+impl TryFrom<ForeignColumns> for ForeignRecord {
+    type Error = Error;
+
+    fn try_from(columns: ForeignColumns) -> Result<Self, Error> {
+        let platform = columns.platform_id.as_deref().map(id).transpose()?;
+        Ok(Self {
+            id: id(&columns.id)?,
+            user: columns.user_id.as_deref().map(id).transpose()?,
+            seen: time(columns.seen_at)?,
+            platform: columns.has_choice.then_some(platform),
+            ended: columns.ended_at.map(time).transpose()?,
+            kept_until: time(columns.kept_until)?,
+            version: u64::try_from(columns.version).map_err(unreadable)?,
+        })
+    }
 }
 
 #[derive(FromRow)]

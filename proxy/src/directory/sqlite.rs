@@ -1,6 +1,7 @@
 //! The directory in one SQLite file, or in memory: the same contract without a server. One connection writes, a few
 //! read. The schema is brought up to date when the file is opened.
 
+mod foreign;
 mod ledger;
 mod log;
 mod sessions;
@@ -26,11 +27,11 @@ use super::rows::{
 };
 use super::trouble::{Dialect, Watch};
 use super::{
-    AuditEntry, Change, Directory, DirectoryError, OpenError, Page, Pair, Place, Replaced, SessionRow,
-    Settings,
+    AuditEntry, Change, Directory, DirectoryError, OpenError, Page, Pair, Place, PutForeign, Replaced,
+    SessionRow, Settings,
 };
 use crate::clock::Timestamp;
-use crate::context::{Platform, PlatformId, Session, SessionId, User, UserId};
+use crate::context::{ForeignRecord, Platform, PlatformId, Session, SessionId, User, UserId};
 
 /// How long opening the file and bringing its schema up to date may wait for a slow disk, or for a predecessor that still
 /// writes. No request waits for it, so the deadline of queries would only keep a slow machine from starting; below the
@@ -177,6 +178,31 @@ impl Directory for SqliteDirectory {
         } else {
             self.watch.within(values::stats(&self.reader, pairs)).await
         }
+    }
+
+    fn keeps_foreign(&self) -> bool {
+        true
+    }
+
+    async fn check_foreign(&self) -> Result<Result<(), String>, DirectoryError> {
+        Ok(Ok(()))
+    }
+
+    async fn foreign_records(&self, ids: &[SessionId]) -> Result<Vec<ForeignRecord>, DirectoryError> {
+        if ids.is_empty() { Ok(Vec::new()) } else { self.watch.within(self.read_foreign(ids)).await }
+    }
+
+    async fn put_foreign(
+        &self,
+        records: &[ForeignRecord],
+        how: PutForeign,
+        line: Option<&AuditEntry>,
+    ) -> Result<Vec<ForeignRecord>, DirectoryError> {
+        self.watch.within(self.write_foreign(records, how, line)).await
+    }
+
+    async fn purge_foreign(&self, now: Timestamp, limit: u32) -> Result<u64, DirectoryError> {
+        self.watch.within(self.drop_foreign(now, limit)).await
     }
 
     async fn put_settings(

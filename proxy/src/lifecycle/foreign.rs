@@ -1,37 +1,67 @@
 //! What can be changed about a session that another framework keeps: that it is over, and which platform it works with.
-//! Both lie in the store beside it, under keys of ours; the session itself is never written, and only deleted where the
-//! operator says so.
+//! Both are kept as for sessions of ours, in the directory and then in the store, beside it; where the directory has no
+//! place for it, in the store alone. The session itself is never written, and only deleted where the operator says so.
 
-use super::{Ended, Lifecycle, LifecycleError, Origin};
+use super::{Ended, Lifecycle, LifecycleError, Origin, SESSION_OVER};
 use crate::cache::Invalidate;
-use crate::context::{PlatformId, Session, SessionId};
+use crate::clock::Timestamp;
+use crate::context::{ForeignRecord, PlatformId, Session, SessionId};
+use crate::directory::{AuditEntry, DirectoryError, PutForeign};
 use crate::session::profile::{Record, Remains};
 use crate::store::foreign::kept_beside;
 use crate::store::{Event, StoreError};
 
 impl Lifecycle {
-    /// Writes the tombstone. The store is the only place that knows the session, so that it is also the only one that
-    /// can confirm.
+    /// Ends it: durably, then with a tombstone in the store.
     ///
     /// # Errors
-    /// `Undetermined` when the store could not confirm.
+    /// `Undetermined` when neither the directory could confirm nor the store accept it.
     pub(super) async fn end_foreign(
         &self,
         session: &Session,
         origin: &Origin,
     ) -> Result<Ended, LifecycleError> {
-        let now = self.clock.now();
-        // The application may renew its session for ever; whoever meets the tombstone renews that.
-        let until = now.plus(kept_beside(Some(session.expires.since(now))));
-        self.copies.session(&session.id);
-        let told = self.store.end_sessions(&[(session.id, until)], now).await;
-        self.note_telling("tombstone", told);
-        self.copies.session(&session.id);
-        told.map_err(unconfirmed)?;
+        let (now, began) = (self.clock.now(), std::time::Instant::now());
+        let record = ForeignRecord { ended: Some(now), ..beside(session, now) };
+        let line = origin.line_about("session_ended", session, now);
+        match self.directory.put_foreign(std::slice::from_ref(&record), PutForeign::Change, Some(&line)).await
+        {
+            Ok(_) => {
+                self.metrics.end_ordered(&session.id, began);
+                // A failure is counted there, and tried again.
+                let _told = self.tell_foreign_ended(&record, now).await;
+            }
+            Err(DirectoryError::ReadOnly) => {
+                self.tell_foreign_ended(&record, now).await.map_err(unconfirmed)?;
+                self.audit(&line).await;
+            }
+            Err(error) => {
+                if self.accept_foreign(&record, origin, now).await.is_err() {
+                    // Whoever asks the store shall see it all the same, as far as that goes.
+                    let _told = self.tell_foreign_ended(&record, now).await;
+                    return Err(error.into());
+                }
+                self.announce(&session.user, [Event::SessionEnded { session: session.id }]).await;
+                self.count("ended");
+                return Ok(Ended::Accepted);
+            }
+        }
         self.announce(&session.user, [Event::SessionEnded { session: session.id }]).await;
         self.count("ended");
-        self.audit(&origin.line_about("session_ended", session, now)).await;
         Ok(Ended::Durable)
+    }
+
+    /// Tells the store. The application may renew its session for ever; whoever meets the tombstone renews that.
+    pub(super) async fn tell_foreign_ended(
+        &self,
+        record: &ForeignRecord,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        self.copies.session(&record.id);
+        let told = self.store.end_sessions(&[(record.id, record.kept_until)], now).await;
+        self.note_telling("tombstone", told);
+        self.copies.session(&record.id);
+        told
     }
 
     /// Has a session read again that its application may have changed: whoever has the answer to a log-in or log-out sees
@@ -64,7 +94,7 @@ impl Lifecycle {
     /// Chooses a platform that the user owns, or the default. Answers the session as it stands.
     ///
     /// # Errors
-    /// `Undetermined` when the store could not confirm.
+    /// `Undetermined` when it could not be confirmed, `Impossible` when the session was ended.
     pub(super) async fn choose_for_foreign(
         &self,
         session: &Session,
@@ -72,16 +102,46 @@ impl Lifecycle {
         origin: &Origin,
     ) -> Result<Session, LifecycleError> {
         let now = self.clock.now();
-        let kept = kept_beside(Some(session.expires.since(now)));
+        let record = ForeignRecord { platform: Some(platform.cloned()), ..beside(session, now) };
+        let stands = Session { platform: platform.cloned(), ..session.clone() };
+        let line = AuditEntry {
+            platform: platform.cloned(),
+            ..origin.line_about("platform_switched", &stands, now)
+        };
+        let written = self.directory.put_foreign(&[record], PutForeign::Change, Some(&line)).await;
         self.copies.session(&session.id);
-        let told = self.store.put_foreign_platform(&session.id, platform, kept).await;
+        let told = match &written {
+            Ok(records) if records.iter().any(|record| record.ended.is_some()) => return Err(SESSION_OVER),
+            Ok(records) => self.store.put_foreign(records, now).await,
+            Err(DirectoryError::ReadOnly) => {
+                let kept = kept_beside(Some(session.expires.since(now)));
+                self.store.put_foreign_platform(&session.id, platform, kept).await
+            }
+            Err(error) => return Err((*error).into()),
+        };
         self.note_telling("session", told);
         self.copies.session(&session.id);
-        told.map_err(unconfirmed)?;
-        let stands = Session { platform: platform.cloned(), ..session.clone() };
+        if written.is_err() {
+            // Nobody but the store has it.
+            told.map_err(unconfirmed)?;
+            self.audit(&line).await;
+        }
+        self.announce(&stands.user, [Event::platform_switched(&stands)]).await;
         self.metrics.platform_switches.inc();
-        self.audit(&origin.line_about("platform_switched", &stands, now)).await;
         Ok(stands)
+    }
+}
+
+/// What is kept beside a session that is about to change.
+fn beside(session: &Session, now: Timestamp) -> ForeignRecord {
+    ForeignRecord {
+        id: session.id,
+        user: Some(session.user.clone()),
+        seen: session.created,
+        platform: None,
+        ended: None,
+        kept_until: now.plus(kept_beside(Some(session.expires.since(now)))),
+        version: 0,
     }
 }
 

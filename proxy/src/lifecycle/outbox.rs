@@ -8,7 +8,8 @@ use tokio::time::{sleep, timeout};
 use super::{Ended, Lifecycle, LifecycleError, Origin};
 use crate::cache::Invalidate;
 use crate::clock::Timestamp;
-use crate::context::{SessionId, UserId};
+use crate::context::{ForeignRecord, SessionId, UserId};
+use crate::directory::{AuditEntry, DirectoryError, PutForeign};
 use crate::store::{Entity, EntityKey, Lookup, StoreError, UnconfirmedEnd};
 
 /// Ends brought to the directory in one go.
@@ -37,10 +38,42 @@ impl Lifecycle {
             by: origin.by.clone(),
             from: origin.from.clone(),
             request_id: origin.request_id.clone(),
+            foreign_until: None,
         };
+        let until = now.plus(self.settings.absolute_timeout);
+        self.accept_end(end, known, until, now).await
+    }
+
+    /// The same for a session of another framework.
+    pub(super) async fn accept_foreign(
+        &self,
+        record: &ForeignRecord,
+        origin: &Origin,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        let Some(user) = record.user.clone() else { return Err(StoreError::Unavailable) };
+        let end = UnconfirmedEnd {
+            session: Some(record.id),
+            user,
+            at: now,
+            by: origin.by.clone(),
+            from: origin.from.clone(),
+            request_id: origin.request_id.clone(),
+            foreign_until: Some(record.kept_until),
+        };
+        self.accept_end(end, &[record.id], record.kept_until, now).await
+    }
+
+    /// With tombstones for what is known to be concerned, kept until then.
+    async fn accept_end(
+        &self,
+        end: UnconfirmedEnd,
+        known: &[SessionId],
+        until: Timestamp,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
         let forget = || known.iter().for_each(|id| self.copies.session(id));
         forget();
-        let until = now.plus(self.settings.absolute_timeout);
         let tombstones: Vec<_> = known.iter().map(|id| (*id, until)).collect();
         if let Err(error) = self.store.accept_end(&end, &tombstones, now).await {
             tracing::warn!(%error, "an end could be neither confirmed nor accepted");
@@ -153,6 +186,9 @@ impl Lifecycle {
     ) -> Result<(), LifecycleError> {
         let mut line = origin.line("session_ended", end.at);
         (line.user, line.session) = (Some(end.user.clone()), Some(*id));
+        if let Some(kept_until) = end.foreign_until {
+            return self.confirm_foreign(id, end, kept_until, &line).await;
+        }
         if let Some(row) = self.row(id).await? {
             line = origin.line_about("session_ended", &row.session, end.at);
         }
@@ -162,6 +198,33 @@ impl Lifecycle {
         if !family.is_known {
             self.audit(&line).await;
         }
+        Ok(())
+    }
+
+    async fn confirm_foreign(
+        &self,
+        id: &SessionId,
+        end: &UnconfirmedEnd,
+        kept_until: Timestamp,
+        line: &AuditEntry,
+    ) -> Result<(), LifecycleError> {
+        let record = ForeignRecord {
+            id: *id,
+            user: Some(end.user.clone()),
+            seen: end.at,
+            platform: None,
+            ended: Some(end.at),
+            kept_until,
+            version: 0,
+        };
+        match self.directory.put_foreign(std::slice::from_ref(&record), PutForeign::Change, Some(line)).await
+        {
+            Ok(_) => {}
+            // Its place is gone: the tombstone is all there can be.
+            Err(DirectoryError::ReadOnly) => self.audit(line).await,
+            Err(error) => return Err(error.into()),
+        }
+        let _told = self.tell_foreign_ended(&record, self.clock.now()).await;
         Ok(())
     }
 }

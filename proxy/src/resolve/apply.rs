@@ -9,7 +9,7 @@ use futures_util::future::join_all;
 use super::{Layers, Stop};
 use crate::cache::{Invalidate, Resolutions};
 use crate::clock::Timestamp;
-use crate::context::SessionId;
+use crate::context::{ForeignRecord, SessionId};
 use crate::directory::{Changed, SessionRow};
 use crate::store::{EntityKey, Lookup, PutSession, StoreError, StoredSession};
 
@@ -43,15 +43,24 @@ impl Applier {
             Changed::Session(id) => Some(*id),
             _ => None,
         });
+        let foreign = changed.iter().filter_map(Changed::foreign_session);
         self.invalidate(&changed);
-        let (forgotten, renewed) =
-            tokio::join!(self.forget(&changed), join_all(sessions.map(|id| self.renew(id))));
+        let (forgotten, renewed, brought) = tokio::join!(
+            self.forget(&changed),
+            join_all(sessions.map(|id| self.renew(id))),
+            join_all(foreign.map(|id| self.bring(id)))
+        );
         self.invalidate(&changed);
-        forgotten && renewed.into_iter().all(|told| told)
+        forgotten && renewed.into_iter().chain(brought).all(|told| told)
     }
 
     /// The same for changes that were read from the list, with the sessions as they stand.
-    pub(super) async fn replay(&self, changed: &[Changed], rows: &[SessionRow]) -> bool {
+    pub(super) async fn replay(
+        &self,
+        changed: &[Changed],
+        rows: &[SessionRow],
+        foreign: &[ForeignRecord],
+    ) -> bool {
         self.invalidate(changed);
         let now = self.layers.clock.now();
         let sessions = changed.iter().filter_map(|one| match one {
@@ -59,9 +68,10 @@ impl Applier {
             _ => None,
         });
         let writes = join_all(sessions.map(|(id, row)| self.write(id, row, now)));
-        let (forgotten, written) = tokio::join!(self.forget(changed), writes);
+        let brought = join_all(foreign.iter().map(|record| self.put_foreign(record, now)));
+        let (forgotten, written, brought) = tokio::join!(self.forget(changed), writes, brought);
         self.invalidate(changed);
-        forgotten && written.into_iter().all(|told| told)
+        forgotten && written.into_iter().chain(brought).all(|told| told)
     }
 
     fn invalidate(&self, changed: &[Changed]) {
@@ -70,7 +80,7 @@ impl Applier {
                 Changed::User(id) | Changed::UserPlatforms(id) => self.kept.user(id),
                 Changed::Platform(id) => self.kept.platform(id),
                 // A table of others has no copy in the store.
-                Changed::Session(id) | Changed::TableSession(id) => {
+                Changed::Session(id) | Changed::TableSession(id) | Changed::ForeignSession(id) => {
                     self.flights.forget(id);
                     self.kept.session(id);
                 }
@@ -125,6 +135,27 @@ impl Applier {
         self.is_told("tombstone", told)
     }
 
+    /// Brings what is ours about a foreign session into the store.
+    async fn bring(&self, id: SessionId) -> bool {
+        match self.layers.loader.foreign_record(&id).await {
+            Ok(Some(record)) => self.put_foreign(&record, self.layers.clock.now()).await,
+            // It need not be kept any more.
+            Ok(None) => true,
+            Err(Stop::Undetermined(_) | Stop::Unknown(_)) => {
+                self.is_told("tombstone", Err(StoreError::Unavailable))
+            }
+        }
+    }
+
+    async fn put_foreign(&self, record: &ForeignRecord, now: Timestamp) -> bool {
+        let store = &self.layers.store;
+        let told = match record.ended {
+            Some(_) => store.end_sessions(&[(record.id, record.kept_until)], now).await,
+            None => store.put_foreign(std::slice::from_ref(record), now).await,
+        };
+        self.is_told(if record.ended.is_some() { "tombstone" } else { "session" }, told)
+    }
+
     fn is_told(&self, what: &str, told: Result<(), StoreError>) -> bool {
         if let Err(error) = &told {
             self.layers.metrics.store_writes_failed.with_label_values(&[what]).inc();
@@ -141,6 +172,6 @@ fn entity(changed: &Changed) -> Option<EntityKey> {
         Changed::Platform(id) => EntityKey::Platform(id.clone()),
         Changed::UserPlatforms(id) => EntityKey::UserPlatforms(id.clone()),
         Changed::Settings(user, platform) => EntityKey::UserSettings(user.clone(), platform.clone()),
-        Changed::Session(_) | Changed::TableSession(_) => return None,
+        Changed::Session(_) | Changed::TableSession(_) | Changed::ForeignSession(_) => return None,
     })
 }

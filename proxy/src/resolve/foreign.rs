@@ -1,6 +1,6 @@
-//! Claims to sessions of other frameworks. Most lie in the store; some in a table of the directory, and then the store has
-//! what is ours about them. While the store is away nobody can say: what was ended here is known there alone. Everything
-//! else (copies, flights, users and platforms) is as for sessions of ours.
+//! Claims to sessions of other frameworks. Most lie in the store; some in a table of the directory. What is ours about them
+//! lies in both: while the store is away the directory says what was ended here, and of a session in a table all there is
+//! to know. Everything else (copies, flights, users and platforms) is as for sessions of ours.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,7 +14,7 @@ use crate::cache::copies::PairKey;
 use crate::cache::marks::Name;
 use crate::cache::proof::{Proof, Reading, Source};
 use crate::clock::Timestamp;
-use crate::context::{Context, Layer, Resolution, Session};
+use crate::context::{Context, ForeignRecord, Layer, Resolution, Session, SessionId, User};
 use crate::directory::TableSession;
 use crate::formats::table::{Row, Table};
 use crate::formats::{Claimed, Format, Refusal};
@@ -104,17 +104,32 @@ impl Layers {
         reading: Reading,
     ) -> Result<(Context, Proof), Stop> {
         let now = self.clock.now();
-        let answer = self.ask_for_foreign(format, claimed).await?;
-        let row = self.row(format, claimed, &answer).await?;
-        self.renew(claimed, &answer, lives(format, &answer, row.as_deref(), now), now);
-        if answer.ended {
+        let (answer, store_failure) = match self.ask_for_foreign(format, claimed).await {
+            Ok(answer) => (answer, None),
+            Err(reason) => (ForeignAnswer::NOTHING, Some(reason)),
+        };
+        let found = self.complete(format, claimed, answer, store_failure).await?;
+        if found.answer.ended {
+            self.renew_end(format, claimed, &found, now);
             return Err(Stop::Unknown(Reason::SessionEnded));
         }
-        let session = session_of(format, claimed, &answer, row.as_deref(), now).map_err(Stop::Unknown)?;
+        let Found { answer, row, .. } = &found;
+        let session = session_of(format, claimed, answer, row.as_deref(), now).map_err(|reason| {
+            // Only who was asked can say that it is not there.
+            let is_open = reason == Reason::SessionNotFound && !is_in_table_alone(format);
+            store_failure.filter(|_| is_open).map_or(Stop::Unknown(reason), Stop::Undetermined)
+        })?;
         let pair = PairKey { user: session.user.clone(), platform: session.platform.clone() };
-        let entities = self.entities_of(EntityKey { pair, ask_store: true }).await?;
-        lifetime::check_user(&session, &entities.pair.user).map_err(Stop::Unknown)?;
+        let key = EntityKey { pair, ask_store: store_failure.is_none() };
+        let entities = self.entities_of(key).await?;
+        check_user(
+            &session,
+            &entities.pair.user,
+            answer.own.seen.is_some() || session.created < now,
+            store_failure,
+        )?;
         self.check_ends(&session)?;
+        self.note_seen(&session, &found, lives(format, answer, row.as_deref(), now), now);
         let context = Context {
             session: Arc::new(session),
             user: Arc::clone(&entities.pair.user),
@@ -125,10 +140,39 @@ impl Layers {
             layer: if row.is_some() { Layer::Directory } else { Layer::Store.max(entities.layer) },
         };
         let proof = match (&format.table, row) {
+            _ if store_failure.is_some() => self.copies.proof(reading, Source::DirectoryAlone),
             (Some(table), Some(_)) => self.copies.proof_of_row(reading, self.age_of_row(table)),
             _ => self.copies.proof(reading, Source::Store),
         };
         Ok((context, proof.and(&entities.pair.proof)))
+    }
+
+    /// What the directory has of it: its row in a table, and what is ours about it where the store has nothing of that
+    /// which the directory confirmed, or is away. Then only the directory can say whether it was ended here.
+    async fn complete(
+        &self,
+        format: &Format,
+        claimed: &Claimed,
+        mut answer: ForeignAnswer,
+        store_failure: Option<Reason>,
+    ) -> Result<Found, Stop> {
+        let is_open = !answer.ended && answer.own.version.is_none() && self.loader.keeps_foreign();
+        let record =
+            async { if is_open { self.loader.foreign_record(&claimed.session).await } else { Ok(None) } };
+        let (row, record) = tokio::join!(self.row(format, claimed, &answer), record);
+        let record = match (record, store_failure) {
+            // Where the directory keeps nothing of that kind, only the store could say.
+            (Ok(_), Some(reason)) if !is_open => return Err(Stop::Undetermined(reason)),
+            (Err(_), Some(reason)) => return Err(Stop::Undetermined(reason)),
+            (record, _) => record.unwrap_or_default(),
+        };
+        if let Some(record) = &record {
+            answer.ended |= record.ended.is_some();
+            answer.own.complete(record);
+        }
+        let row = if answer.ended { row.unwrap_or_default() } else { row? };
+        answer.own.seen = answer.own.seen.or_else(|| self.sightings.seen(&claimed.session));
+        Ok(Found { answer, row, record, store_failure })
     }
 
     /// Asks the table, where the session may lie there and the store has not said all.
@@ -154,26 +198,82 @@ impl Layers {
         if is_told { UNTOLD_LIFETIME } else { self.copies.settings().degraded_lease }
     }
 
-    async fn ask_for_foreign(&self, format: &Format, claimed: &Claimed) -> Result<ForeignAnswer, Stop> {
+    async fn ask_for_foreign(&self, format: &Format, claimed: &Claimed) -> Result<ForeignAnswer, Reason> {
         let key = key_of(format, claimed);
         let answer = self.ask_store(self.store.foreign_session(&key)).await.map_err(|error| {
             self.metrics.count_lookup("session", Layer::Store, LookupResult::Failed);
-            Stop::Undetermined(reason_of(error))
+            reason_of(error)
         })?;
         self.metrics.count_lookup("session", Layer::Store, result_of(&answer.session));
         Ok(answer)
     }
 
-    /// Keeps what is ours from running out before the session does, beside the request.
-    fn renew(self: &Arc<Self>, claimed: &Claimed, answer: &ForeignAnswer, lives: Lives, now: Timestamp) {
-        let Lives::There(lives) = lives else { return };
-        let kept = kept_beside(lives);
-        if answer.ended && needs_renewal(answer.ended_lives, lives) {
-            self.refill.ended(claimed.session, now.plus(kept), now);
+    /// Keeps the word of an end from running out before the session does, beside the request; and brings it to a store
+    /// that has lost it.
+    fn renew_end(self: &Arc<Self>, format: &Format, claimed: &Claimed, found: &Found, now: Timestamp) {
+        let answer = &found.answer;
+        if let Some(record) = found.record.as_ref().filter(|_| found.store_failure.is_none()) {
+            self.refill.ended(claimed.session, record.kept_until, now);
         }
-        if !answer.ended && (answer.own.seen.is_none() || needs_renewal(answer.own.lives, lives)) {
-            self.refill.foreign_seen(claimed.session, now, kept);
+        let Lives::There(lives) = lives(format, answer, found.row.as_deref(), now) else { return };
+        if needs_renewal(answer.ended_lives, lives) {
+            let kept_until = now.plus(kept_beside(lives));
+            self.refill.ended(claimed.session, kept_until, now);
+            // Whose it is was not read, and need not be.
+            self.sightings
+                .note(ForeignRecord { ended: Some(now), ..seen_now(claimed.session, kept_until, now) });
         }
+    }
+
+    /// Has it noted that the session was seen, and what is ours about it kept for as long as it may live.
+    fn note_seen(self: &Arc<Self>, session: &Session, found: &Found, lives: Lives, now: Timestamp) {
+        let (own, Lives::There(lives)) = (&found.answer.own, lives) else { return };
+        let is_noted = match found.store_failure {
+            Some(_) => found.record.is_some(),
+            None => own.version.is_some() || own.seen.is_some() && !self.loader.keeps_foreign(),
+        };
+        if !is_noted || needs_renewal(own.lives, lives) {
+            self.sightings.note(ForeignRecord {
+                user: Some(session.user.clone()),
+                seen: own.seen.unwrap_or(now),
+                platform: own.platform.clone(),
+                ..seen_now(session.id, now.plus(kept_beside(lives)), now)
+            });
+        }
+    }
+}
+
+/// A foreign session as far as store and directory say.
+struct Found {
+    answer: ForeignAnswer,
+    row: Option<Arc<TableSession>>,
+    /// What the directory keeps of it, if it was asked.
+    record: Option<ForeignRecord>,
+    /// Why the store could not be asked.
+    store_failure: Option<Reason>,
+}
+
+fn seen_now(id: SessionId, kept_until: Timestamp, now: Timestamp) -> ForeignRecord {
+    ForeignRecord { id, user: None, seen: now, platform: None, ended: None, kept_until, version: 0 }
+}
+
+/// Whether its row is all that there can be of a session.
+fn is_in_table_alone(format: &Format) -> bool {
+    format.table.is_some() && !format.is_in_store()
+}
+
+/// Whether the user's moment of "log out everywhere" concerns the session; for that it has to be known when it began. What
+/// nobody has seen before begins now, but without the store it is not certain that nobody has.
+fn check_user(
+    session: &Session,
+    user: &User,
+    has_begun: bool,
+    store_failure: Option<Reason>,
+) -> Result<(), Stop> {
+    lifetime::check_user(session, user).map_err(Stop::Unknown)?;
+    match store_failure {
+        Some(reason) if !has_begun && user.sessions_valid_after.is_some() => Err(Stop::Undetermined(reason)),
+        _ => Ok(()),
     }
 }
 

@@ -123,16 +123,11 @@ impl Looking<'_> {
             self.say("lifetime", Verdict::Bad, "the cookie itself says that it is over");
             return Err(Resolution::Unknown(Reason::SessionExpired));
         }
-        let answer =
-            self.store.foreign_session(&foreign::key_of(format, claimed)).await.map_err(|error| {
-                self.say("store", Verdict::Undetermined, error.to_string());
-                Resolution::Undetermined(super::reason_of(error))
-            })?;
-        if answer.ended {
-            self.say("store", Verdict::Bad, "holds the mark that the session was ended");
-            return Err(Resolution::Unknown(Reason::SessionEnded));
-        }
+        let (answer, store_failure) = self.beside(format, claimed).await?;
         let row = self.row(format, claimed, &answer).await?;
+        if let Some(reason) = store_failure.filter(|_| row.is_none() && format.is_in_store()) {
+            return Err(Resolution::Undetermined(reason));
+        }
         let (step, layer) = match row {
             Some(_) => ("directory", Layer::Directory),
             None => ("store", Layer::Store),
@@ -141,7 +136,7 @@ impl Looking<'_> {
             Ok(session) => {
                 let found = format!("holds the session of user {}, until {}", session.user, session.expires);
                 self.say(step, Verdict::Good, found);
-                let seen = Seen { session, last_use: self.now, layer, store_failure: None };
+                let seen = Seen { session, last_use: self.now, layer, store_failure };
                 self.entities(seen).await
             }
             Err(reason) => {
@@ -155,6 +150,47 @@ impl Looking<'_> {
                 Err(Resolution::Unknown(reason))
             }
         }
+    }
+
+    /// What the store says, with what the directory keeps beside the session where the store is away or lacks it.
+    async fn beside(
+        &mut self,
+        format: &Format,
+        claimed: &Claimed,
+    ) -> Result<(ForeignAnswer, Option<Reason>), Resolution> {
+        let (mut answer, store_failure) =
+            match self.store.foreign_session(&foreign::key_of(format, claimed)).await {
+                Ok(answer) => (answer, None),
+                Err(error) => {
+                    self.say("store", Verdict::Undetermined, error.to_string());
+                    (ForeignAnswer::NOTHING, Some(super::reason_of(error)))
+                }
+            };
+        if answer.ended {
+            self.say("store", Verdict::Bad, "holds the mark that the session was ended");
+            return Err(Resolution::Unknown(Reason::SessionEnded));
+        }
+        if answer.own.version.is_some() {
+            return Ok((answer, store_failure));
+        }
+        match (self.directory.foreign_records(std::slice::from_ref(&claimed.session)).await, store_failure) {
+            (Ok(records), _) => {
+                if let Some(record) = records.first() {
+                    if let Some(moment) = record.ended {
+                        self.say("directory", Verdict::Bad, format!("the session was ended at {moment}"));
+                        return Err(Resolution::Unknown(Reason::SessionEnded));
+                    }
+                    answer.own.complete(record);
+                }
+            }
+            (Err(error), Some(reason)) => {
+                let found = format!("cannot say whether the session was ended here: {error}");
+                self.say("directory", Verdict::Undetermined, found);
+                return Err(Resolution::Undetermined(reason));
+            }
+            (Err(_), None) => {}
+        }
+        Ok((answer, store_failure))
     }
 
     /// The row in the table, where the session may lie there and the store has not said all.

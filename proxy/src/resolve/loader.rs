@@ -14,9 +14,11 @@ use tokio::time::{Instant, timeout};
 
 use self::desk::Desk;
 pub(super) use self::kinds::TableKey;
-use self::kinds::{Kind, Platforms, Sessions, Settings, Stats, TableSessions, UserPlatforms, Users};
+use self::kinds::{
+    ForeignRecords, Kind, Platforms, Sessions, Settings, Stats, TableSessions, UserPlatforms, Users,
+};
 use super::Stop;
-use crate::context::{Layer, Platform, PlatformId, SessionId, User, UserId};
+use crate::context::{ForeignRecord, Layer, Platform, PlatformId, SessionId, User, UserId};
 use crate::directory::{Directory, DirectoryError, Pair, SessionQuery, SessionRow, TableSession};
 use crate::reason::Reason;
 use crate::telemetry::Metrics;
@@ -59,6 +61,17 @@ impl Loader {
     pub(super) async fn table_session(&self, key: &TableKey) -> Result<Option<Arc<TableSession>>, Stop> {
         let row = self.look_up::<TableSessions>(key).await?;
         Ok(self.counted::<TableSessions, _>(row))
+    }
+
+    /// What is ours about a session of another framework. Fails where the directory keeps nothing of that kind.
+    pub(super) async fn foreign_record(&self, id: &SessionId) -> Result<Option<ForeignRecord>, Stop> {
+        let record = self.look_up::<ForeignRecords>(id).await?;
+        Ok(self.counted::<ForeignRecords, _>(record))
+    }
+
+    /// Whether the directory may keep something of that kind.
+    pub(super) fn keeps_foreign(&self) -> bool {
+        self.desk.directory().keeps_foreign()
     }
 
     /// Whether changes of what this query reads are told, as long as anything is.

@@ -14,6 +14,7 @@ mod put_back;
 mod reconcile;
 mod refill;
 mod session;
+mod sightings;
 mod values;
 mod warm;
 
@@ -44,6 +45,7 @@ use freshness::Freshness;
 use loader::Loader;
 pub use reconcile::Reconciler;
 use refill::Refill;
+use sightings::Sightings;
 
 /// The most calls of the store at once: what one connection carries without making anybody wait long. A proxy that starts
 /// into full traffic does not hammer the store, and its first calls are answered before its last are made.
@@ -68,6 +70,7 @@ struct Layers {
     store: Arc<dyn Store>,
     loader: Loader,
     refill: Refill,
+    sightings: Arc<Sightings>,
     freshness: Arc<Freshness>,
     clock: Arc<dyn Clock>,
     activity: Arc<Activity>,
@@ -114,8 +117,15 @@ impl Resolver {
         let outcomes = OUTCOMES.map(|outcome| metrics.resolutions.with_label_values(&[outcome]));
         let joinable = copies.settings().max_staleness / 2;
         let freshness = Arc::new(Freshness::new(copies.settings().entity_outage_limit));
+        let sightings = Sightings::new(
+            Arc::clone(&store),
+            Arc::clone(&directory),
+            Arc::clone(&clock),
+            Arc::clone(&metrics),
+        );
         let layers = Layers {
             copies,
+            sightings: Arc::new(sightings),
             loader: Loader::new(directory, settings.budget, Arc::clone(&metrics)),
             refill: Refill::new(Arc::clone(&store), Arc::clone(&freshness)),
             freshness,

@@ -142,7 +142,12 @@ impl Reconciler {
                 })
                 .collect();
             let rows = self.directory.sessions(&sessions).await.map_err(failed)?;
-            if !page.changed.is_empty() && !self.applier.replay(&page.changed, &rows).await {
+            let foreign: Vec<_> = page.changed.iter().filter_map(Changed::foreign_session).collect();
+            let foreign = match foreign.as_slice() {
+                [] => Vec::new(),
+                foreign => self.directory.foreign_records(foreign).await.map_err(failed)?,
+            };
+            if !page.changed.is_empty() && !self.applier.replay(&page.changed, &rows, &foreign).await {
                 return Err(Trouble::Unwritten);
             }
             let Some(next) = page.next else { return Ok((horizon, read)) };

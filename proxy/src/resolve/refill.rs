@@ -2,7 +2,6 @@
 //! never fails one. Sessions are written only where nothing lies, so that a tombstone always wins.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use tokio::sync::Semaphore;
 
@@ -37,11 +36,6 @@ impl Refill {
     /// A session that has ended although the store does not know it.
     pub(super) fn ended(&self, id: SessionId, until: Timestamp, now: Timestamp) {
         self.beside(move |store| async move { store.end_sessions(&[(id, until)], now).await });
-    }
-
-    /// A session of another framework that no proxy has seen before, or not for long.
-    pub(super) fn foreign_seen(&self, id: SessionId, seen: Timestamp, kept: Duration) {
-        self.beside(move |store| async move { store.note_foreign(&id, seen, kept).await });
     }
 
     /// Users and platforms that the store did not have, or not in a state to be believed.

@@ -6,9 +6,10 @@ use std::time::Duration;
 use tokio::net::{TcpStream, UnixStream};
 use tokio::time::{Instant, sleep, timeout};
 
+use super::stores::KEPT_IN_STORE_ALONE;
 use crate::clock::SystemClock;
 use crate::config::Snapshot;
-use crate::directory::QueryReport;
+use crate::directory::{DirectoryError, QueryReport};
 use crate::gateway::rules::Rules;
 use crate::upstream::Upstream;
 use crate::{directory, store};
@@ -61,6 +62,9 @@ async fn directory(snapshot: &Snapshot) -> Vec<Finding> {
     let is_there = answer.is_ok();
     let mut findings = vec![named("directory", answer)];
     if is_there {
+        if snapshot.profile.reads_foreign() {
+            findings.push(place_of_foreign(directory.check_foreign().await));
+        }
         match directory.check_queries().await {
             Ok(reports) => {
                 let of_sessions = snapshot.cache.degraded_lease;
@@ -70,6 +74,16 @@ async fn directory(snapshot: &Snapshot) -> Vec<Finding> {
         }
     }
     findings
+}
+
+/// Where what is ours about sessions of other frameworks is kept. That the store alone has it is no failure.
+fn place_of_foreign(place: Result<Result<(), String>, DirectoryError>) -> Finding {
+    let result = match place {
+        Ok(Ok(())) => Ok("log-outs and platform choices are kept in the directory too".to_owned()),
+        Ok(Err(why)) => Ok(format!("{KEPT_IN_STORE_ALONE}; {why}")),
+        Err(error) => Err(error.to_string()),
+    };
+    Finding { what: "foreign sessions".to_owned(), result }
 }
 
 /// How long users and platforms are believed while nobody tells of changes.

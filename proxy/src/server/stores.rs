@@ -25,6 +25,9 @@ const PURGE_EVERY: Duration = Duration::from_mins(10);
 const ASK_STREAMS: Duration = Duration::from_secs(1);
 /// How often the operator's own queries are described again once they fit: tables change.
 const DESCRIBE_AGAIN: Duration = Duration::from_mins(5);
+/// What is lost where the directory has no place for what is ours about foreign sessions.
+pub(super) const KEPT_IN_STORE_ALONE: &str = "log-outs and platform choices of foreign sessions are kept in Redis alone: while it \
+     is away these sessions are answered 503, and a Redis that loses them forgets them (docs/session-formats.md)";
 /// How many rows one purge deletes at most, so that it never holds locks for long.
 const PURGE_BATCH: u32 = 500;
 /// How long ended sessions are kept, for questions about what happened.
@@ -71,6 +74,9 @@ impl Opener {
         directory.observe_queries(Arc::new(move |query, is_usable| {
             usable.with_label_values(&[query]).set(i64::from(is_usable));
         }));
+        if snapshot.profile.reads_foreign() {
+            super::upkeep::spawn("foreign sessions", tell_of_place(Arc::clone(&directory)));
+        }
         super::upkeep::spawn("queries", describe_queries(Arc::clone(&directory)));
         let activity = Arc::new(Activity::new(snapshot.session.touch_interval));
         self.start_upkeep(&activity, &store, &directory);
@@ -160,6 +166,28 @@ async fn describe_queries(directory: Arc<dyn Directory>) {
     }
 }
 
+/// Says in the log where what is ours about sessions of other frameworks is kept, whenever that changes.
+async fn tell_of_place(directory: Arc<dyn Directory>) {
+    let mut said = None;
+    loop {
+        let place = directory.check_foreign().await;
+        match &place {
+            Ok(Ok(())) if said.is_some() => {
+                tracing::info!("what is ours about foreign sessions is kept in the directory");
+            }
+            Ok(Err(why)) if said.as_ref() != Some(why) => {
+                tracing::warn!(why, "{KEPT_IN_STORE_ALONE}");
+            }
+            _ => {}
+        }
+        let is_known = place.is_ok();
+        if let Ok(place) = place {
+            said = place.err();
+        }
+        tokio::time::sleep(if is_known { DESCRIBE_AGAIN } else { Duration::from_secs(1) }).await;
+    }
+}
+
 /// How long what is over is kept.
 struct Keep {
     changes: Duration,
@@ -171,6 +199,7 @@ async fn purge(directory: Arc<dyn Directory>, clock: Arc<dyn Clock>, keep: Keep)
         tokio::time::sleep(PURGE_EVERY).await;
         let now = clock.now();
         in_batches(|| directory.purge(now.minus(KEEP_ENDED), PURGE_BATCH)).await;
+        in_batches(|| directory.purge_foreign(now, PURGE_BATCH)).await;
         in_batches(|| directory.purge_changes(now.minus(keep.changes), PURGE_BATCH)).await;
         in_batches(|| directory.purge_audit(now.minus(keep.audit), PURGE_BATCH)).await;
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::Lookup;
 use crate::clock::Timestamp;
-use crate::context::{PlatformId, SessionId};
+use crate::context::{ForeignRecord, PlatformId, SessionId};
 use crate::formats::decode::Raw;
 use crate::secret::Secret;
 
@@ -44,6 +44,30 @@ pub struct Own {
     pub platform: Option<Option<PlatformId>>,
     /// How long this still lives.
     pub lives: Option<Duration>,
+    /// The version of the directory's record that it was written from; `None` when the directory has not confirmed it.
+    pub version: Option<u64>,
+}
+
+impl ForeignAnswer {
+    /// Nothing is known: what a store that is away comes to.
+    pub const NOTHING: Self = Self {
+        session: Lookup::Missing,
+        lives: None,
+        ended: false,
+        ended_lives: None,
+        own: Own { seen: None, platform: None, lives: None, version: None },
+    };
+}
+
+impl Own {
+    /// What the directory keeps, where this store has nothing that the directory confirmed.
+    pub fn complete(&mut self, record: &ForeignRecord) {
+        if self.version.is_none() {
+            self.seen = Some(self.seen.map_or(record.seen, |seen| seen.min(record.seen)));
+            // What the store alone knows was chosen where nothing was kept elsewhere.
+            self.platform = record.platform.clone().or(self.platform.take());
+        }
+    }
 }
 
 /// The shortest time that what is ours about a foreign session is kept: applications renew their sessions without

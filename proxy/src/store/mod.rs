@@ -30,7 +30,7 @@ pub use redis::RedisStore;
 
 use crate::breaker::Breaker;
 use crate::clock::{Clock, Timestamp};
-use crate::context::{Platform, PlatformId, Session, SessionId, User, UserId};
+use crate::context::{ForeignRecord, Platform, PlatformId, Session, SessionId, User, UserId};
 use crate::secret::Secret;
 use foreign::{ForeignAnswer, ForeignKey};
 
@@ -187,6 +187,9 @@ pub struct UnconfirmedEnd {
     pub from: Option<String>,
     /// The request that caused it.
     pub request_id: Option<String>,
+    /// For a session of another framework: until when its end is kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub foreign_until: Option<Timestamp>,
 }
 
 /// The store could not do what was asked; whether it is there at all is unknown.
@@ -297,7 +300,8 @@ pub trait Store: Send + Sync + fmt::Debug {
         Err(StoreError::Unavailable)
     }
 
-    /// Notes when a foreign session was first seen, and keeps what is ours about it for `kept`.
+    /// Notes when a foreign session was first seen, and keeps what is ours about it for `kept`. Where the directory keeps
+    /// nothing of it; likewise the next.
     async fn note_foreign(
         &self,
         _id: &SessionId,
@@ -315,6 +319,16 @@ pub trait Store: Send + Sync + fmt::Debug {
         _kept: Duration,
     ) -> Result<(), StoreError> {
         Err(StoreError::Unavailable)
+    }
+
+    /// Writes what the directory has confirmed about foreign sessions that stand, over older versions of it.
+    async fn put_foreign(&self, _records: &[ForeignRecord], _now: Timestamp) -> Result<(), StoreError> {
+        Err(StoreError::Unavailable)
+    }
+
+    /// The same for what was only seen: whoever reads the session next tries again if this fails.
+    async fn fill_foreign(&self, records: &[ForeignRecord], now: Timestamp) -> Result<(), StoreError> {
+        self.put_foreign(records, now).await
     }
 
     /// Deletes a session of another framework, as the framework itself would when its user logs out.

@@ -20,7 +20,7 @@ use super::{
 };
 use crate::breaker::Breaker;
 use crate::clock::{Clock, Timestamp};
-use crate::context::{Platform, PlatformId, Session, SessionId, UserId};
+use crate::context::{ForeignRecord, Platform, PlatformId, Session, SessionId, UserId};
 use crate::secret::Secret;
 use crate::telemetry::Metrics;
 
@@ -59,6 +59,8 @@ enum Key {
 enum Write {
     /// As it stands in the directory.
     Put(Session),
+    /// What is ours about a foreign session, as it stands there.
+    PutForeign(ForeignRecord),
     /// A tombstone, until then.
     End(Timestamp),
     Forget,
@@ -67,7 +69,7 @@ enum Write {
 impl Write {
     const fn what(&self) -> &'static str {
         match self {
-            Self::Put(_) => "session",
+            Self::Put(_) | Self::PutForeign(_) => "session",
             Self::End(_) => "tombstone",
             Self::Forget => "entities",
         }
@@ -108,8 +110,14 @@ impl PersistentStore {
         self.inner.end_sessions(&ends, now).await?;
         self.inner.forget(&forgotten).await?;
         for (_, _, write) in &some {
-            if let Write::Put(session) = write {
-                self.inner.put_session(session, PutSession::IfNewer, now).await?;
+            match write {
+                Write::Put(session) => {
+                    self.inner.put_session(session, PutSession::IfNewer, now).await?;
+                }
+                Write::PutForeign(record) => {
+                    self.inner.put_foreign(std::slice::from_ref(record), now).await?;
+                }
+                Write::End(_) | Write::Forget => {}
             }
         }
         let mut waiting = self.waiting.lock();
@@ -134,7 +142,7 @@ impl PersistentStore {
         for (key, write) in writes {
             if outcome.is_ok() {
                 // This came later than what waits, or is the same.
-                if !(matches!(write, Write::Put(_)) && waiting.has_end(&key)) {
+                if !(matches!(write, Write::Put(_) | Write::PutForeign(_)) && waiting.has_end(&key)) {
                     waiting.writes.remove(&key);
                 }
                 continue;
@@ -178,8 +186,9 @@ impl Waiting {
     /// An end stays, and so does the newer of two versions.
     fn add(&mut self, key: Key, write: Write) {
         let stays = match (self.writes.get(&key), &write) {
-            (Some((_, Write::End(_))), Write::Put(_)) => true,
+            (Some((_, Write::End(_))), Write::Put(_) | Write::PutForeign(_)) => true,
             (Some((_, Write::Put(old))), Write::Put(new)) => old.version > new.version,
+            (Some((_, Write::PutForeign(old))), Write::PutForeign(new)) => old.version > new.version,
             _ => false,
         };
         if !stays {
@@ -304,11 +313,14 @@ impl Store for PersistentStore {
         self.keep(outcome, keys.iter().map(|key| (Key::Entity(key.clone()), Write::Forget)))
     }
 
-    /// A tombstone that waits is as good as one that lies there.
+    /// A tombstone that waits is as good as one that lies there; of a session for which a platform was chosen the
+    /// directory is asked.
     async fn foreign_session(&self, key: &ForeignKey) -> Result<ForeignAnswer, StoreError> {
-        let mut answer = self.inner.foreign_session(key).await?;
-        answer.ended |= matches!(self.waits(|| Key::Session(key.id)), Some(Write::End(_)));
-        Ok(answer)
+        match self.waits(|| Key::Session(key.id)) {
+            Some(Write::End(_)) => Ok(ForeignAnswer { ended: true, ..ForeignAnswer::NOTHING }),
+            Some(_) => Err(StoreError::Doubtful),
+            None => self.inner.foreign_session(key).await,
+        }
     }
 
     async fn append_events(&self, events: &[(UserId, Event)]) -> Result<(), StoreError> {
@@ -325,6 +337,16 @@ impl Store for PersistentStore {
 
     async fn note_foreign(&self, id: &SessionId, seen: Timestamp, kept: Duration) -> Result<(), StoreError> {
         self.inner.note_foreign(id, seen, kept).await
+    }
+
+    async fn put_foreign(&self, records: &[ForeignRecord], now: Timestamp) -> Result<(), StoreError> {
+        let outcome = self.inner.put_foreign(records, now).await;
+        let write = |record: &ForeignRecord| (Key::Session(record.id), Write::PutForeign(record.clone()));
+        self.keep(outcome, records.iter().map(write))
+    }
+
+    async fn fill_foreign(&self, records: &[ForeignRecord], now: Timestamp) -> Result<(), StoreError> {
+        self.inner.put_foreign(records, now).await
     }
 
     async fn delete_foreign(&self, key: &Secret) -> Result<(), StoreError> {

@@ -124,6 +124,8 @@ registry! {
         "Writes to the store that were made after they had failed, by what was written";
     unconfirmed_ends: IntGauge "unconfirmed_ends" []
         "Ends of sessions that were accepted while the directory was away and are not durable yet";
+    foreign_notes_waiting: IntGauge "foreign_notes_waiting" []
+        "Sessions of other frameworks that were first seen here and are not noted in the directory yet";
     store_doubtful: IntGauge "store_doubtful" []
         "Whether what the store holds is not believed until missed changes were gone through: 1, or 0";
     store_doubts: IntCounterVec "store_doubts_total" ["how"] = ["settled", "trusted"]
@@ -140,7 +142,7 @@ registry! {
         "Keys in one query of the directory, by what was looked up";
     loader_waiting_keys: IntGauge "loader_waiting_keys" []
         "Keys that wait for a query of the directory";
-    loader_shed: IntCounterVec "loader_shed_total" ["what"] = ["session", "user", "platform", "user_platforms", "settings", "stats"]
+    loader_shed: IntCounterVec "loader_shed_total" ["what"] = ["session", "foreign_session", "user", "platform", "user_platforms", "settings", "stats"]
         "Lookups not made because too many waited already, by what was looked up";
     breaker_state: IntGaugeVec "breaker_state" ["server"]
         "Whether calls are let through to a server: 0 all, 1 one probe, 2 none";
@@ -216,7 +218,7 @@ impl Metrics {
         all.map(state).collect()
     }
 
-    /// Counts one lookup of `what` (`session`, `user`, `platform`, `user_platforms`, `settings`).
+    /// Counts one lookup of `what` (`session`, `foreign_session`, `user`, `platform`, `user_platforms`, `settings`).
     pub fn count_lookup(&self, what: &str, layer: Layer, result: LookupResult) {
         self.lookups.with_label_values(&[what, layer.as_str(), result.as_str()]).inc();
     }

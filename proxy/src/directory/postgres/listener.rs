@@ -17,7 +17,7 @@ use crate::breaker::Breaker;
 /// The channel of the triggers (`migrations/postgres/0002_notify.up.sql`).
 const CHANNEL: &str = "countersign";
 /// The triggers without which a change would not be told.
-const TRIGGERS: [&str; 8] = [
+const TRIGGERS: [&str; 10] = [
     "countersign_user_written",
     "countersign_user_changed",
     "countersign_platform_written",
@@ -26,6 +26,8 @@ const TRIGGERS: [&str; 8] = [
     "countersign_settings_changed",
     "countersign_session_changed",
     "countersign_session_deleted",
+    "countersign_foreign_session_written",
+    "countersign_foreign_session_changed",
 ];
 /// How often the connection is asked to hear itself.
 const HEARTBEAT: Duration = Duration::from_secs(1);

@@ -4,6 +4,7 @@
 use sqlx::SqlitePool;
 
 use crate::clock::Timestamp;
+use crate::directory::changes::FOREIGN_KEPT;
 use crate::directory::rows::column;
 use crate::directory::{Page, Place};
 
@@ -23,7 +24,9 @@ pub(super) async fn page(pool: &SqlitePool, after: Place, most: u32) -> Result<P
 
 pub(super) async fn purge(pool: &SqlitePool, before: Timestamp, limit: u32) -> Result<u64, sqlx::Error> {
     let query = sqlx::query(
-        "DELETE FROM changes WHERE id IN (SELECT id FROM changes WHERE at < $1 ORDER BY at LIMIT $2)",
+        "DELETE FROM changes WHERE id IN (SELECT id FROM changes WHERE at < $1 \
+         AND (at < $3 OR what NOT LIKE 'foreign_session:%') ORDER BY at LIMIT $2)",
     );
-    Ok(query.bind(column(before)).bind(i64::from(limit)).execute(pool).await?.rows_affected())
+    let query = query.bind(column(before)).bind(i64::from(limit)).bind(column(before.minus(FOREIGN_KEPT)));
+    Ok(query.execute(pool).await?.rows_affected())
 }

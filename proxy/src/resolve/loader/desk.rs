@@ -13,10 +13,10 @@ use tokio::time::{Instant, timeout, timeout_at};
 
 use super::Failure;
 use super::kinds::{
-    Kind, Platforms, Sessions, Settings, Stats, TableKey, TableSessions, UserPlatforms, Users,
+    ForeignRecords, Kind, Platforms, Sessions, Settings, Stats, TableKey, TableSessions, UserPlatforms, Users,
 };
 use super::lane::{Answer, Lane};
-use crate::context::{Platform, PlatformId, SessionId, User, UserId};
+use crate::context::{ForeignRecord, Platform, PlatformId, SessionId, User, UserId};
 use crate::directory::{Directory, DirectoryError, Pair, SessionRow, TableSession};
 use crate::telemetry::Metrics;
 
@@ -60,6 +60,7 @@ pub(super) struct Queue {
     pub(super) settings: Lane<Pair, Option<Value>>,
     pub(super) stats: Lane<Pair, Option<Value>>,
     pub(super) table_sessions: Lane<TableKey, Option<Arc<TableSession>>>,
+    pub(super) foreign_records: Lane<SessionId, Option<ForeignRecord>>,
 }
 
 /// A caller's place in the queue, given up when it is dropped.
@@ -80,6 +81,7 @@ enum Which {
     Settings,
     Stats,
     TableSessions,
+    ForeignRecords,
 }
 
 /// What a worker is to do.
@@ -108,6 +110,7 @@ impl Desk {
             settings: Lane::new(),
             stats: Lane::new(),
             table_sessions: Lane::new(),
+            foreign_records: Lane::new(),
         };
         Self { directory, workers, patience, metrics, queue: Mutex::new(queue), ready: Notify::new() }
     }
@@ -223,13 +226,14 @@ impl Desk {
 impl Queue {
     fn len(&self) -> usize {
         let people = self.sessions.len() + self.table_sessions.len() + self.users.len();
-        let values = self.settings.len() + self.stats.len();
+        let values = self.settings.len() + self.stats.len() + self.foreign_records.len();
         people + self.platforms.len() + self.user_platforms.len() + values
     }
 
     /// Of the kinds that need not wait, the one whose first key has waited longest.
     fn next(&self, now: Instant) -> Next {
-        let Self { sessions, users, platforms, user_platforms, settings, stats, table_sessions, .. } = self;
+        let Self { sessions, users, platforms, user_platforms, settings, stats, .. } = self;
+        let (table_sessions, foreign_records) = (&self.table_sessions, &self.foreign_records);
         let kinds = [
             (sessions.oldest(), sessions.ready_at(BATCH, now), Which::Sessions),
             (users.oldest(), users.ready_at(BATCH, now), Which::Users),
@@ -238,6 +242,7 @@ impl Queue {
             (settings.oldest(), settings.ready_at(BATCH, now), Which::Settings),
             (stats.oldest(), stats.ready_at(BATCH, now), Which::Stats),
             (table_sessions.oldest(), table_sessions.ready_at(BATCH, now), Which::TableSessions),
+            (foreign_records.oldest(), foreign_records.ready_at(BATCH, now), Which::ForeignRecords),
         ];
         let waiting =
             || kinds.iter().filter_map(|(place, ready, which)| Some(((*place)?, (*ready)?, *which)));
@@ -287,6 +292,7 @@ async fn work(mut shift: Shift) {
             Next::Serve(Which::Settings) => shift.desk.serve::<Settings>().await,
             Next::Serve(Which::Stats) => shift.desk.serve::<Stats>().await,
             Next::Serve(Which::TableSessions) => shift.desk.serve::<TableSessions>().await,
+            Next::Serve(Which::ForeignRecords) => shift.desk.serve::<ForeignRecords>().await,
             Next::Wait(until) => shift.desk.watch(until).await,
             Next::Go => break,
         }

@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use super::desk::Queue;
 use super::lane::Lane;
-use crate::context::{Platform, PlatformId, SessionId, User, UserId};
+use crate::context::{ForeignRecord, Platform, PlatformId, SessionId, User, UserId};
 use crate::directory::{Asked, Directory, DirectoryError, Pair, SessionQuery, SessionRow, TableSession};
 use crate::secret::Secret;
 
@@ -48,6 +48,8 @@ pub(super) struct Settings;
 pub(super) struct Stats;
 /// Sessions that applications keep in tables.
 pub(super) struct TableSessions;
+/// What is ours about sessions of other frameworks.
+pub(super) struct ForeignRecords;
 
 /// Where such a session lies. Told apart by its name, which is a hash of the key, and by the query.
 #[derive(Clone)]
@@ -195,6 +197,25 @@ impl Kind for Stats {
     ) -> Result<HashMap<Self::Key, Self::Value>, DirectoryError> {
         let found = directory.stats_of(keys).await?;
         Ok(found.into_iter().map(|(pair, value)| (pair, Some(value))).collect())
+    }
+}
+
+impl Kind for ForeignRecords {
+    type Key = SessionId;
+    type Value = Option<ForeignRecord>;
+    const NAME: &'static str = "foreign_session";
+    const ASKED: Asked = Asked::ForeignRecords;
+
+    fn lane(queue: &mut Queue) -> &mut Lane<Self::Key, Self::Value> {
+        &mut queue.foreign_records
+    }
+
+    async fn ask(
+        directory: &dyn Directory,
+        keys: &[Self::Key],
+    ) -> Result<HashMap<Self::Key, Self::Value>, DirectoryError> {
+        let records = directory.foreign_records(keys).await?;
+        Ok(records.into_iter().map(|record| (record.id, Some(record))).collect())
     }
 }
 

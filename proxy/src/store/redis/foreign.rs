@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use redis::{Pipeline, Value};
 
-use super::{RedisStore, bytes_of, exactly, lookup, millis};
+use super::{BATCH, RedisStore, bytes_of, exactly, lookup, millis};
 use crate::clock::Timestamp;
-use crate::context::{PlatformId, SessionId};
+use crate::context::{ForeignRecord, PlatformId, SessionId};
 use crate::formats::decode::Raw;
 use crate::formats::value::MOST_BYTES;
 use crate::secret::Secret;
@@ -18,6 +18,16 @@ use crate::store::{Lookup, StoreError, StoredSession, record};
 const SEEN: &str = "seen";
 /// The field of the chosen platform; an empty text is the user's default.
 const PLATFORM: &str = "platform";
+/// The field of the version of the directory's record, where there is one.
+const VERSION: &str = "version";
+/// Writes seen (ARGV[2]) and, if ARGV[3] says that there is one, the platform (ARGV[4]) as they stand in the directory at
+/// version ARGV[1], unless it is older, and lets the hash live for ARGV[5] ms at least. One that is the same is not
+/// written: every write is told to all processes.
+const PUT_RECORD: &str = "local known = tonumber(redis.call('HGET', KEYS[1], 'version') or '0') \
+    if tonumber(ARGV[1]) > known then redis.call('HSET', KEYS[1], 'version', ARGV[1], 'seen', ARGV[2]) \
+    if ARGV[3] == 'chosen' then redis.call('HSET', KEYS[1], 'platform', ARGV[4]) \
+    else redis.call('HDEL', KEYS[1], 'platform') end end \
+    if redis.call('PTTL', KEYS[1]) < tonumber(ARGV[5]) then redis.call('PEXPIRE', KEYS[1], ARGV[5]) end return 1";
 /// Writes the field ARGV[1] with ARGV[2] unless it is there and ARGV[4] says to keep it, and lets the hash live for
 /// ARGV[3] ms at least.
 const PUT_OWN: &str = "if ARGV[4] == 'keep' then redis.call('HSETNX', KEYS[1], ARGV[1], ARGV[2]) \
@@ -40,7 +50,7 @@ impl RedisStore {
         commands.cmd("GET").arg(self.keys.session(&foreign.id));
         commands.cmd("PTTL").arg(self.keys.session(&foreign.id));
         let own = self.keys.foreign(&foreign.id);
-        commands.cmd("HMGET").arg(&own).arg(SEEN).arg(PLATFORM);
+        commands.cmd("HMGET").arg(&own).arg(SEEN).arg(PLATFORM).arg(VERSION);
         commands.cmd("PTTL").arg(&own);
         let answer = self.connection.ask(&commands).await?;
         let (there, [ended, ended_lives, own, own_lives]) = if foreign.key.is_some() {
@@ -84,6 +94,26 @@ impl RedisStore {
         kept: Duration,
     ) -> Result<(), StoreError> {
         self.write_own(id, PLATFORM, platform.map_or("", PlatformId::as_str), kept, "replace").await
+    }
+
+    pub(super) async fn write_foreign(
+        &self,
+        records: &[ForeignRecord],
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        for some in records.chunks(BATCH) {
+            let mut commands = Pipeline::new();
+            for record in some {
+                let kept = millis(record.kept_until.since(now)).max(1);
+                let platform = record.platform.as_ref().and_then(Option::as_ref);
+                let chosen = if record.platform.is_some() { "chosen" } else { "" };
+                let command = commands.cmd("EVAL").arg(PUT_RECORD).arg(1).arg(self.keys.foreign(&record.id));
+                command.arg(record.version).arg(record.seen.as_millis()).arg(chosen);
+                command.arg(platform.map_or("", PlatformId::as_str)).arg(kept);
+            }
+            self.connection.ask_all(&commands).await?;
+        }
+        Ok(())
     }
 
     pub(super) async fn delete_record(&self, key: &Secret) -> Result<(), StoreError> {
@@ -167,5 +197,6 @@ fn read_own(value: &Value, lives: Option<Duration>) -> Result<Own, StoreError> {
         // What cannot be read is ours, and means that nothing may be assumed.
         Some(id) => Some(Some(id.parse().map_err(|_| StoreError::Unavailable)?)),
     };
-    Ok(Own { seen, platform, lives })
+    let version = text(values.get(2)).and_then(|text| text.parse().ok());
+    Ok(Own { seen, platform, lives, version })
 }

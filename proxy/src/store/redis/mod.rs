@@ -37,7 +37,7 @@ use super::{
 };
 use crate::breaker::Breaker;
 use crate::clock::Timestamp;
-use crate::context::{Platform, PlatformId, Session, SessionId, UserId};
+use crate::context::{ForeignRecord, Platform, PlatformId, Session, SessionId, UserId};
 use crate::secret::Secret;
 
 /// How long a time of last use is kept: longer than any idle timeout that makes sense (31 days).
@@ -326,6 +326,10 @@ impl Store for RedisStore {
         kept: Duration,
     ) -> Result<(), StoreError> {
         self.write_foreign_platform(id, platform, kept).await
+    }
+
+    async fn put_foreign(&self, records: &[ForeignRecord], now: Timestamp) -> Result<(), StoreError> {
+        self.write_foreign(records, now).await
     }
 
     async fn delete_foreign(&self, key: &Secret) -> Result<(), StoreError> {

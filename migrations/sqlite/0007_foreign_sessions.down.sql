@@ -1,0 +1,1 @@
+DROP TABLE countersign_foreign_sessions;
