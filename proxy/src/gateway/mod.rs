@@ -6,6 +6,7 @@ mod admit;
 mod answer;
 mod directive;
 mod events;
+mod exchange;
 mod fault;
 mod incoming;
 mod meters;
@@ -14,6 +15,7 @@ mod outgoing;
 mod own;
 mod patient;
 mod peer;
+mod pool;
 pub(crate) mod request_id;
 pub mod rules;
 pub mod servers;
@@ -29,23 +31,25 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use async_trait::async_trait;
 use bytes::Bytes;
+use pingora::connectors::ConnectorOptions;
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::modules::http::HttpModules;
 use pingora::proxy::{FailToProxy, ProxyHttp, Session};
-use pingora::upstreams::peer::HttpPeer;
+use pingora::upstreams::peer::{HttpPeer, Peer};
 use pingora::{Error, ErrorType, Result};
 use tokio::sync::OnceCell;
 
 use self::admit::Destination;
 use self::near::Near;
 use self::own::Own;
+use self::pool::Pool;
 use self::request_id::RequestIds;
 use self::rules::Rules;
 use self::state::Outcome;
 pub use self::state::RequestState;
 pub use self::wire::{HEAD, LEASH, WIRE, Wire};
 use crate::cache::activity::Activity;
-use crate::clock::Clock;
+use crate::clock::{Clock, Timestamp};
 use crate::context::Resolution;
 use crate::events::{Hub, Streams};
 use crate::lifecycle::Lifecycle;
@@ -81,10 +85,12 @@ pub struct Gateway {
     request_ids: RequestIds,
     tracer: Option<Arc<Tracer>>,
     in_flight: Near<Busy>,
+    /// Connections to applications, of the requests that [`exchange`] forwards.
+    pool: Pool,
 }
 
 impl Gateway {
-    /// A gateway under `rules`. `core` is filled before the first request is taken.
+    /// A gateway under `rules`, which connects as `options` say. `core` is filled before the first request is taken.
     ///
     /// # Errors
     /// When the operating system has no randomness to give.
@@ -94,10 +100,12 @@ impl Gateway {
         metrics: Arc<Metrics>,
         clock: Arc<dyn Clock>,
         log: Option<LogSink>,
+        options: ConnectorOptions,
     ) -> std::result::Result<Self, ring::error::Unspecified> {
         let in_flight = Near::new(|| metrics.in_flight.clone());
         let request_ids = RequestIds::new()?;
-        Ok(Self { rules, core, metrics, clock, log, request_ids, tracer: None, in_flight })
+        let pool = Pool::new(options);
+        Ok(Self { rules, core, metrics, clock, log, request_ids, tracer: None, in_flight, pool })
     }
 
     /// The same, with somebody who records requests.
@@ -181,6 +189,53 @@ impl Gateway {
     }
 }
 
+/// Steps 6 to 9: on Pingora's phases for bodies, WebSockets and HTTP/2, from [`exchange`] for all other requests.
+impl Gateway {
+    fn sign<T>(
+        &self,
+        state: &mut RequestState,
+        write: impl FnOnce(&mut RequestState, Timestamp) -> std::result::Result<T, Reason>,
+    ) -> Result<T> {
+        state.steps.end(Step::Connect, state.started);
+        // 6. Scrub and 7. Sign, in one pass: ours are signed, then what may pass is put beside them. 8. Forward
+        let written = write(state, self.clock.now()).map_err(|reason| outgoing::refusal(state, reason))?;
+        state.steps.end(Step::Sign, state.started);
+        Ok(written)
+    }
+
+    async fn answered(
+        &self,
+        request: &RequestHeader,
+        answer: &mut ResponseHeader,
+        state: &mut RequestState,
+    ) -> Result<()> {
+        incoming::check(answer, state).map_err(|reason| outgoing::refusal(state, reason))?;
+        if answer.status.is_informational() {
+            return Ok(());
+        }
+        account::answered(state, &self.metrics);
+        // 9. Answer
+        let core = self.core.get().ok_or_else(|| Error::new(ErrorType::InternalError))?;
+        directive::read_again(answer, state, &request.method, &core.lifecycle);
+        directive::obey(answer, state, &request.headers, core, &self.metrics)
+            .await
+            .map_err(|reason| outgoing::refusal(state, reason))?;
+        state.steps.end(Step::Directive, state.started);
+        Ok(())
+    }
+
+    fn clean(&self, answer: &mut ResponseHeader, state: &mut RequestState) {
+        incoming::clean(answer, state);
+        if let Some(core) = self.core.get() {
+            streams::tie(answer, state, core, &self.metrics);
+        }
+        if !answer.status.is_informational() {
+            state.outcome = Outcome::Forwarded;
+            incoming::set_cookies(answer, &state.set_cookies);
+        }
+    }
+}
+
 /// What becomes of a request that was not refused.
 enum Admission {
     /// It may be forwarded.
@@ -215,7 +270,10 @@ impl ProxyHttp for Gateway {
             Ok(Admission::Forward) => {
                 outgoing::forget_spelling(session.req_header_mut());
                 admit::before_forwarding(session, state.is_websocket()).await?;
-                return Ok(false);
+                if !exchange::suits(session, state) {
+                    return Ok(false);
+                }
+                self.exchange(session, state).await?;
             }
             Ok(Admission::Own(found)) => self.own()?.serve(session, state, found).await?,
             Err(reason) => {
@@ -228,7 +286,7 @@ impl ProxyHttp for Gateway {
     }
 
     async fn upstream_peer(&self, session: &mut Session, state: &mut Self::CTX) -> Result<Box<HttpPeer>> {
-        peer::choose(session, state)
+        peer::at(&peer::server(state)?, session, state)
     }
 
     fn fail_to_connect(
@@ -236,10 +294,9 @@ impl ProxyHttp for Gateway {
         _session: &mut Session,
         peer: &HttpPeer,
         state: &mut Self::CTX,
-        mut error: Box<Error>,
+        error: Box<Error>,
     ) -> Box<Error> {
-        error.set_retry(peer::may_try_another(state, peer));
-        error
+        peer::unreachable(state, peer.address(), error)
     }
 
     async fn upstream_request_filter(
@@ -248,13 +305,8 @@ impl ProxyHttp for Gateway {
         request: &mut RequestHeader,
         state: &mut Self::CTX,
     ) -> Result<()> {
-        state.steps.end(Step::Connect, state.started);
-        // 6. Scrub and 7. Sign, in one pass: ours are signed, then what may pass is put beside them. 8. Forward
         let received = &session.req_header().headers;
-        outgoing::prepare(request, received, state, self.clock.now(), &self.metrics)
-            .map_err(|reason| outgoing::refusal(state, reason))?;
-        state.steps.end(Step::Sign, state.started);
-        Ok(())
+        self.sign(state, |state, now| outgoing::prepare(request, received, state, now, &self.metrics))
     }
 
     async fn request_body_filter(
@@ -274,20 +326,7 @@ impl ProxyHttp for Gateway {
         answer: &mut ResponseHeader,
         state: &mut Self::CTX,
     ) -> Result<()> {
-        incoming::check(answer, state).map_err(|reason| outgoing::refusal(state, reason))?;
-        if answer.status.is_informational() {
-            return Ok(());
-        }
-        account::answered(state, &self.metrics);
-        // 9. Answer
-        let core = self.core.get().ok_or_else(|| Error::new(ErrorType::InternalError))?;
-        let request = session.req_header();
-        directive::read_again(answer, state, &request.method, &core.lifecycle);
-        directive::obey(answer, state, &request.headers, core, &self.metrics)
-            .await
-            .map_err(|reason| outgoing::refusal(state, reason))?;
-        state.steps.end(Step::Directive, state.started);
-        Ok(())
+        self.answered(session.req_header(), answer, state).await
     }
 
     async fn response_filter(
@@ -296,14 +335,7 @@ impl ProxyHttp for Gateway {
         answer: &mut ResponseHeader,
         state: &mut Self::CTX,
     ) -> Result<()> {
-        incoming::clean(answer, state);
-        if let Some(core) = self.core.get() {
-            streams::tie(answer, state, core, &self.metrics);
-        }
-        if !answer.status.is_informational() {
-            state.outcome = Outcome::Forwarded;
-            incoming::set_cookies(answer, &state.set_cookies);
-        }
+        self.clean(answer, state);
         Ok(())
     }
 

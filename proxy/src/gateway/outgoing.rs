@@ -3,7 +3,7 @@
 
 use std::time::Instant;
 
-use http::{HeaderMap, HeaderName, HeaderValue, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, header};
 use pingora::http::RequestHeader;
 use pingora::{Error, ErrorType};
 
@@ -19,7 +19,7 @@ use crate::reason::Reason;
 use crate::signing::Outgoing;
 use crate::telemetry::Metrics;
 
-/// Prepares the copy of the request that leaves.
+/// Prepares Pingora's copy of the request, which leaves.
 ///
 /// # Errors
 /// The reason why it must not leave.
@@ -30,44 +30,77 @@ pub(super) fn prepare(
     now: Timestamp,
     metrics: &Metrics,
 ) -> Result<(), Reason> {
+    let mut parts = taken(request);
+    let from = std::mem::take(&mut parts.headers);
+    parts.uri = address(&parts.uri, state)?;
+    parts.headers = headers(&parts.method, &from, received, state, now, metrics)?;
+    *request = parts.into();
+    Ok(())
+}
+
+/// The request that leaves over HTTP/1.1, made anew from the one `received`.
+///
+/// # Errors
+/// The reason why it must not leave.
+pub(super) fn request(
+    received: &RequestHeader,
+    state: &mut RequestState,
+    now: Timestamp,
+    metrics: &Metrics,
+) -> Result<RequestHeader, Reason> {
+    let mut parts = http::Request::new(()).into_parts().0;
+    parts.method.clone_from(&received.method);
+    parts.uri = address(&received.uri, state)?;
+    let from = &received.headers;
+    parts.headers = headers(&parts.method, from, from, state, now, metrics)?;
+    Ok(parts.into())
+}
+
+/// What policy saw is what is forwarded: the canonical target.
+fn address(uri: &Uri, state: &RequestState) -> Result<Uri, Reason> {
+    let target = state.accepted.as_ref().ok_or(Reason::Internal)?.target.as_str();
+    if uri.authority().is_none() && uri.path_and_query().is_some_and(|sent| sent.as_str() == target) {
+        return Ok(uri.clone());
+    }
+    let rebuilt = RequestHeader::build(Method::GET, target.as_bytes(), None);
+    rebuilt.map(|request| request.uri.clone()).map_err(|_| Reason::AmbiguousPath)
+}
+
+/// All headers that leave: ours, signed, and of those that came `from` the client what may pass.
+fn headers(
+    method: &Method,
+    from: &HeaderMap,
+    received: &HeaderMap,
+    state: &mut RequestState,
+    now: Timestamp,
+    metrics: &Metrics,
+) -> Result<HeaderMap, Reason> {
     let (Some(admitted), Some(accepted)) = (&state.admitted, &state.accepted) else {
         return Err(Reason::Internal);
     };
-    address(request, accepted)?;
     let begun = Instant::now();
-    let mut headers = signed(request, state, admitted, accepted, now)?;
+    let mut headers = signed(method, state, admitted, accepted, now)?;
     let signed_at = Instant::now();
     metrics.signing_seconds.observe((signed_at - begun).as_secs_f64());
-    let mut parts = taken(request);
-    let scrubbed = pass_on(std::mem::take(&mut parts.headers), received, &mut headers, state);
+    let scrubbed = pass_on(from, received, &mut headers, state);
     if scrubbed > 0 && state.attempts <= 1 {
         metrics.scrubbed_headers.inc_by(scrubbed);
     }
     trace::tell(&mut headers, received, state.trace.as_ref());
-    parts.headers = headers;
-    *request = parts.into();
     state.sent = Some(signed_at);
-    Ok(())
-}
-
-/// What policy saw is what is forwarded: the canonical target.
-fn address(request: &mut RequestHeader, accepted: &Accepted) -> Result<(), Reason> {
-    if request.raw_path() != accepted.target.as_str().as_bytes() || request.uri.authority().is_some() {
-        request.set_raw_path(accepted.target.as_str().as_bytes()).map_err(|_| Reason::AmbiguousPath)?;
-    }
-    Ok(())
+    Ok(headers)
 }
 
 /// The headers of ours, signed for the request as it will be sent, exactly one Host among them; and where it came from.
 fn signed(
-    request: &RequestHeader,
+    method: &Method,
     state: &RequestState,
     admitted: &Admitted,
     accepted: &Accepted,
     now: Timestamp,
 ) -> Result<HeaderMap, Reason> {
     let outgoing = Outgoing {
-        method: request.method.as_str(),
+        method: method.as_str(),
         authority: host(admitted, accepted, state),
         path: accepted.target.path(),
         query: accepted.target.query(),
@@ -116,28 +149,28 @@ fn host<'a>(admitted: &'a Admitted, accepted: &'a Accepted, state: &RequestState
 
 /// Copies what a client may say; all else is left behind unconditionally, never "unless present" (THREATS H1). Answers
 /// how many names were left behind because they are ours or could be mistaken for ours.
-fn pass_on(from: HeaderMap, received: &HeaderMap, to: &mut HeaderMap, state: &RequestState) -> u64 {
+fn pass_on(from: &HeaderMap, received: &HeaderMap, to: &mut HeaderMap, state: &RequestState) -> u64 {
     let names = &state.rules.names;
     let nominated = scrub::nominated(received);
-    if let Some(cookies) = from.get(header::COOKIE).and_then(|_| rest_of_cookies(&from, state)) {
+    if let Some(cookies) = from.get(header::COOKIE).and_then(|_| rest_of_cookies(from, state)) {
         to.append(header::COOKIE, cookies);
     }
     let selector = state.route().and_then(|route| route.platform_from.as_ref()?.header());
     let traced = state.rules.snapshot.traces.is_some();
     let ends_here = state.admitted.as_ref().is_some_and(Admitted::ends_hop);
-    let (mut last, mut scrubbed) = (None::<HeaderName>, 0);
+    let (mut last, mut stays, mut scrubbed) = (None::<&HeaderName>, false, 0);
     for (name, value) in from {
-        if let Some(name) = name {
+        // Values of one name follow each other.
+        if !last.is_some_and(|last| std::ptr::eq(last, name)) {
+            last = Some(name);
             let ours = names.reserved(name.as_str());
             scrubbed += u64::from(ours);
-            let selects = selector.is_some_and(|selector| alike(&name, selector));
-            let stays = ours || selects || is_rebuilt(&name) || nominated.contains(&name);
-            let stays = stays || (traced && trace::is_context(&name)) || (ends_here && is_of_one_hop(&name));
-            last = (!stays).then_some(name);
+            let selects = selector.is_some_and(|selector| alike(name, selector));
+            stays = ours || selects || is_rebuilt(name) || nominated.contains(name);
+            stays |= (traced && trace::is_context(name)) || (ends_here && is_of_one_hop(name));
         }
-        // A further value of the same name comes without it.
-        if let Some(name) = &last {
-            to.append(name.clone(), value);
+        if !stays {
+            to.append(name.clone(), value.clone());
         }
     }
     scrubbed

@@ -8,10 +8,11 @@ use http::{Method, header};
 use pingora::protocols::ALPN;
 use pingora::protocols::l4::socket::SocketAddr;
 use pingora::proxy::Session;
-use pingora::upstreams::peer::{HttpPeer, HttpUpstreamRequestPolicy, Peer};
+use pingora::upstreams::peer::{HttpPeer, HttpUpstreamRequestPolicy};
 use pingora::{Error, ErrorType};
 
 use super::patient::Patient;
+use super::pool::Place;
 use super::rules::UpstreamRules;
 use super::state::RequestState;
 use super::tls;
@@ -23,23 +24,40 @@ const STREAMS_PER_CONNECTION: usize = 100;
 const EVENT_SILENCE: Duration = Duration::from_hours(1);
 
 /// Chooses the server for the next attempt.
-pub(super) fn choose(session: &Session, state: &mut RequestState) -> pingora::Result<Box<HttpPeer>> {
+///
+/// # Errors
+/// When there is none that was not tried.
+pub(super) fn server(state: &mut RequestState) -> pingora::Result<SocketAddr> {
     let admitted = state.admitted.as_ref().ok_or_else(|| Error::new(ErrorType::InternalError))?;
     let Some(address) = admitted.road.upstream.servers.select(&state.failed_servers) else {
         return Err(Error::new_up(ErrorType::ConnectNoRoute));
     };
-    let accepts_events = accepts_events(session);
     state.attempts += 1;
-    let mut peer = peer(&admitted.road.upstream, &address)?;
+    Ok(address)
+}
+
+/// The same, with the number of the rules by which connections to it are told apart.
+pub(super) fn place(state: &mut RequestState) -> pingora::Result<Place> {
+    let address = server(state)?;
+    let admitted = state.admitted.as_ref().ok_or_else(|| Error::new(ErrorType::InternalError))?;
+    Ok((admitted.road.upstream.group, address))
+}
+
+/// How a server is reached for a request, and how long it is waited for.
+///
+/// # Errors
+/// When its address is a path that cannot be one.
+pub(super) fn at(
+    address: &SocketAddr,
+    session: &Session,
+    state: &RequestState,
+) -> pingora::Result<Box<HttpPeer>> {
+    let admitted = state.admitted.as_ref().ok_or_else(|| Error::new(ErrorType::InternalError))?;
+    let mut peer = peer(&admitted.road.upstream, address)?;
     if admitted.ends_hop() {
         peer.options.http_upstream_request_policy = HttpUpstreamRequestPolicy::preserve();
     }
-    if let Some(silence) = state.route().and_then(|route| route.read_timeout) {
-        peer.options.read_timeout = Some(silence);
-    }
-    if accepts_events {
-        peer.options.read_timeout = peer.options.read_timeout.map(|silence| silence.max(EVENT_SILENCE));
-    }
+    peer.options.read_timeout = Some(silence(session, state, &admitted.road.upstream));
     if admitted.websocket {
         // A WebSocket may be silent for as long as both sides like; PINGORA.md, pitfall 17.
         peer.options.read_timeout = None;
@@ -53,12 +71,41 @@ pub(super) fn choose(session: &Session, state: &mut RequestState) -> pingora::Re
     Ok(Box::new(peer))
 }
 
-/// Whether another server is tried after `address` could not be reached. Nothing was sent, so every method may be.
-pub(super) fn may_try_another(state: &mut RequestState, peer: &HttpPeer) -> bool {
-    state.failed_servers.push(peer.address().clone());
-    let Some(admitted) = &state.admitted else { return false };
-    state.attempts <= admitted.road.upstream.settings.retries
-        && admitted.road.upstream.servers.select(&state.failed_servers).is_some()
+/// How long an application is waited for.
+pub(super) struct Patience {
+    /// How long an answer may be silent.
+    pub(super) read: Duration,
+    /// How long a piece of a request may take to be written.
+    pub(super) write: Duration,
+}
+
+/// How long the application is waited for, for this request.
+pub(super) fn patience(session: &Session, state: &RequestState) -> pingora::Result<Patience> {
+    let admitted = state.admitted.as_ref().ok_or_else(|| Error::new(ErrorType::InternalError))?;
+    let upstream = &admitted.road.upstream;
+    Ok(Patience { read: silence(session, state, upstream), write: upstream.settings.write_timeout })
+}
+
+fn silence(session: &Session, state: &RequestState, upstream: &UpstreamRules) -> Duration {
+    let of_route = state.route().and_then(|route| route.read_timeout);
+    let silence = of_route.unwrap_or(upstream.settings.read_timeout);
+    if accepts_events(session) { silence.max(EVENT_SILENCE) } else { silence }
+}
+
+/// The error of a server that could not be reached, with word on whether another one is tried. Nothing was sent, so every
+/// method may be.
+pub(super) fn unreachable(
+    state: &mut RequestState,
+    address: &SocketAddr,
+    mut error: Box<Error>,
+) -> Box<Error> {
+    state.failed_servers.push(address.clone());
+    error.set_retry(state.admitted.as_ref().is_some_and(|admitted| {
+        let upstream = &admitted.road.upstream;
+        state.attempts <= upstream.settings.retries
+            && upstream.servers.select(&state.failed_servers).is_some()
+    }));
+    error
 }
 
 /// Whether an attempt that failed after it reached a server may be repeated: only what is safe by definition
@@ -94,7 +141,6 @@ fn peer(upstream: &UpstreamRules, address: &SocketAddr) -> pingora::Result<HttpP
     let options = &mut peer.options;
     options.connection_timeout = Some(settings.connect_timeout);
     options.total_connection_timeout = Some(settings.connect_timeout);
-    options.read_timeout = Some(settings.read_timeout);
     options.write_timeout = Some(settings.write_timeout);
     options.idle_timeout = Some(settings.idle_timeout);
     options.max_h2_streams = STREAMS_PER_CONNECTION;

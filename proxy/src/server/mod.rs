@@ -29,6 +29,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use arc_swap::ArcSwap;
 use pingora::apps::HttpServerOptions;
+use pingora::connectors::ConnectorOptions;
 use pingora::server::configuration::ServerConf;
 use pingora::server::{RunArgs, Server};
 use tokio::sync::{OnceCell, watch};
@@ -239,6 +240,7 @@ impl Assembly {
             Arc::clone(&self.metrics),
             Arc::clone(&self.clock),
             self.log.clone(),
+            ConnectorOptions::from_server_conf(conf),
         )
         .map_err(|_| anyhow::anyhow!("the operating system has no randomness to give"))?
         .recording(Arc::clone(&self.tracer));

@@ -1,0 +1,185 @@
+//! Step 8 for most requests: those without a body, to an application that speaks HTTP/1.1. Pingora moves bodies both ways
+//! at once, through two channels; where only an answer comes back that is most of its cost (docs/performance.md). Here one
+//! task writes the head, and passes on what Pingora's own client reads with Pingora's own server. Every decision is taken
+//! by the functions that Pingora's phases call for all other requests.
+
+use std::pin::Pin;
+
+use futures_util::FutureExt;
+use http::{HeaderValue, Method, StatusCode, Version, header};
+use pingora::http::ResponseHeader;
+use pingora::protocols::http::HttpTask;
+use pingora::protocols::http::v1::client::HttpSession;
+use pingora::proxy::Session;
+use pingora::{Error, ErrorType, Result};
+use tokio::time::{Instant, Sleep};
+
+use super::pool::{Connection, Place};
+use super::state::{Admitted, RequestState};
+use super::{Gateway, incoming, outgoing, peer};
+
+/// How often a request is sent at most; as often as Pingora is told to.
+const ATTEMPTS: usize = 16;
+/// How much of an answer is taken together, when it has arrived together; as much as Pingora takes.
+const TOGETHER: usize = 4;
+
+/// Whether a request can be forwarded here.
+pub(super) fn suits(session: &mut Session, state: &RequestState) -> bool {
+    state.admitted.as_ref().is_some_and(Admitted::ends_hop) && session.as_mut().is_body_empty()
+}
+
+impl Gateway {
+    /// Forwards a request without a body, and its answer.
+    ///
+    /// # Errors
+    /// The error of the last attempt.
+    pub(super) async fn exchange(&self, session: &mut Session, state: &mut RequestState) -> Result<()> {
+        let mut result = Err(Error::new(ErrorType::InternalError));
+        for _ in 0..ATTEMPTS {
+            result = self.attempt(session, state).await;
+            if !result.as_ref().is_err_and(|error| error.retry()) {
+                break;
+            }
+        }
+        result
+    }
+
+    async fn attempt(&self, session: &mut Session, state: &mut RequestState) -> Result<()> {
+        let place = peer::place(state)?;
+        let kept = self.pool.take(&place);
+        let reused = kept.is_some();
+        let Connection { stream, mut timer } = match kept {
+            Some(connection) => connection,
+            // Apart, because this future is large and seldom needed.
+            None => Box::pin(self.connect(&place, session, state)).await?,
+        };
+        let mut upstream = HttpSession::new(stream);
+        match self.converse(session, state, &mut upstream, timer.as_mut()).await {
+            Ok(true) => {
+                upstream.respect_keepalive();
+                if let (Some(stream), Some(admitted)) = (upstream.reuse().await, &state.admitted) {
+                    let patience = admitted.road.upstream.settings.idle_timeout;
+                    self.pool.keep(place, Connection { stream, timer }, patience);
+                }
+                Ok(())
+            }
+            Ok(false) => Ok(()),
+            Err(mut error) => {
+                peer::decide_retry(session, &mut error, reused);
+                Err(error)
+            }
+        }
+    }
+
+    async fn connect(
+        &self,
+        place: &Place,
+        session: &Session,
+        state: &mut RequestState,
+    ) -> Result<Connection> {
+        let (_, address) = place;
+        let peer = peer::at(address, session, state)?;
+        let connected = self.pool.connect(&peer).await;
+        connected.map_err(|error| peer::unreachable(state, address, error.into_up()))
+    }
+
+    /// Writes the request and passes the answer on, piece by piece. Answers whether the connection may be used again.
+    async fn converse(
+        &self,
+        session: &mut Session,
+        state: &mut RequestState,
+        upstream: &mut HttpSession,
+        mut timer: Pin<&mut Sleep>,
+    ) -> Result<bool> {
+        let patience = peer::patience(session, state)?;
+        upstream.write_timeout = Some(patience.write);
+        let received = session.req_header();
+        let request =
+            self.sign(state, |state, now| outgoing::request(received, state, now, &self.metrics))?;
+        upstream.write_request_header(Box::new(request)).await.map_err(Error::into_up)?;
+        upstream.finish_body().await.map_err(Error::into_up)?;
+        loop {
+            timer.as_mut().reset(Instant::now() + patience.read);
+            let task = tokio::select! {
+                biased;
+                task = upstream.read_response_task() => task.map_err(Error::into_up)?,
+                // Ends only when the client has gone, or says something that it must not.
+                left = session.downstream_session.read_body_or_idle(true) => {
+                    left.map_err(Error::into_down)?;
+                    continue;
+                }
+                () = timer.as_mut() => return Err(Error::new_up(ErrorType::ReadTimedout)),
+            };
+            let (tasks, whole) = self.judged(session, state, upstream, task).await?;
+            let done = session.write_response_tasks(tasks).await?;
+            if whole || done {
+                if session.as_mut().finish_body().await.is_err() {
+                    session.set_keepalive(None);
+                }
+                return Ok(whole);
+            }
+        }
+    }
+
+    /// What has arrived of an answer, judged and cleaned, and whether it has ended.
+    async fn judged(
+        &self,
+        session: &mut Session,
+        state: &mut RequestState,
+        upstream: &mut HttpSession,
+        first: HttpTask,
+    ) -> Result<(Vec<HttpTask>, bool)> {
+        let mut tasks = Vec::with_capacity(TOGETHER);
+        let mut next = Some(first);
+        let mut whole = false;
+        while let Some(mut task) = next.take() {
+            whole = task.is_end() && !matches!(task, HttpTask::Failed(_));
+            self.judge(session, state, &mut task).await?;
+            let more = !task.is_end();
+            tasks.push(task);
+            if more && tasks.len() < TOGETHER {
+                let here = tokio::task::unconstrained(upstream.read_response_task()).now_or_never();
+                next = here.map(|task| task.unwrap_or_else(|error| HttpTask::Failed(error.into_up())));
+            }
+        }
+        Ok((tasks, whole))
+    }
+
+    async fn judge(
+        &self,
+        session: &mut Session,
+        state: &mut RequestState,
+        task: &mut HttpTask,
+    ) -> Result<()> {
+        match task {
+            HttpTask::Header(answer, whole) => {
+                self.answered(session.req_header(), answer, state).await?;
+                if answer.status == StatusCode::SWITCHING_PROTOCOLS {
+                    // Nobody asked for it here.
+                    return Err(Error::new_up(ErrorType::InvalidHTTPHeader));
+                }
+                if !*whole {
+                    frame(&session.req_header().method, answer)?;
+                }
+                self.clean(answer, state);
+            }
+            HttpTask::Trailer(Some(trailers)) => incoming::clean_trailers(trailers, state),
+            _ => {}
+        }
+        Ok(())
+    }
+}
+
+/// An answer that ends with its connection is passed on in chunks, so that the client's connection outlives it.
+fn frame(method: &Method, answer: &mut ResponseHeader) -> Result<()> {
+    let never_has_body = *method == Method::HEAD
+        || answer.status.is_informational()
+        || matches!(answer.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
+    let is_framed = answer.headers.contains_key(header::TRANSFER_ENCODING)
+        || answer.headers.contains_key(header::CONTENT_LENGTH);
+    if !never_has_body && !is_framed {
+        answer.set_version(Version::HTTP_11);
+        answer.insert_header(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"))?;
+    }
+    Ok(())
+}
