@@ -216,7 +216,7 @@ async fn a_forged_token_reaches_no_store() {
     let (reads, redis, postgres) = ask("forged", b"not the key").await;
     assert_eq!(reads, reads_before, "Redis was read");
     // Background work may say a word; fifty lookups are more than that.
-    assert!(redis < 10 && postgres < 10, "asked {redis} and {postgres} times");
+    assert!(redis < 25 && postgres < 25, "asked {redis} and {postgres} times");
     let (reads, redis, postgres) = ask("unknown", keyed.as_bytes()).await;
     assert!(reads >= reads_before + 50 && redis >= 50 && postgres >= 50, "{reads} {redis} {postgres}");
 }

@@ -105,7 +105,8 @@ impl Stage {
         let authority = self.address.to_string();
         let outgoing = Outgoing { method: sent.method, authority: &authority, path, query };
         let signer = Signer::new(&settings).unwrap();
-        let mut headers = signer.sign(&outgoing, &input, Fields::new(), SystemClock.now()).unwrap();
+        let mut headers =
+            signer.sign(&outgoing, &input, Fields::new(), SystemClock.now()).unwrap().into_map();
         headers.remove("host");
         headers.iter().map(|(name, value)| (name.clone(), value.clone())).collect()
     }

@@ -4,14 +4,17 @@
 //! by the functions that Pingora's phases call for all other requests.
 
 use std::pin::Pin;
+use std::time::Duration;
 
 use futures_util::FutureExt;
 use http::{HeaderValue, Method, StatusCode, Version, header};
 use pingora::http::ResponseHeader;
+use pingora::protocols::Stream;
 use pingora::protocols::http::HttpTask;
 use pingora::protocols::http::v1::client::HttpSession;
 use pingora::proxy::Session;
-use pingora::{Error, ErrorType, Result};
+use pingora::{Error, ErrorType, Result, RetryType};
+use tokio::io::AsyncWriteExt;
 use tokio::time::{Instant, Sleep};
 
 use super::pool::{Connection, Place};
@@ -23,9 +26,11 @@ const ATTEMPTS: usize = 16;
 /// How much of an answer is taken together, when it has arrived together; as much as Pingora takes.
 const TOGETHER: usize = 4;
 
-/// Whether a request can be forwarded here.
+/// Whether a request can be forwarded here. An answer to `HEAD` is read differently, and seldom asked for.
 pub(super) fn suits(session: &mut Session, state: &RequestState) -> bool {
-    state.admitted.as_ref().is_some_and(Admitted::ends_hop) && session.as_mut().is_body_empty()
+    state.admitted.as_ref().is_some_and(Admitted::ends_hop)
+        && session.req_header().method != Method::HEAD
+        && session.as_mut().is_body_empty()
 }
 
 impl Gateway {
@@ -48,22 +53,18 @@ impl Gateway {
         let place = peer::place(state)?;
         let kept = self.pool.take(&place);
         let reused = kept.is_some();
-        let Connection { stream, mut timer } = match kept {
+        let connection = match kept {
             Some(connection) => connection,
             // Apart, because this future is large and seldom needed.
             None => Box::pin(self.connect(&place, session, state)).await?,
         };
-        let mut upstream = HttpSession::new(stream);
-        match self.converse(session, state, &mut upstream, timer.as_mut()).await {
-            Ok(true) => {
-                upstream.respect_keepalive();
-                if let (Some(stream), Some(admitted)) = (upstream.reuse().await, &state.admitted) {
-                    let patience = admitted.road.upstream.settings.idle_timeout;
-                    self.pool.keep(place, Connection { stream, timer }, patience);
+        match self.converse(session, state, connection).await {
+            Ok(connection) => {
+                if let (Some(connection), Some(admitted)) = (connection, &state.admitted) {
+                    self.pool.keep(place, connection, admitted.road.upstream.settings.idle_timeout);
                 }
                 Ok(())
             }
-            Ok(false) => Ok(()),
             Err(mut error) => {
                 peer::decide_retry(session, &mut error, reused);
                 Err(error)
@@ -83,21 +84,18 @@ impl Gateway {
         connected.map_err(|error| peer::unreachable(state, address, error.into_up()))
     }
 
-    /// Writes the request and passes the answer on, piece by piece. Answers whether the connection may be used again.
+    /// Writes the request and passes the answer on, piece by piece. Answers the connection if it may be used again.
     async fn converse(
         &self,
         session: &mut Session,
         state: &mut RequestState,
-        upstream: &mut HttpSession,
-        mut timer: Pin<&mut Sleep>,
-    ) -> Result<bool> {
+        Connection { mut stream, mut timer }: Connection,
+    ) -> Result<Option<Connection>> {
         let patience = peer::patience(session, state)?;
-        upstream.write_timeout = Some(patience.write);
         let received = session.req_header();
-        let request =
-            self.sign(state, |state, now| outgoing::request(received, state, now, &self.metrics))?;
-        upstream.write_request_header(Box::new(request)).await.map_err(Error::into_up)?;
-        upstream.finish_body().await.map_err(Error::into_up)?;
+        let head = self.sign(state, |state, now| outgoing::head(received, state, now, &self.metrics))?;
+        write(&mut stream, &head, timer.as_mut(), patience.write).await?;
+        let mut upstream = HttpSession::new(stream);
         loop {
             timer.as_mut().reset(Instant::now() + patience.read);
             let task = tokio::select! {
@@ -110,13 +108,17 @@ impl Gateway {
                 }
                 () = timer.as_mut() => return Err(Error::new_up(ErrorType::ReadTimedout)),
             };
-            let (tasks, whole) = self.judged(session, state, upstream, task).await?;
+            let (tasks, whole) = self.judged(session, state, &mut upstream, task).await?;
             let done = session.write_response_tasks(tasks).await?;
             if whole || done {
                 if session.as_mut().finish_body().await.is_err() {
                     session.set_keepalive(None);
                 }
-                return Ok(whole);
+                if !whole {
+                    return Ok(None);
+                }
+                upstream.respect_keepalive();
+                return Ok(upstream.reuse().await.map(|stream| Connection { stream, timer }));
             }
         }
     }
@@ -159,7 +161,7 @@ impl Gateway {
                     return Err(Error::new_up(ErrorType::InvalidHTTPHeader));
                 }
                 if !*whole {
-                    frame(&session.req_header().method, answer)?;
+                    frame(answer)?;
                 }
                 self.clean(answer, state);
             }
@@ -170,10 +172,39 @@ impl Gateway {
     }
 }
 
+/// Writes the head of a request. A connection that was closed while nobody used it shows here or when the answer is read.
+async fn write(
+    stream: &mut Stream,
+    head: &[u8],
+    mut timer: Pin<&mut Sleep>,
+    patience: Duration,
+) -> Result<()> {
+    let written = async {
+        stream.write_all(head).await?;
+        stream.flush().await
+    };
+    tokio::pin!(written);
+    let result = match written.as_mut().now_or_never() {
+        Some(result) => result,
+        None => {
+            timer.as_mut().reset(Instant::now() + patience);
+            tokio::select! {
+                biased;
+                result = written => result,
+                () = timer => return Err(Error::new_up(ErrorType::WriteTimedout)),
+            }
+        }
+    };
+    result.map_err(|cause| {
+        let mut error = Error::because(ErrorType::WriteError, "writing a request", cause);
+        error.retry = RetryType::ReusedOnly;
+        error.into_up()
+    })
+}
+
 /// An answer that ends with its connection is passed on in chunks, so that the client's connection outlives it.
-fn frame(method: &Method, answer: &mut ResponseHeader) -> Result<()> {
-    let never_has_body = *method == Method::HEAD
-        || answer.status.is_informational()
+fn frame(answer: &mut ResponseHeader) -> Result<()> {
+    let never_has_body = answer.status.is_informational()
         || matches!(answer.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
     let is_framed = answer.headers.contains_key(header::TRANSFER_ENCODING)
         || answer.headers.contains_key(header::CONTENT_LENGTH);

@@ -8,6 +8,7 @@ mod directive;
 mod events;
 mod exchange;
 mod fault;
+mod head;
 mod incoming;
 mod meters;
 mod near;
@@ -268,9 +269,9 @@ impl ProxyHttp for Gateway {
     async fn request_filter(&self, session: &mut Session, state: &mut Self::CTX) -> Result<bool> {
         match self.admit(session, state).await {
             Ok(Admission::Forward) => {
-                outgoing::forget_spelling(session.req_header_mut());
                 admit::before_forwarding(session, state.is_websocket()).await?;
                 if !exchange::suits(session, state) {
+                    outgoing::forget_spelling(session.req_header_mut());
                     return Ok(false);
                 }
                 self.exchange(session, state).await?;

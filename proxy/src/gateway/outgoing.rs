@@ -7,6 +7,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, header};
 use pingora::http::RequestHeader;
 use pingora::{Error, ErrorType};
 
+use super::head::{Head, Put};
 use super::state::{Admitted, RequestState};
 use super::trace;
 use crate::clock::Timestamp;
@@ -16,7 +17,7 @@ use crate::headers::render::RenderInput;
 use crate::headers::scrub;
 use crate::policy::accept::Accepted;
 use crate::reason::Reason;
-use crate::signing::Outgoing;
+use crate::signing::{Outgoing, Signed};
 use crate::telemetry::Metrics;
 
 /// Prepares Pingora's copy of the request, which leaves.
@@ -33,27 +34,27 @@ pub(super) fn prepare(
     let mut parts = taken(request);
     let from = std::mem::take(&mut parts.headers);
     parts.uri = address(&parts.uri, state)?;
-    parts.headers = headers(&parts.method, &from, received, state, now, metrics)?;
+    let signed = signed(&parts.method, state, now, metrics)?;
+    parts.headers = filled(signed.into_map(), &from, received, state, metrics);
     *request = parts.into();
     Ok(())
 }
 
-/// The request that leaves over HTTP/1.1, made anew from the one `received`.
+/// The head of the request that leaves over HTTP/1.1, made anew from the one `received`.
 ///
 /// # Errors
 /// The reason why it must not leave.
-pub(super) fn request(
+pub(super) fn head(
     received: &RequestHeader,
     state: &mut RequestState,
     now: Timestamp,
     metrics: &Metrics,
-) -> Result<RequestHeader, Reason> {
-    let mut parts = http::Request::new(()).into_parts().0;
-    parts.method.clone_from(&received.method);
-    parts.uri = address(&received.uri, state)?;
-    let from = &received.headers;
-    parts.headers = headers(&parts.method, from, from, state, now, metrics)?;
-    Ok(parts.into())
+) -> Result<Vec<u8>, Reason> {
+    let signed = signed(&received.method, state, now, metrics)?;
+    let target = state.accepted.as_ref().ok_or(Reason::Internal)?.target.as_str();
+    let head = Head::new(received.method.as_str(), target, &signed);
+    let headers = &received.headers;
+    Ok(filled(head, headers, headers, state, metrics).finish())
 }
 
 /// What policy saw is what is forwarded: the canonical target.
@@ -66,39 +67,18 @@ fn address(uri: &Uri, state: &RequestState) -> Result<Uri, Reason> {
     rebuilt.map(|request| request.uri.clone()).map_err(|_| Reason::AmbiguousPath)
 }
 
-/// All headers that leave: ours, signed, and of those that came `from` the client what may pass.
-fn headers(
-    method: &Method,
-    from: &HeaderMap,
-    received: &HeaderMap,
-    state: &mut RequestState,
-    now: Timestamp,
-    metrics: &Metrics,
-) -> Result<HeaderMap, Reason> {
-    let (Some(admitted), Some(accepted)) = (&state.admitted, &state.accepted) else {
-        return Err(Reason::Internal);
-    };
-    let begun = Instant::now();
-    let mut headers = signed(method, state, admitted, accepted, now)?;
-    let signed_at = Instant::now();
-    metrics.signing_seconds.observe((signed_at - begun).as_secs_f64());
-    let scrubbed = pass_on(from, received, &mut headers, state);
-    if scrubbed > 0 && state.attempts <= 1 {
-        metrics.scrubbed_headers.inc_by(scrubbed);
-    }
-    trace::tell(&mut headers, received, state.trace.as_ref());
-    state.sent = Some(signed_at);
-    Ok(headers)
-}
-
 /// The headers of ours, signed for the request as it will be sent, exactly one Host among them; and where it came from.
 fn signed(
     method: &Method,
-    state: &RequestState,
-    admitted: &Admitted,
-    accepted: &Accepted,
+    state: &mut RequestState,
     now: Timestamp,
-) -> Result<HeaderMap, Reason> {
+    metrics: &Metrics,
+) -> Result<Signed, Reason> {
+    let (Some(admitted), Some(accepted), Some(origin)) = (&state.admitted, &state.accepted, &state.origin)
+    else {
+        return Err(Reason::Internal);
+    };
+    let begun = Instant::now();
     let outgoing = Outgoing {
         method: method.as_str(),
         authority: host(admitted, accepted, state),
@@ -114,8 +94,27 @@ fn signed(
         stats: admitted.extras.stats.as_ref(),
         client_certificate: state.client_certificate.as_ref(),
     };
-    let origin = state.origin.as_ref().ok_or(Reason::Internal)?;
-    admitted.road.upstream.signer.sign(&outgoing, &input, forwarded::rebuilt(origin), now)
+    let signed = admitted.road.upstream.signer.sign(&outgoing, &input, forwarded::rebuilt(origin), now)?;
+    let signed_at = Instant::now();
+    metrics.signing_seconds.observe((signed_at - begun).as_secs_f64());
+    state.sent = Some(signed_at);
+    Ok(signed)
+}
+
+/// The headers of ours with those of the client that may pass, and trace context.
+fn filled<H: Put>(
+    mut headers: H,
+    from: &HeaderMap,
+    received: &HeaderMap,
+    state: &RequestState,
+    metrics: &Metrics,
+) -> H {
+    let scrubbed = pass_on(from, received, &mut headers, state);
+    if scrubbed > 0 && state.attempts <= 1 {
+        metrics.scrubbed_headers.inc_by(scrubbed);
+    }
+    trace::tell(&mut headers, received, state.trace.as_ref());
+    headers
 }
 
 /// Drops the spelling of names before Pingora copies the request for the upstream.
@@ -149,11 +148,11 @@ fn host<'a>(admitted: &'a Admitted, accepted: &'a Accepted, state: &RequestState
 
 /// Copies what a client may say; all else is left behind unconditionally, never "unless present" (THREATS H1). Answers
 /// how many names were left behind because they are ours or could be mistaken for ours.
-fn pass_on(from: &HeaderMap, received: &HeaderMap, to: &mut HeaderMap, state: &RequestState) -> u64 {
+fn pass_on(from: &HeaderMap, received: &HeaderMap, to: &mut impl Put, state: &RequestState) -> u64 {
     let names = &state.rules.names;
     let nominated = scrub::nominated(received);
     if let Some(cookies) = from.get(header::COOKIE).and_then(|_| rest_of_cookies(from, state)) {
-        to.append(header::COOKIE, cookies);
+        to.put(&header::COOKIE, &cookies);
     }
     let selector = state.route().and_then(|route| route.platform_from.as_ref()?.header());
     let traced = state.rules.snapshot.traces.is_some();
@@ -170,7 +169,7 @@ fn pass_on(from: &HeaderMap, received: &HeaderMap, to: &mut HeaderMap, state: &R
             stays |= (traced && trace::is_context(name)) || (ends_here && is_of_one_hop(name));
         }
         if !stays {
-            to.append(name.clone(), value.clone());
+            to.put(name, value);
         }
     }
     scrubbed

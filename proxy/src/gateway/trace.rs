@@ -7,6 +7,7 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use pingora::proxy::Session;
 
 use super::admit;
+use super::head::Put;
 use super::rules::InForce;
 use super::state::RequestState;
 use crate::telemetry::exemplars::Exemplar;
@@ -36,14 +37,14 @@ pub(super) fn is_context(name: &HeaderName) -> bool {
 }
 
 /// Tells the application which span it is called from. What other systems added is passed on with the trace it is about.
-pub(super) fn tell(headers: &mut HeaderMap, received: &HeaderMap, trace: Option<&Trace>) {
+pub(super) fn tell(headers: &mut impl Put, received: &HeaderMap, trace: Option<&Trace>) {
     let Some(parent) = trace.and_then(Trace::onward) else { return };
     let Ok(value) = HeaderValue::from_bytes(&parent.write()) else { return };
-    headers.insert(TRACEPARENT, value);
+    headers.put(&TRACEPARENT, &value);
     let states = || received.get_all(TRACESTATE).iter();
     if trace.is_some_and(Trace::is_continued) && state_fits(states().map(HeaderValue::as_bytes)) {
         for state in states() {
-            headers.append(TRACESTATE, state.clone());
+            headers.put(&TRACESTATE, state);
         }
     }
 }

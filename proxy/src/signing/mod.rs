@@ -13,6 +13,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use http::header::HOST;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use parking_lot::Mutex;
 
@@ -25,8 +26,8 @@ use crate::reason::Reason;
 use jwt::{Digests, Statement};
 use keyring::{KeyError, Keyring};
 use message::Message;
-pub use prepared::Shelf;
 use prepared::{Place, Positions, Prepared, Rest, Sheet};
+pub use prepared::{Shelf, write_line};
 
 /// Algorithms of message signatures (RFC 9421, section 3.3).
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -165,12 +166,12 @@ impl Signer {
         input: &RenderInput<'_>,
         beside: Fields,
         now: Timestamp,
-    ) -> Result<HeaderMap, Reason> {
+    ) -> Result<Signed, Reason> {
         let own = render::of_request(&self.names, input)?;
         let digests = Digests::of(&own, &self.names);
         let statement = Statement { authn: input.authn, identity: input.identity(), digests };
         let prepared = self.prepared(statement, now)?;
-        self.complete(&prepared, (outgoing, input.request_id), own, beside, now)
+        self.complete(prepared, (outgoing, input.request_id), own, beside, now)
     }
 
     /// What is the same for every request with this context, kept or made now.
@@ -234,12 +235,12 @@ impl Signer {
     /// Adds what only this request has, and its signature.
     fn complete(
         &self,
-        prepared: &Prepared,
+        prepared: Arc<Prepared>,
         (outgoing, request_id): (&Outgoing<'_>, &str),
         own: ContextHeaders,
         beside: Fields,
         now: Timestamp,
-    ) -> Result<HeaderMap, Reason> {
+    ) -> Result<Signed, Reason> {
         let message = Message { outgoing, headers: &own, request_id, now };
         let signature = match (&self.message, &prepared.begun) {
             (Some(signer), Some(begun)) => Some(signer.sign(begun, &self.message_keys, &message)?),
@@ -252,7 +253,38 @@ impl Signer {
             return Err(Reason::ContextTooLarge);
         }
         rest.extend(beside);
-        Ok(prepared.headers(host, rest))
+        Ok(Signed { prepared, host, rest })
+    }
+}
+
+/// All headers of ours for one request, signed, and not written down yet.
+pub struct Signed {
+    prepared: Arc<Prepared>,
+    host: HeaderValue,
+    rest: Rest,
+}
+
+impl Signed {
+    /// As a map, with room for more.
+    #[must_use]
+    pub fn into_map(self) -> HeaderMap {
+        self.prepared.headers(self.host, self.rest)
+    }
+
+    /// As lines of HTTP/1.1.
+    pub fn write(&self, lines: &mut Vec<u8>) {
+        write_line(lines, &HOST, &self.host);
+        lines.extend_from_slice(self.prepared.lines());
+        for (name, value) in &self.rest {
+            write_line(lines, name, value);
+        }
+    }
+
+    /// How many bytes the lines have.
+    #[must_use]
+    pub fn length(&self) -> usize {
+        let rest: usize = self.rest.iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum();
+        HOST.as_str().len() + self.host.len() + 4 + self.prepared.lines().len() + rest
     }
 }
 

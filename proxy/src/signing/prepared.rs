@@ -50,7 +50,9 @@ pub(super) struct Prepared {
     serves_until: Timestamp,
     /// Names without values, shared by all contexts that send the same ones.
     sheet: Arc<Sheet>,
-    /// The values, in the order of the names; slices of one allocation.
+    /// The headers as the lines of HTTP/1.1.
+    lines: Bytes,
+    /// The values, in the order of the names; slices of the lines.
     values: Box<[HeaderValue]>,
     /// Names and values, for the budget.
     pub(super) size: usize,
@@ -148,6 +150,7 @@ impl Prepared {
         keys: Positions,
         life: (Timestamp, Timestamp),
     ) -> Result<Self, Reason> {
+        let (lines, values) = packed(headers)?;
         Ok(Self {
             made_of: identity.map(|context| Identity {
                 session: Arc::clone(&context.session),
@@ -159,7 +162,8 @@ impl Prepared {
             made: life.0,
             serves_until: life.1,
             sheet,
-            values: packed(headers)?,
+            lines,
+            values,
             size: render::size(headers.iter().map(|(name, value)| (name, value))),
             begun,
         })
@@ -208,9 +212,18 @@ impl Prepared {
         headers
     }
 
+    /// The headers as the lines of HTTP/1.1, without those that only one request has.
+    pub(super) fn lines(&self) -> &[u8] {
+        &self.lines
+    }
+
     fn weight(&self) -> usize {
         let begun = self.begun.as_ref().map_or(0, Begun::weight);
-        size_of::<Self>() + self.values.len() * size_of::<HeaderValue>() + self.size + begun + BOOKKEEPING
+        size_of::<Self>()
+            + self.values.len() * size_of::<HeaderValue>()
+            + self.lines.len()
+            + begun
+            + BOOKKEEPING
     }
 }
 
@@ -250,20 +263,37 @@ impl Sheet {
     }
 }
 
-/// The values as slices of one allocation.
-fn packed(headers: &ContextHeaders) -> Result<Box<[HeaderValue]>, Reason> {
-    let text: Bytes =
-        headers.iter().flat_map(|(_, value)| value.as_bytes()).copied().collect::<Vec<_>>().into();
-    let mut start = 0;
-    let pack = |(_, value): &(HeaderName, HeaderValue)| {
-        let end = start + value.len();
-        let mut packed =
-            HeaderValue::from_maybe_shared(text.slice(start..end)).map_err(|_| Reason::CannotSign)?;
+/// The headers as lines, and their values as slices of them.
+fn packed(headers: &ContextHeaders) -> Result<(Bytes, Box<[HeaderValue]>), Reason> {
+    let mut lines = Vec::with_capacity(USUAL_BYTES);
+    for (name, value) in headers {
+        write_line(&mut lines, name, value);
+    }
+    lines.shrink_to_fit();
+    let lines = Bytes::from(lines);
+    let mut end = 0;
+    let pack = |(name, value): &(HeaderName, HeaderValue)| {
+        let start = end + name.as_str().len() + BEFORE_VALUE.len();
+        let slice = lines.slice(start..start + value.len());
+        let mut packed = HeaderValue::from_maybe_shared(slice).map_err(|_| Reason::CannotSign)?;
         packed.set_sensitive(value.is_sensitive());
-        start = end;
+        end = start + value.len() + AFTER_VALUE.len();
         Ok(packed)
     };
-    headers.iter().map(pack).collect()
+    let values = headers.iter().map(pack).collect::<Result<_, _>>()?;
+    Ok((lines, values))
+}
+
+/// What stands between a name and its value.
+const BEFORE_VALUE: &[u8] = b": ";
+/// What ends a line.
+const AFTER_VALUE: &[u8] = b"\r\n";
+
+/// Writes a header as a line of HTTP/1.1 (RFC 9112, section 5). Neither a name nor a value can hold a line end.
+pub fn write_line(lines: &mut Vec<u8>, name: &HeaderName, value: &HeaderValue) {
+    for piece in [name.as_str().as_bytes(), BEFORE_VALUE, value.as_bytes(), AFTER_VALUE] {
+        lines.extend_from_slice(piece);
+    }
 }
 
 /// Weighs a prepared context with everything it holds.

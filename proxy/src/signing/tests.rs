@@ -57,9 +57,12 @@ impl Bench {
         outgoing: &Outgoing<'_>,
         now: Timestamp,
     ) -> Result<HeaderMap, Reason> {
-        let mut headers = self.signer.sign(outgoing, input, Fields::new(), now)?;
+        let mut headers = self.signer.sign(outgoing, input, Fields::new(), now)?.into_map();
         // The usual way, which fills a map by position, must come to the same.
-        let mut beside = self.signer.sign(outgoing, input, forwarded::rebuilt(&origin()), now)?;
+        let beside = self.signer.sign(outgoing, input, forwarded::rebuilt(&origin()), now)?;
+        let read_back = read_back(&beside);
+        let mut beside = beside.into_map();
+        assert_eq!(read_back, beside, "the lines are the map");
         for (name, value) in forwarded::rebuilt(&origin()) {
             assert_eq!(beside.remove(name).unwrap(), value);
         }
@@ -288,6 +291,22 @@ fn a_token_is_reused_for_half_of_its_life_and_then_made_anew() {
     assert_ne!(token(30), first);
 }
 
+/// What a reader of HTTP/1.1 finds in the lines.
+fn read_back(signed: &Signed) -> HeaderMap {
+    let mut lines = Vec::new();
+    signed.write(&mut lines);
+    assert_eq!(lines.len(), signed.length(), "the room that is made for them");
+    let lines = String::from_utf8(lines).unwrap();
+    assert!(lines.starts_with("host: ") && lines.ends_with("\r\n"), "{lines:?}");
+    let mut headers = HeaderMap::new();
+    for line in lines.trim_end_matches("\r\n").split("\r\n") {
+        let (name, value) = line.split_once(": ").unwrap();
+        let name = HeaderName::from_bytes(name.as_bytes()).unwrap();
+        headers.append(name, HeaderValue::from_str(value).unwrap());
+    }
+    headers
+}
+
 fn origin() -> ClientOrigin {
     let address = Some("192.0.2.7".parse().unwrap());
     ClientOrigin { address, scheme: Scheme::Https, host: "app.example".to_owned() }
@@ -418,8 +437,11 @@ fn a_token_of_one_context_under_the_signature_of_another_is_a_contradiction() {
     let own = render::of_request(&bench.signer.names, &input).unwrap();
     let statement = Statement { authn: input.authn, identity: input.identity(), digests: Digests::default() };
     let prepared = bench.signer.prepare(statement, keys, Some(token), NOW).unwrap();
-    let headers =
-        bench.signer.complete(&prepared, (&OUTGOING, input.request_id), own, Fields::new(), NOW).unwrap();
+    let headers = bench
+        .signer
+        .complete(Arc::new(prepared), (&OUTGOING, input.request_id), own, Fields::new(), NOW)
+        .unwrap();
+    let headers = headers.into_map();
     assert_eq!(bench.verify(&OUTGOING, &headers, NOW).unwrap_err(), "contradiction");
 }
 

