@@ -184,15 +184,14 @@ async fn write(
         stream.flush().await
     };
     tokio::pin!(written);
-    let result = match written.as_mut().now_or_never() {
-        Some(result) => result,
-        None => {
-            timer.as_mut().reset(Instant::now() + patience);
-            tokio::select! {
-                biased;
-                result = written => result,
-                () = timer => return Err(Error::new_up(ErrorType::WriteTimedout)),
-            }
+    let result = if let Some(result) = written.as_mut().now_or_never() {
+        result
+    } else {
+        timer.as_mut().reset(Instant::now() + patience);
+        tokio::select! {
+            biased;
+            result = written => result,
+            () = timer => return Err(Error::new_up(ErrorType::WriteTimedout)),
         }
     };
     result.map_err(|cause| {

@@ -94,6 +94,7 @@ fn silence(session: &Session, state: &RequestState, upstream: &UpstreamRules) ->
 
 /// The error of a server that could not be reached, with word on whether another one is tried. Nothing was sent, so every
 /// method may be.
+#[expect(clippy::unnecessary_box_returns, reason = "boxed is how Pingora's phases return errors")]
 pub(super) fn unreachable(
     state: &mut RequestState,
     address: &SocketAddr,

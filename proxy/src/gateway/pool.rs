@@ -158,7 +158,7 @@ mod tests {
         (Connection::new(Box::new(ours)), theirs)
     }
 
-    const LONG: Duration = Duration::from_secs(60);
+    const LONG: Duration = Duration::from_mins(1);
 
     #[tokio::test]
     async fn what_is_kept_is_taken_once_by_who_goes_there_under_the_same_rules() {
