@@ -1,6 +1,8 @@
 //! What Laravel encrypts: base64 of JSON with initialisation vector, value and either a MAC (AES-CBC) or a tag
 //! (AES-GCM). The MAC is verified, in constant time, before anything is decrypted; every key is tried.
 
+use std::borrow::Cow;
+
 use aes::cipher::block_padding::Pkcs7;
 use aes::cipher::{BlockModeDecrypt, KeyIvInit};
 use aes::{Aes128, Aes256};
@@ -31,14 +33,17 @@ pub struct Encrypter {
     keys: Vec<Secret>,
 }
 
+/// Base64, in which a slash may be written as `\/`: not every version keeps PHP from that.
 #[derive(Deserialize)]
 struct Payload<'a> {
-    iv: &'a str,
-    value: &'a str,
-    #[serde(default)]
-    mac: &'a str,
-    #[serde(default)]
-    tag: &'a str,
+    #[serde(borrow)]
+    iv: Cow<'a, str>,
+    #[serde(borrow)]
+    value: Cow<'a, str>,
+    #[serde(borrow, default)]
+    mac: Cow<'a, str>,
+    #[serde(borrow, default)]
+    tag: Cow<'a, str>,
 }
 
 impl Encrypter {
@@ -59,8 +64,8 @@ impl Encrypter {
     pub(super) fn open(&self, envelope: &[u8]) -> Option<Vec<u8>> {
         let json = STANDARD.decode(envelope).ok()?;
         let payload: Payload<'_> = serde_json::from_slice(&json).ok()?;
-        let iv = STANDARD.decode(payload.iv).ok()?;
-        let value = STANDARD.decode(payload.value).ok()?;
+        let iv = STANDARD.decode(payload.iv.as_ref()).ok()?;
+        let value = STANDARD.decode(payload.value.as_ref()).ok()?;
         self.keys.iter().find_map(|key| match self.cipher {
             Cipher::Cbc => open_cbc(key, &payload, &iv, &value),
             Cipher::Gcm => open_gcm(key, &payload, &iv, &value),
@@ -97,7 +102,7 @@ fn open_cbc(key: &Secret, payload: &Payload<'_>, iv: &[u8], value: &[u8]) -> Opt
 }
 
 fn open_gcm(key: &Secret, payload: &Payload<'_>, iv: &[u8], value: &[u8]) -> Option<Vec<u8>> {
-    let tag = STANDARD.decode(payload.tag).ok()?;
+    let tag = STANDARD.decode(payload.tag.as_ref()).ok()?;
     if tag.len() != aead::AES_256_GCM.tag_len() {
         return None;
     }

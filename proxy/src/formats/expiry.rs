@@ -74,7 +74,10 @@ fn moment(session: &Decoded, path: &Path) -> Result<Option<Timestamp>, Refusal> 
 }
 
 impl From<Unusable> for Refusal {
-    fn from(_: Unusable) -> Self {
-        Self::Unusable
+    fn from(unusable: Unusable) -> Self {
+        match unusable {
+            Unusable::NotOne => Self::Unusable,
+            Unusable::Unreadable(error) => Self::Unreadable(error),
+        }
     }
 }

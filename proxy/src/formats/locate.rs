@@ -5,7 +5,7 @@ use std::fmt;
 use cookie::time::OffsetDateTime;
 use cookie::time::format_description::well_known::Rfc3339;
 
-use super::value::{Decoded, Node, Twice};
+use super::value::{DecodeError, Decoded, Node, Twice};
 use crate::clock::Timestamp;
 
 /// Largest whole number that JavaScript can tell from its neighbours: 2^53 - 1.
@@ -38,20 +38,25 @@ impl fmt::Display for Path {
     }
 }
 
-/// A value stands where an identifier or a time should, and cannot be one: true, a fraction, a key that occurs twice.
+/// What stands where an identifier or a time should cannot be one.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Unusable;
+pub enum Unusable {
+    /// It is none: true, a fraction, a key that occurs twice.
+    NotOne,
+    /// Nobody can say what it is: it stands in a part of the session that could not be read.
+    Unreadable(DecodeError),
+}
 
 impl From<Twice> for Unusable {
     fn from(_: Twice) -> Self {
-        Self
+        Self::NotOne
     }
 }
 
 /// The value at the end of a path.
 ///
 /// # Errors
-/// A key on the way occurs twice.
+/// A key on the way occurs twice, or what stands there could not be read.
 pub fn follow<'a>(session: &'a Decoded, path: &Path) -> Result<Option<&'a Node>, Unusable> {
     let mut node = session.root();
     for step in &path.0 {
@@ -66,6 +71,9 @@ pub fn follow<'a>(session: &'a Decoded, path: &Path) -> Result<Option<&'a Node>,
         };
         let Some(next) = next else { return Ok(None) };
         node = session.node(next);
+        if let Node::Unreadable(error) = node {
+            return Err(Unusable::Unreadable(*error));
+        }
     }
     Ok(Some(node))
 }
@@ -87,11 +95,13 @@ pub fn identifier(
             Some(Node::Text(text)) => return readable(text).map(Some),
             Some(Node::Integer(number)) => {
                 if is_javascript && number.unsigned_abs() > LARGEST_IN_JAVASCRIPT.unsigned_abs() {
-                    return Err(Unusable);
+                    return Err(Unusable::NotOne);
                 }
                 return Ok(Some(number.to_string()));
             }
-            Some(Node::Bool(_) | Node::Float(_) | Node::Time(_) | Node::Opaque) => return Err(Unusable),
+            Some(Node::Bool(_) | Node::Float(_) | Node::Time(_) | Node::Opaque | Node::Unreadable(_)) => {
+                return Err(Unusable::NotOne);
+            }
         }
     }
     Ok(None)
@@ -106,7 +116,7 @@ pub fn moment(session: &Decoded, paths: &[Path]) -> Result<Option<Timestamp>, Un
     for path in paths {
         match follow(session, path)? {
             None | Some(Node::Null) => {}
-            Some(node) => return time_of(node).map(Some).ok_or(Unusable),
+            Some(node) => return time_of(node).map(Some).ok_or(Unusable::NotOne),
         }
     }
     Ok(None)
@@ -120,14 +130,14 @@ pub fn whole(session: &Decoded, path: &Path) -> Result<Option<i64>, Unusable> {
     match follow(session, path)? {
         None | Some(Node::Null) => Ok(None),
         Some(Node::Integer(number)) => Ok(Some(*number)),
-        Some(_) => Err(Unusable),
+        Some(_) => Err(Unusable::NotOne),
     }
 }
 
 fn readable(text: &[u8]) -> Result<String, Unusable> {
-    let text = std::str::from_utf8(text).map_err(|_| Unusable)?;
+    let text = std::str::from_utf8(text).map_err(|_| Unusable::NotOne)?;
     if text.len() > 128 || text.chars().any(char::is_control) {
-        return Err(Unusable);
+        return Err(Unusable::NotOne);
     }
     Ok(text.to_owned())
 }

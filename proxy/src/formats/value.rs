@@ -54,6 +54,8 @@ pub enum Node {
     Object(NodeId, Vec<(NodeId, NodeId)>),
     /// Something else: read over, never built, never run.
     Opaque,
+    /// A value of its own within the session that could not be read, and why.
+    Unreadable(DecodeError),
 }
 
 /// A decoded session.

@@ -3,13 +3,15 @@
 
 use std::time::Duration;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use countersign::formats::decode::laravel::Serialization;
 use countersign::formats::decode::{Decoder, Raw};
 use countersign::formats::locate::{Path, identifier};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::properties::formats;
-use super::sample::{NOW, bytes, files};
+use super::sample::{NOW, bytes, files, raw_files};
 
 /// A sixteenth of what threads usually get.
 const SMALL_STACK: usize = 128 * 1024;
@@ -45,6 +47,13 @@ pub(crate) fn survive() {
                 check_formats(&file, value);
                 checked += 1;
             }
+        }
+        // Files that are nothing but a value.
+        for (file, content) in raw_files() {
+            let value = json!({ "case": "the file", "value_base64": STANDARD.encode(content) });
+            check(&file, &value);
+            check_formats(&file, &value);
+            checked += 1;
         }
         checked
     });
@@ -84,14 +93,26 @@ fn check(file: &str, value: &Value) {
             continue;
         }
         let identity = decoded.ok().and_then(|session| identifier(&session, &paths, false).ok().flatten());
-        let expected = &value["expect"];
-        let expected = match expected.get("user_id").unwrap_or(expected) {
-            Value::String(text) if !["reject", "error", "none", "refuse"].contains(&text.as_str()) => {
-                Some(text.clone())
-            }
-            Value::Number(number) => Some(number.to_string()),
-            _ => None,
-        };
+        let expected = expected(value, &hostile);
         assert_eq!(identity, expected, "{file}: {name} {}", value["case"]);
+    }
+}
+
+/// The identity that comes out, where the file says so: as `expect` or `expected`, with the id alone or in a field. Any
+/// other word says that there is none; an id stands in the value itself, unless it is a number.
+fn expected(value: &Value, hostile: &[u8]) -> Option<String> {
+    let said = ["expect", "expected"].into_iter().find_map(|field| value.get(field))?;
+    let said = ["user_id", "identity", "id"].into_iter().find_map(|field| said.get(field)).unwrap_or(said);
+    match said {
+        Value::Number(number) => Some(number.to_string()),
+        Value::String(text) => {
+            let digits = text.strip_prefix('-').unwrap_or(text);
+            let is_number = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
+            let is_there =
+                !text.is_empty() && hostile.windows(text.len()).any(|part| part == text.as_bytes());
+            let is_word = ["reject", "error", "none", "refuse"].contains(&text.as_str());
+            (is_number || (is_there && !is_word)).then(|| text.clone())
+        }
+        _ => None,
     }
 }

@@ -12,7 +12,7 @@ use countersign::formats::{Format, Refusal};
 use countersign::secret::Secret;
 use serde_json::Value;
 
-use super::sample::{Platform, Verdict, files};
+use super::sample::{Platform, Verdict, files, is_own};
 
 /// Which framework has such a column, and what it is called there.
 const COLUMNS: [(&str, Kind); 3] =
@@ -40,7 +40,7 @@ pub(crate) fn check() {
         }
         checked += 1;
     }
-    assert!(checked > 0 || std::env::var_os("SESSION_SAMPLES").is_some(), "there are no rows");
+    assert!(checked > 0 || !is_own(), "there are no rows");
 }
 
 /// What this format makes of a row, a second before its end.

@@ -9,15 +9,21 @@ use countersign::clock::Timestamp;
 use countersign::formats::decode::Raw;
 use countersign::formats::envelope::Cipher;
 use countersign::formats::locate::Path;
-use countersign::formats::preset::{Kind, Options, Serializer};
-use countersign::formats::{Claimed, Format, Refusal};
+use countersign::formats::preset::{Kind, Mistake, Options, Serializer};
+use countersign::formats::{Alphabet, Claimed, Format, IdShape, Refusal};
 use countersign::session::profile::{Candidate, Claim, Profile, Source};
 use http::header::COOKIE;
 use http::{HeaderMap, HeaderValue};
 use serde_json::Value;
 
+use super::folder::broken;
+pub(crate) use super::folder::{OWN, bytes, files, files_in, is_own, raw_files};
+
 /// 2026-11-21 01:30 UTC: within the life of every sample, whatever the clock on the wall says.
 pub(crate) const NOW: Timestamp = Timestamp::from_secs(1_795_224_600);
+
+/// Most places at which a value is cut off.
+const MOST_CUTS: usize = 2048;
 
 /// What comes of a cookie.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -61,6 +67,17 @@ impl Verdict {
             None => Self::Refused,
         }
     }
+
+    /// As one case of a sample says; `usual` is what cases of its kind are for.
+    pub(crate) fn of_case(sample: &Sample, case: &Value, usual: &Self) -> Self {
+        let own = || Self::of(&sample.json["expected"]);
+        match (&case["expected"], &case["expect"]) {
+            (Value::String(word), _) | (Value::Null, Value::String(word)) if word == "accept" => own(),
+            (said @ (Value::Object(_) | Value::String(_)), _)
+            | (Value::Null, said @ (Value::Object(_) | Value::String(_))) => Self::of(said),
+            _ => usual.clone(),
+        }
+    }
 }
 
 #[derive(Clone, Debug)]
@@ -89,47 +106,33 @@ pub(crate) fn own() -> Vec<Sample> {
     sessions(files_in(OWN))
 }
 
-/// Where the samples of this repository lie.
-pub(crate) const OWN: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/session-samples");
-
+/// Those that describe a format; what is wrong with the others is what [`undescribed`] says.
 fn sessions(files: Vec<(String, Value)>) -> Vec<Sample> {
-    let mut samples: Vec<Sample> = files
-        .into_iter()
-        .filter(|(_, json)| json["redis"].is_object() && json["cookie_header"].is_string())
-        // Whose user is not in its session.
-        .filter(|(_, json)| !json["framework"].as_str().unwrap_or_default().contains("ASP.NET"))
-        .map(|(file, json)| {
-            // One that is accepted although its key has no end is one of an operator who allows that.
-            let endless = json["redis"]["ttl"] == -1 && Verdict::of(&json["expected"]) != Verdict::Refused;
-            let sample =
-                Sample { file, json, locates: true, wrong_secret: false, rotated: false, endless, now: NOW };
-            Sample { now: sample.moment(), ..sample }
-        })
-        .collect();
-    samples.sort_by(|one, two| one.file.cmp(&two.file));
-    samples
+    let of = |(file, json): (String, Value)| {
+        // One that is accepted although its key has no end is one of an operator who allows that.
+        let endless = json["redis"]["ttl"] == -1 && Verdict::of(&json["expected"]) != Verdict::Refused;
+        let sample =
+            Sample { file, json, locates: true, wrong_secret: false, rotated: false, endless, now: NOW };
+        sample.described().is_ok().then(|| Sample { now: sample.moment(), ..sample })
+    };
+    files.into_iter().filter(|(_, json)| is_session(json)).filter_map(of).collect()
 }
 
-/// Every JSON file of the folder.
-pub(crate) fn files() -> Vec<(String, Value)> {
-    files_in(&std::env::var("SESSION_SAMPLES").unwrap_or_else(|_| OWN.to_owned()))
+fn is_session(json: &Value) -> bool {
+    let with_cookie = json["redis"].is_object() && !json["cookie_header"].is_null();
+    // Whose user is not in its session.
+    with_cookie && !json["framework"].as_str().unwrap_or_default().contains("ASP.NET")
 }
 
-pub(crate) fn files_in(folder: &str) -> Vec<(String, Value)> {
-    let entries = std::fs::read_dir(folder).unwrap_or_else(|error| panic!("{folder}: {error}"));
-    entries
-        .map(|entry| entry.unwrap().path())
-        .filter(|path| path.extension() == Some("json".as_ref()))
-        .map(|path| {
-            let name = path.file_name().unwrap().to_string_lossy().into_owned();
-            let json = serde_json::from_slice(&std::fs::read(&path).unwrap());
-            (name.clone(), json.unwrap_or_else(|error| panic!("{name}: {error}")))
-        })
-        .collect()
-}
-
-pub(crate) fn bytes(value: &Value) -> Vec<u8> {
-    STANDARD.decode(value.as_str().unwrap_or_default()).unwrap()
+/// What cannot be tried, and why: files that are no JSON, and samples whose fields make no format.
+pub(crate) fn undescribed() -> Vec<String> {
+    let unknown = files().into_iter().filter(|(_, json)| is_session(json)).filter_map(|(file, json)| {
+        let endless = false;
+        let sample =
+            Sample { file, json, locates: true, wrong_secret: false, rotated: false, endless, now: NOW };
+        Some(format!("{}: {}", sample.file, sample.described().err()?))
+    });
+    broken().into_iter().chain(unknown).collect()
 }
 
 /// The bytes of a value: in base64, or as the text that they are.
@@ -206,8 +209,11 @@ impl Sample {
             ("symfony", Kind::Php),
             ("codeigniter", Kind::Php),
         ];
-        let named = kinds.iter().find(|(part, _)| name.contains(part)).map(|(_, kind)| *kind);
-        named.unwrap_or(if is_hash { Kind::Hash } else { Kind::Json })
+        let of = |name: &str| kinds.iter().find(|(part, _)| name.contains(part)).map(|(_, kind)| *kind);
+        // A framework of another name may keep its sessions as one of these does. Flask's own layouts do not.
+        let store = self.text("/store/library").to_lowercase().replace("connect-redis", "express");
+        let stored = || of(&store).filter(|_| !name.contains("flask"));
+        of(&name).or_else(stored).unwrap_or(if is_hash { Kind::Hash } else { Kind::Json })
     }
 
     /// What stands in front of the id in the key.
@@ -270,6 +276,10 @@ impl Sample {
 
     /// The format with everything that the file says of it.
     pub(crate) fn format(&self) -> Format {
+        self.described().unwrap_or_else(|mistake| panic!("{}: {mistake}", self.file))
+    }
+
+    fn described(&self) -> Result<Format, Mistake> {
         let kind = self.kind();
         let has_field = |name: &str| {
             let fields = self.json["redis"]["fields"].as_array();
@@ -310,7 +320,11 @@ impl Sample {
             active: has_field("is_active").then(|| Path::parse("/is_active")),
             ..Options::default()
         };
-        kind.format(options).unwrap_or_else(|mistake| panic!("{}: {mistake}", self.file))
+        let format = kind.format(options)?;
+        // An operator describes ids that the application makes itself.
+        let id = own_shape(self.session_id()).filter(|_| !format.id.fits(self.session_id()));
+        let bare = !matches!(kind, Kind::Koa | Kind::Laravel);
+        Ok(Format { id: id.filter(|_| bare).unwrap_or(format.id), ..format })
     }
 
     /// Whether the cookie is signed, where a framework leaves the choice.
@@ -399,6 +413,14 @@ impl Sample {
     /// The sample with the change that a variant describes.
     pub(crate) fn varied(&self, variant: &Value) -> Self {
         let mut changed = self.clone();
+        for part in ["redis", "config"] {
+            for (field, value) in variant[part].as_object().into_iter().flatten() {
+                changed.json[part][field] = value.clone();
+            }
+        }
+        if let Some(seconds) = variant["now"].as_u64() {
+            changed.now = Timestamp::from_secs(seconds);
+        }
         if let Some(value) = variant.get("value") {
             let written = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
             changed.json["redis"]["value_base64"] = STANDARD.encode(written).into();
@@ -429,7 +451,8 @@ impl Sample {
         let format = self.format();
         let ends = Some(NOW.plus(Duration::from_mins(1)));
         let expected = Verdict::of(&self.json["expected"]);
-        for length in 0..whole.len() {
+        // Everywhere, unless that would take minutes.
+        for length in (0..whole.len()).step_by(1 + whole.len() / MOST_CUTS) {
             let Ok(found) = format.read(&Raw::Text(whole[..length].to_vec()), ends, NOW) else { continue };
             let user = found.user.as_str().to_owned();
             assert!(matches!(&expected, Verdict::User(own, _) if *own == user), "{} at {length}", self.file);
@@ -437,8 +460,22 @@ impl Sample {
     }
 }
 
+/// The field as a client sends it. One that HTTP cannot carry never comes here.
 pub(crate) fn headers(cookie: &str) -> HeaderMap {
-    HeaderMap::from_iter([(COOKIE, HeaderValue::from_str(cookie).unwrap())])
+    HeaderValue::from_bytes(cookie.as_bytes()).map(|field| (COOKIE, field)).into_iter().collect()
+}
+
+/// The narrowest description of ids that this one fits.
+fn own_shape(id: &str) -> Option<IdShape> {
+    let alphabets = [
+        Alphabet::Hex,
+        Alphabet::LowerAlphanumeric,
+        Alphabet::Alphanumeric,
+        Alphabet::UrlSafe,
+        Alphabet::Php,
+    ];
+    let shape = |alphabet| IdShape { alphabet, shortest: id.len(), longest: id.len() };
+    alphabets.into_iter().map(shape).find(|shape| shape.fits(id))
 }
 
 fn raw(entry: &Value) -> Option<Raw> {

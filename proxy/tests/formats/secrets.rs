@@ -30,12 +30,7 @@ impl Sample {
         }
         let mut texts = Vec::new();
         for (key, value) in self.json["config"].as_object().into_iter().flatten() {
-            let names_secrets = ["secret", "secrets", "keys", "app_key", "hash_key", "hash_keys"]
-                .contains(&key.as_str())
-                || key.starts_with("previous")
-                || key.ends_with("previous_keys")
-                || key.ends_with("_secret")
-                || key.ends_with("_secrets");
+            let names_secrets = names_secrets(key);
             match value {
                 // APP_PREVIOUS_KEYS is one text.
                 Value::String(text) if names_secrets && text.starts_with("base64:") => {
@@ -48,12 +43,16 @@ impl Sample {
                 _ => {}
             }
         }
+        let is_laravel = self.kind() == Kind::Laravel;
+        if is_laravel {
+            // What else is called a secret there is no key of its encryption.
+            texts.retain(|text| text.starts_with("base64:") || matches!(text.len(), 16 | 32));
+        }
         let hex_key = unhex(self.config("hash_key_hex")).map(Secret::new);
-        let named = texts.iter().map(|text| {
-            if self.wrong_secret && text.starts_with("base64:") {
-                return Secret::from("base64:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=");
-            }
-            Secret::from(format!("{text}{}", if self.wrong_secret { "x" } else { "" }).as_str())
+        let named = texts.iter().map(|text| match (self.wrong_secret, is_laravel) {
+            (false, _) => Secret::from(text.as_str()),
+            (true, true) => Secret::from("base64:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="),
+            (true, false) => Secret::from(format!("{text}x").as_str()),
         });
         let mut secrets: Vec<Secret> = named.chain(hex_key).collect();
         if self.rotated && !secrets.is_empty() {
@@ -75,6 +74,18 @@ impl Sample {
             keys.first().filter(|_| self.rotated).map(|_| Secret::from("a-newer-key-of-the-same-length-3"));
         newer.into_iter().chain(keys).collect()
     }
+}
+
+/// Whether a field of `config` holds secrets of the cookie: `secret`, `old_secrets`, `keys`, `app_key`, `hash_key` and
+/// the like. What else is called a key is a part of one in Redis, or the key of an encryption.
+fn names_secrets(field: &str) -> bool {
+    let field = field.to_lowercase();
+    let is_other =
+        ["prefix", "template", "block", "hex", "function", "name", "note", "cookie", "redis", "cache"];
+    let is_secret = field.contains("secret")
+        || field.starts_with("previous")
+        || field.split('_').any(|word| matches!(word, "key" | "keys"));
+    is_secret && !is_other.iter().any(|other| field.contains(other))
 }
 
 fn unhex(text: &str) -> Option<Vec<u8>> {

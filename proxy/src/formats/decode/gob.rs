@@ -13,28 +13,19 @@ const EPOCH: i64 = 62_135_596_800;
 /// Most types that one session may describe.
 const MOST_TYPES: usize = 64;
 
+/// The number of the first type that is not Go's own.
+const FIRST_TYPE: i64 = 64;
+
 /// Reads one value and nothing after it.
 pub(in crate::formats) fn decode(bytes: &[u8]) -> Result<Decoded, DecodeError> {
     if bytes.len() > MOST_BYTES {
         return Err(DecodeError::TooLarge);
     }
-    let mut reader =
-        Reader { input: Input::new(bytes, "gob"), builder: Builder::default(), types: HashMap::new() };
-    let root = loop {
-        let length = reader.unsigned()?;
-        let message = reader.input.take_long(length)?;
-        let after = std::mem::replace(&mut reader.input, Input::new(message, "gob"));
-        let id = reader.signed()?;
-        let value = if id < 0 { reader.describe(id).map(|()| None)? } else { Some(reader.top(id)?) };
-        if !reader.input.is_empty() {
-            return Err(reader.input.malformed());
-        }
-        reader.input = after;
-        if let Some(root) = value {
-            break root;
-        }
-    };
-    if !reader.input.is_empty() {
+    let (input, rest) = (Input::new(&[], "gob"), Input::new(bytes, "gob"));
+    let mut reader = Reader { input, rest, builder: Builder::default(), types: HashMap::new() };
+    let id = reader.next_type(false)?;
+    let root = reader.single(id, Depth::default())?;
+    if !reader.input.is_empty() || !reader.rest.is_empty() {
         return Err(reader.input.malformed());
     }
     Ok(reader.builder.finish(root))
@@ -72,22 +63,17 @@ enum Type {
 }
 
 struct Reader<'a> {
+    /// What is left of a message.
     input: Input<'a>,
+    /// The messages behind it.
+    rest: Input<'a>,
     builder: Builder,
     types: HashMap<i64, Rc<Type>>,
 }
 
 impl Reader<'_> {
     fn unsigned(&mut self) -> Result<u64, DecodeError> {
-        let first = self.input.byte()?;
-        if first < 0x80 {
-            return Ok(first.into());
-        }
-        let bytes = self.input.take(usize::from(first.wrapping_neg()))?;
-        let mut whole = [0; 8];
-        let at = 8_usize.checked_sub(bytes.len()).ok_or(self.input.malformed())?;
-        whole[at..].copy_from_slice(bytes);
-        Ok(u64::from_be_bytes(whole))
+        unsigned(&mut self.input)
     }
 
     fn signed(&mut self) -> Result<i64, DecodeError> {
@@ -96,12 +82,35 @@ impl Reader<'_> {
         Ok(if raw & 1 == 1 { !half } else { half })
     }
 
-    /// A value at the top: structs as they are, everything else behind a zero.
-    fn top(&mut self, id: i64) -> Result<NodeId, DecodeError> {
+    /// The number of the type of the value that follows, after descriptions of those that are new. Go ends a message
+    /// behind each of them, in the middle of a value too where it meets a type within one; what it then calls the length
+    /// of the value is that of a part of it, so that Go itself does not look at it.
+    fn next_type(&mut self, is_inside: bool) -> Result<i64, DecodeError> {
+        loop {
+            if self.input.is_empty() {
+                let length = unsigned(&mut self.rest)?;
+                self.input = Input::new(self.rest.take_long(length)?, "gob");
+            }
+            let id = self.signed()?;
+            if id >= 0 {
+                return Ok(id);
+            }
+            self.describe(id)?;
+            if !self.input.is_empty() {
+                if !is_inside {
+                    return Err(self.input.malformed());
+                }
+                self.unsigned()?;
+            }
+        }
+    }
+
+    /// A value that stands alone: structs as they are, everything else behind a zero.
+    fn single(&mut self, id: i64, depth: Depth) -> Result<NodeId, DecodeError> {
         if !matches!(self.types.get(&id).map(Rc::as_ref), Some(Type::Struct(_))) {
             self.input.expect(&[0])?;
         }
-        self.value(id, Depth::default())
+        self.value(id, depth)
     }
 
     fn value(&mut self, id: i64, depth: Depth) -> Result<NodeId, DecodeError> {
@@ -133,33 +142,15 @@ impl Reader<'_> {
         self.builder.text(text)
     }
 
-    /// The name of the type, its number (after descriptions, if it is new), a length, the value.
+    /// The name of the type, its number, a length, the value.
     fn interface(&mut self, depth: Depth) -> Result<NodeId, DecodeError> {
         let length = self.unsigned()?;
         if self.input.take_long(length)?.is_empty() {
             return self.builder.add(Node::Null);
         }
-        let id = loop {
-            let id = self.signed()?;
-            if id >= 0 {
-                break id;
-            }
-            self.describe(id)?;
-            // The length of the next message, which stands here too.
-            self.unsigned()?;
-        };
-        let length = self.unsigned()?;
-        let value = self.input.take_long(length)?;
-        let after = std::mem::replace(&mut self.input, Input::new(value, "gob"));
-        if !matches!(self.types.get(&id).map(Rc::as_ref), Some(Type::Struct(_))) {
-            self.input.expect(&[0])?;
-        }
-        let value = self.value(id, depth)?;
-        if !self.input.is_empty() {
-            return Err(self.input.malformed());
-        }
-        self.input = after;
-        Ok(value)
+        let id = self.next_type(true)?;
+        self.unsigned()?;
+        self.single(id, depth)
     }
 
     fn described(&mut self, id: i64, depth: Depth) -> Result<NodeId, DecodeError> {
@@ -213,7 +204,9 @@ impl Reader<'_> {
 
     /// Description of the type `-id`: a struct of which one field is set, saying what kind of type it is.
     fn describe(&mut self, id: i64) -> Result<(), DecodeError> {
-        let Some(id) = id.checked_neg().filter(|_| self.types.len() < MOST_TYPES) else {
+        // None twice, and none of Go's own.
+        let is_new = |id: &i64| *id >= FIRST_TYPE && !self.types.contains_key(id);
+        let Some(id) = id.checked_neg().filter(|id| self.types.len() < MOST_TYPES && is_new(id)) else {
             return Err(self.input.malformed());
         };
         let kind = self.next_field(0)?.ok_or(self.input.malformed())?;
@@ -270,6 +263,18 @@ impl Reader<'_> {
         }
         Ok(fields)
     }
+}
+
+fn unsigned(input: &mut Input<'_>) -> Result<u64, DecodeError> {
+    let first = input.byte()?;
+    if first < 0x80 {
+        return Ok(first.into());
+    }
+    let bytes = input.take(usize::from(first.wrapping_neg()))?;
+    let mut whole = [0; 8];
+    let at = 8_usize.checked_sub(bytes.len()).ok_or(input.malformed())?;
+    whole[at..].copy_from_slice(bytes);
+    Ok(u64::from_be_bytes(whole))
 }
 
 /// What `time.Time` writes of itself: version, seconds since the year 1, nanoseconds, zone.

@@ -1,5 +1,8 @@
-//! JSON (RFC 8259), read by `serde_json` into nodes. A key that occurs twice is found out when it is asked for.
+//! JSON (RFC 8259), read by `serde_json` into nodes. A key that occurs twice is found out when it is asked for. Half of a
+//! character beyond the first plane, which JavaScript and Python write where a text was cut within one, costs nobody
+//! their session: the crate would refuse the whole.
 
+use std::borrow::Cow;
 use std::fmt;
 
 use serde::de::{DeserializeSeed, Error, MapAccess, SeqAccess, Visitor};
@@ -20,13 +23,42 @@ pub(in crate::formats) fn decode(bytes: &[u8]) -> Result<Decoded, DecodeError> {
 
 /// As [`decode`], into a session that holds other values too.
 pub(super) fn read(bytes: &[u8], builder: &mut Builder) -> Result<NodeId, DecodeError> {
-    let mut reader = serde_json::Deserializer::from_slice(bytes);
+    let whole = without_halves(bytes);
+    let mut reader = serde_json::Deserializer::from_slice(&whole);
     let mut limit = None;
     let value = Value { builder, depth: Depth::default(), limit: &mut limit };
     let root = value.deserialize(&mut reader);
     let root = root.map_err(|_| limit.unwrap_or(MALFORMED))?;
     reader.end().map_err(|_| MALFORMED)?;
     Ok(root)
+}
+
+/// The same text, with a NUL for each escape that is half of a pair and alone. No identifier has a NUL in it.
+fn without_halves(bytes: &[u8]) -> Cow<'_, [u8]> {
+    let mut out = Cow::Borrowed(bytes);
+    let mut at = 0;
+    while let Some(found) = bytes.get(at..).and_then(|rest| memchr::memchr(b'\\', rest)) {
+        at += found;
+        match (unit(bytes, at), unit(bytes, at + ESCAPE)) {
+            (Some(0xd800..=0xdbff), Some(0xdc00..=0xdfff)) => at += 2 * ESCAPE,
+            (Some(0xd800..=0xdfff), _) => {
+                out.to_mut()[at..at + ESCAPE].copy_from_slice(b"\\u0000");
+                at += ESCAPE;
+            }
+            // A backslash, and what it is in front of.
+            _ => at += 2,
+        }
+    }
+    out
+}
+
+/// Length of `\u` and four digits.
+const ESCAPE: usize = 6;
+
+/// What such an escape stands for, if there is one.
+fn unit(bytes: &[u8], at: usize) -> Option<u16> {
+    let digits = bytes.get(at..at + ESCAPE)?.strip_prefix(b"\\u").filter(|digits| digits[0] != b'+')?;
+    u16::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()
 }
 
 /// One value about to be read.
@@ -110,5 +142,41 @@ impl<'de> Visitor<'de> for Value<'_> {
             noted(builder.insert(map, key, value), limit)?;
         }
         Ok(map)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::formats::locate::{Path, Unusable, identifier};
+
+    #[test]
+    fn half_a_character_costs_nobody_their_session_and_is_no_identity() {
+        let id = |json: &str, path: &str| {
+            let session = decode(json.as_bytes()).unwrap();
+            identifier(&session, &[Path::parse(path)], true)
+        };
+        for half in
+            [r"\ud83d", r"\uDE00", r"\ud83dx", r"\ud83d\ud83d", r"\ude00\ud83d", r"\\\ud83d", r"x\ud83d\n"]
+        {
+            let json = format!(r#"{{"name":"{half}","{half}":1,"user_id":42}}"#);
+            assert_eq!(id(&json, "/user_id"), Ok(Some("42".to_owned())), "{half}");
+            assert_eq!(id(&json, "/name"), Err(Unusable::NotOne), "{half}");
+        }
+        for (whole, read) in [
+            (r"\ud83d\ude00", "\u{1f600}"),
+            (r"\\ud83d", r"\ud83d"),
+            (r"\\\ud83d\ude00", "\\\u{1f600}"),
+            (r"\u00fc\/", "\u{fc}/"),
+        ] {
+            assert_eq!(
+                id(&format!(r#"{{"name":"{whole}"}}"#), "/name"),
+                Ok(Some(read.to_owned())),
+                "{whole}"
+            );
+        }
+        for wrong in [r"\ud8", r"\u+83d", r"\", r"\ud83d\", r"\x"] {
+            assert!(decode(format!(r#"{{"name":"{wrong}"}}"#).as_bytes()).is_err(), "{wrong}");
+        }
     }
 }

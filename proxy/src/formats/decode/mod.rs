@@ -14,6 +14,7 @@ pub(super) mod rails;
 pub mod signed;
 pub mod spring;
 pub(super) mod squeezed;
+pub(super) mod xz;
 pub(super) mod zlib;
 
 use self::signed::SignedValues;

@@ -200,6 +200,15 @@ impl Machine<'_> {
             _ => self.pop_to_mark()?,
         };
         let mut container = self.pop()?;
+        // What is no list has no end to put something at, and what is no dict has no keys.
+        let fits = match self.builder.node(container.id) {
+            Node::Map(_) => matches!(opcode, b's' | b'u'),
+            Node::List(_) => matches!(opcode, b'a' | b'e'),
+            node => *node == Node::Opaque,
+        };
+        if !fits {
+            return Err(self.input.malformed());
+        }
         self.put(&mut container, &items, matches!(opcode, b's' | b'u'))?;
         self.push(container)
     }

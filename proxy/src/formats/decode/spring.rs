@@ -21,8 +21,9 @@ pub(in crate::formats) fn decode_text(fields: &Fields) -> Result<Decoded, Decode
     Ok(builder.finish(map))
 }
 
-/// Every field is a value of its own. One that cannot be read is opaque: applications keep objects of all kinds beside
-/// the few values that matter here. So do they with large ones: they come last, and what finds no room is opaque too.
+/// Every field is a value of its own. One that cannot be read harms no other: applications keep objects of all kinds
+/// beside the few values that matter here. So do they with large ones: they come last, and what finds no room is as one
+/// that cannot be read. Who looks for something in it is told so.
 pub(in crate::formats) fn decode(fields: &Fields) -> Result<Decoded, DecodeError> {
     let (mut builder, map) = begin(fields)?;
     let mut graphs = Vec::new();
@@ -48,7 +49,10 @@ pub(in crate::formats) fn decode(fields: &Fields) -> Result<Decoded, DecodeError
                 let whole = builder.node(root).clone();
                 builder.replace(id, whole);
             }
-            Err(_) => builder.back_to(mark),
+            Err(error) => {
+                builder.back_to(mark);
+                builder.replace(id, Node::Unreadable(error));
+            }
         }
         if name == SECURITY_CONTEXT {
             check_authenticated(id, &mut builder);
@@ -71,9 +75,9 @@ fn single(value: &[u8], builder: &mut Builder) -> Result<NodeId, DecodeError> {
     let read =
         if value.starts_with(java::HEAD) { java::read(value, builder) } else { json::read(value, builder) };
     match read {
-        Err(DecodeError::Malformed(_)) => {
+        Err(error @ DecodeError::Malformed(_)) => {
             builder.back_to(mark);
-            return builder.add(Node::Opaque);
+            return builder.add(Node::Unreadable(error));
         }
         Err(limit) => return Err(limit),
         Ok(_) => {}
@@ -99,8 +103,12 @@ fn wrapped(id: NodeId, builder: &Builder) -> Option<Node> {
     (is_single && is_plain).then(|| value.clone())
 }
 
-/// Who has not been authenticated, or not by every step yet, is nobody to Spring.
+/// Who has not been authenticated, or not by every step yet, is nobody to Spring. Of a context that could not be read
+/// nobody can say.
 fn check_authenticated(context: NodeId, builder: &mut Builder) {
+    if matches!(builder.node(context), Node::Unreadable(_)) {
+        return;
+    }
     let field = |id: NodeId, name: &[u8]| match builder.node(id) {
         Node::Map(fields) => {
             let mut found = fields

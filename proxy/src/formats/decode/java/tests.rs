@@ -3,9 +3,13 @@
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
+use super::HEAD;
+use crate::clock::Timestamp;
+use crate::formats::Refusal;
 use crate::formats::decode::{Decoder, Raw};
 use crate::formats::locate::{Path, identifier};
-use crate::formats::value::MOST_ITEMS;
+use crate::formats::preset::{Kind, Options};
+use crate::formats::value::{DecodeError, MOST_ITEMS};
 
 /// `LinkedHashMap`: a Long, text, a list, a class, a case of an enum, an Externalizable, a set, itself, a `BigInteger`, a
 /// Date, a `TreeMap` and an Instant.
@@ -99,7 +103,7 @@ fn maps_lists_and_the_fields_of_objects_are_read_and_what_only_a_class_understan
 }
 
 #[test]
-fn what_is_cut_or_too_deep_is_opaque_and_the_fields_beside_it_are_read() {
+fn what_is_cut_or_too_deep_cannot_be_read_and_the_fields_beside_it_are_read() {
     for whole in [MAP, GRAPH, UUID] {
         let whole = plain(whole);
         for length in 0..whole.len() {
@@ -162,7 +166,7 @@ fn who_has_not_been_authenticated_is_nobody() {
         assert_eq!(at(&[(CONTEXT, json(rest))], path), "-", "{rest}");
     }
     assert_eq!(at(&[(CONTEXT, plain(NOBODY))], path), "-");
-    assert_eq!(at(&[(CONTEXT, b"{\"authentication\":".to_vec())], path), "-");
+    assert_eq!(at(&[(CONTEXT, b"{\"authentication\":".to_vec())], path), "!", "nobody can say");
 }
 
 #[test]
@@ -180,4 +184,28 @@ fn what_jackson_wraps_to_keep_its_type_is_unwrapped_wherever_it_stands() {
     ] {
         assert_eq!(at(&[("f", json.as_bytes().to_vec())], path), found, "{json}");
     }
+}
+
+#[test]
+fn of_a_security_context_that_cannot_be_read_nobody_says_that_it_is_nobodys() {
+    let format = Kind::Spring.format(Options::default()).unwrap();
+    let (now, later) = (Timestamp::from_secs(1_000), Timestamp::from_secs(2_000));
+    let times = [("lastAccessedTime", "1000000"), ("maxInactiveInterval", "1800")];
+    let read = |fields: &[(&str, Vec<u8>)]| {
+        let times = times.iter().map(|(name, value)| (*name, value.as_bytes().to_vec()));
+        let fields = times.chain(fields.iter().cloned());
+        let fields = fields.map(|(name, value)| (name.as_bytes().to_vec(), value)).collect();
+        format.read(&Raw::Hash(fields), Some(later), now).map(|found| found.user.as_str().to_owned())
+    };
+    let malformed = |kind| Err(Refusal::Unreadable(DecodeError::Malformed(kind)));
+    let whole = plain(NOBODY);
+    assert_eq!(read(&[(CONTEXT, whole.clone())]), Err(Refusal::Anonymous));
+    for length in HEAD.len()..whole.len() {
+        assert_eq!(read(&[(CONTEXT, whole[..length].to_vec())]), malformed("Java serialisation"), "{length}");
+    }
+    assert_eq!(read(&[(CONTEXT, plain(DEEP))]), Err(Refusal::Unreadable(DecodeError::TooDeep)));
+    assert_eq!(read(&[(CONTEXT, b"{\"authentication\":".to_vec())]), malformed("JSON"));
+    // Whoever is found before it is looked at is who it is.
+    let known = [(CONTEXT, whole[..9].to_vec()), ("sessionAttr:user_id", b"42".to_vec())];
+    assert_eq!(read(&known).as_deref(), Ok("42"));
 }
