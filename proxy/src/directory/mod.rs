@@ -352,6 +352,12 @@ pub trait Directory: Ledger + fmt::Debug {
     /// The largest number of connections; whoever reads for many asks with fewer at once.
     fn connections(&self) -> u32;
 
+    /// Whether it is a server, to which each query is a way, and which others use as well: keys are gathered before it is
+    /// asked. A file in the same machine is asked at once.
+    fn is_server(&self) -> bool {
+        true
+    }
+
     /// The most keys that one call for this kind of record shall ask for: few where the operator's query takes one.
     fn most_keys(&self, _what: Asked) -> usize {
         usize::MAX

@@ -238,6 +238,10 @@ impl Directory for ReadOnly {
         self.tables.connections()
     }
 
+    fn is_server(&self) -> bool {
+        self.tables.is_server()
+    }
+
     fn pool(&self) -> Option<PoolUse> {
         self.tables.pool()
     }

@@ -382,6 +382,10 @@ impl Directory for SqliteDirectory {
         self.reader.options().get_max_connections()
     }
 
+    fn is_server(&self) -> bool {
+        false
+    }
+
     async fn ping(&self) -> Result<String, DirectoryError> {
         let query = sqlx::query_scalar::<_, String>("SELECT sqlite_version()");
         let version = self.watch.within(query.fetch_one(&self.reader)).await?;

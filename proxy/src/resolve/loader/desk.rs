@@ -1,5 +1,5 @@
 //! The queue and its workers. A worker is a task that exists while something waits; there are never more of them than
-//! the pool has connections to spare, and each makes one query at a time. A query that is not full is spaced from the
+//! the pool has connections to spare, and each makes one query at a time. A query to a server that is not full is spaced from the
 //! last one of its kind, so that their number does not depend on how fast a crowd arrives.
 
 use std::collections::HashMap;
@@ -154,7 +154,9 @@ impl Desk {
             let lane = K::lane(&mut queue);
             let batch = lane.take(BATCH.min(self.directory.most_keys(K::ASKED)));
             let keys = u32::try_from(batch.len()).unwrap_or(u32::MAX);
-            lane.pause_until(Instant::now() + LONGEST_PAUSE.min(PAUSE_PER_KEY.saturating_mul(keys)));
+            if self.directory.is_server() {
+                lane.pause_until(Instant::now() + LONGEST_PAUSE.min(PAUSE_PER_KEY.saturating_mul(keys)));
+            }
             self.show(&queue);
             batch
         };
