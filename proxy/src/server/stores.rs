@@ -25,6 +25,8 @@ const PURGE_EVERY: Duration = Duration::from_mins(10);
 const ASK_STREAMS: Duration = Duration::from_secs(1);
 /// How often the operator's own queries are described again once they fit: tables change.
 const DESCRIBE_AGAIN: Duration = Duration::from_mins(5);
+/// How often it is looked whether there is a place for it by now: tables and rights come by hand.
+const LOOK_FOR_PLACE: Duration = Duration::from_secs(5);
 /// What is lost where the directory has no place for what is ours about foreign sessions.
 pub(super) const KEPT_IN_STORE_ALONE: &str = "log-outs and platform choices of foreign sessions are kept in Redis alone: while it \
      is away these sessions are answered 503, and a Redis that loses them forgets them (docs/session-formats.md)";
@@ -166,7 +168,7 @@ async fn describe_queries(directory: Arc<dyn Directory>) {
     }
 }
 
-/// Says in the log where what is ours about sessions of other frameworks is kept, whenever that changes.
+/// Looks where what is ours about sessions of other frameworks can be kept, and says so in the log whenever that changes.
 async fn tell_of_place(directory: Arc<dyn Directory>) {
     let mut said = None;
     loop {
@@ -180,11 +182,15 @@ async fn tell_of_place(directory: Arc<dyn Directory>) {
             }
             _ => {}
         }
-        let is_known = place.is_ok();
+        let pause = match &place {
+            Ok(Ok(())) => DESCRIBE_AGAIN,
+            Ok(Err(_)) => LOOK_FOR_PLACE,
+            Err(_) => Duration::from_secs(1),
+        };
         if let Ok(place) = place {
             said = place.err();
         }
-        tokio::time::sleep(if is_known { DESCRIBE_AGAIN } else { Duration::from_secs(1) }).await;
+        tokio::time::sleep(pause).await;
     }
 }
 

@@ -15,8 +15,8 @@ use crate::context::{ForeignRecord, PlatformId, SessionId, UserId};
 use crate::directory::rows::{ForeignColumns, all, column, foreign_columns, texts};
 use crate::directory::{AuditEntry, DirectoryError, PutForeign};
 
-/// How long it is not asked again whether there is a place: tables and rights come by hand.
-const LOOK_AGAIN: Duration = Duration::from_secs(5);
+/// How long it is not asked again whether there is a place.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
 /// Which rights of the ones that are needed are there. The list of changes is our own one, or that of the other script.
 const PLACE: &str = "SELECT pg_is_in_recovery(), kept IS NOT NULL AND list IS NOT NULL, \
@@ -73,9 +73,9 @@ enum Known {
 }
 
 impl Place {
-    /// As far as is known.
+    /// As far as is known. Where there was none, whoever watches over it finds the new one, and no lookup does.
     pub(super) fn may_be(&self) -> bool {
-        !matches!(&*self.0.lock(), Known::IsNot(_, since) if since.elapsed() < LOOK_AGAIN)
+        !matches!(&*self.0.lock(), Known::IsNot(..))
     }
 
     fn forget(&self) {
