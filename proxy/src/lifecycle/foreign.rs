@@ -2,6 +2,7 @@
 //! Both are kept as for sessions of ours, in the directory and then in the store, beside it; where the directory has no
 //! place for it, in the store alone. The session itself is never written, and only deleted where the operator says so.
 
+use super::operators::Ending;
 use super::{Ended, Lifecycle, LifecycleError, Origin, SESSION_OVER};
 use crate::cache::Invalidate;
 use crate::clock::Timestamp;
@@ -49,6 +50,40 @@ impl Lifecycle {
         self.announce(&session.user, [Event::SessionEnded { session: session.id }]).await;
         self.count("ended");
         Ok(Ended::Durable)
+    }
+
+    /// Ends a session that a proxy has noted, by its id.
+    ///
+    /// # Errors
+    /// As [`Self::end_foreign`].
+    pub(super) async fn end_foreign_by_id(
+        &self,
+        id: &str,
+        origin: &Origin,
+    ) -> Result<Ending, LifecycleError> {
+        let Ok(id) = id.parse::<SessionId>() else { return Ok(Ending::Nothing) };
+        let records = match self.directory.foreign_records(std::slice::from_ref(&id)).await {
+            // None is kept, so nobody knows whether there is one.
+            Err(DirectoryError::ReadOnly) => Vec::new(),
+            records => records?,
+        };
+        let Some(record) = records.into_iter().next() else { return Ok(Ending::Nothing) };
+        let (None, Some(user)) = (record.ended, record.user) else { return Ok(Ending::WasOver(id)) };
+        let now = self.clock.now();
+        let session = Session {
+            id,
+            user,
+            platform: record.platform.flatten(),
+            created: record.seen,
+            authenticated: Timestamp::default(),
+            // What is kept is kept for twice as long as the session lives.
+            expires: now.plus(record.kept_until.since(now) / 2),
+            predecessor: None,
+            successor: None,
+            actor: None,
+            version: Session::FOREIGN,
+        };
+        Ok(Ending::Ended(id, self.end_foreign(&session, origin).await?))
     }
 
     /// Tells the store. The application may renew its session for ever; whoever meets the tombstone renews that.

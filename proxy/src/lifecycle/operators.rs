@@ -128,7 +128,8 @@ impl Lifecycle {
         })
     }
 
-    /// Ends a session by its id, or the beginning of it, wherever it is known.
+    /// Ends a session by its id, or the beginning of it, wherever it is known; one of another framework by its whole id, if a
+    /// proxy has noted it.
     ///
     /// # Errors
     /// As [`Self::end`].
@@ -146,7 +147,7 @@ impl Lifecycle {
             }
             Sought::Tombstone(id) => Ok(Ending::WasOver(id)),
             Sought::Ambiguous => Ok(Ending::Ambiguous),
-            Sought::Nothing => Ok(Ending::Nothing),
+            Sought::Nothing => self.end_foreign_by_id(id, origin).await,
         }
     }
 
