@@ -47,7 +47,7 @@ pub(super) struct Usual {
 /// Nothing but the value itself.
 const PLAIN: Spelling =
     Spelling { quotes: false, spaces: false, percent: false, form: false, php_names: false };
-/// Python's cookie parsers.
+/// Python's cookie parsers, and many that do as they do.
 const PYTHON: Spelling = Spelling { quotes: true, spaces: true, ..PLAIN };
 /// PHP's own cookies.
 const PHP_COOKIES: Spelling = Spelling { percent: true, form: true, php_names: true, ..PLAIN };
@@ -107,7 +107,7 @@ const BETTER_AUTH: Usual = Usual {
     name: "better-auth",
     cookie: Some("better-auth.session_token"),
     prefix: Some(""),
-    spelling: Spelling { percent: true, ..PLAIN },
+    spelling: Spelling { percent: true, ..PYTHON },
     id: shape(Alphabet::Alphanumeric, 32, 64),
     user: &["/user/id", "/session/userId"],
     platform: &["/session/activeOrganizationId", "/session/platformId"],
