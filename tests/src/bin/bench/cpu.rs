@@ -31,7 +31,7 @@ struct Series {
     contenders: Vec<Contender>,
 }
 
-/// With nginx as well, or with that and 100,000 sessions, which takes an hour: all of them are read before each round.
+/// With nginx as well, or with that and 100,000 sessions, which takes longer: all of them are read before each round.
 pub(super) fn run(many: bool, beside_nginx: bool) -> Result<(), Failure> {
     let upstream = start_upstream()?;
     let (mut plain, http2) = (over_http1(upstream, many)?, over_http2(upstream, many)?);
