@@ -205,7 +205,7 @@ impl Format {
         let bare = bare.strip_suffix(self.around.1.as_str()).unwrap_or(bare);
         let id = Some(bare).filter(|id| self.id.fits(id)).ok_or(Refusal::IdShape)?;
         let form = self.key.of(id);
-        let key = format!("{}{form}", self.prefix);
+        let key = [self.prefix.as_str(), form.as_str()].concat();
         let row = self.table.as_ref().map(|table| format!("{}{form}", table.prefix));
         // Named apart, so that a row is never taken for a key of Redis; triggers name it in the same way.
         let session = match (&self.table, &row) {
@@ -280,20 +280,47 @@ impl IdShape {
         if !(self.shortest..=self.longest).contains(&id.len()) {
             return false;
         }
-        let mut bytes = id.bytes();
-        match self.alphabet {
-            Alphabet::Hex => bytes.all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f')),
-            Alphabet::LowerAlphanumeric => bytes.all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'z')),
-            Alphabet::Alphanumeric => bytes.all(|byte| byte.is_ascii_alphanumeric()),
-            Alphabet::UrlSafe => {
-                bytes.all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'))
-            }
-            Alphabet::Php => bytes.all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b',')),
-            Alphabet::Uuid => {
-                has_hyphens_of_uuid(id) && bytes.all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f' | b'-'))
-            }
-        }
+        let letters = match self.alphabet {
+            Alphabet::Hex => &HEX,
+            Alphabet::LowerAlphanumeric => &LOWER_ALPHANUMERIC,
+            Alphabet::Alphanumeric => &ALPHANUMERIC,
+            Alphabet::UrlSafe => &URL_SAFE_LETTERS,
+            Alphabet::Php => &PHP_LETTERS,
+            Alphabet::Uuid if !has_hyphens_of_uuid(id) => return false,
+            Alphabet::Uuid => &UUID_LETTERS,
+        };
+        id.bytes().all(|byte| letters[usize::from(byte)])
     }
+}
+
+/// Which bytes belong to an alphabet: looked up, because every request asks for every byte of an id.
+type Letters = [bool; 256];
+
+static HEX: Letters = letters(b"09af", b"");
+static UUID_LETTERS: Letters = letters(b"09af", b"-");
+static LOWER_ALPHANUMERIC: Letters = letters(b"09az", b"");
+static ALPHANUMERIC: Letters = letters(b"09azAZ", b"");
+static URL_SAFE_LETTERS: Letters = letters(b"09azAZ", b"-_");
+static PHP_LETTERS: Letters = letters(b"09azAZ", b"-,");
+
+/// The bytes between each two of `ranges`, and `others`.
+const fn letters(ranges: &[u8], others: &[u8]) -> Letters {
+    let mut all = [false; 256];
+    let mut at = 0;
+    while at + 1 < ranges.len() {
+        let mut byte = ranges[at];
+        while byte <= ranges[at + 1] {
+            all[byte as usize] = true;
+            byte += 1;
+        }
+        at += 2;
+    }
+    at = 0;
+    while at < others.len() {
+        all[others[at] as usize] = true;
+        at += 1;
+    }
+    all
 }
 
 fn has_hyphens_of_uuid(id: &str) -> bool {

@@ -15,7 +15,7 @@ use super::{Failure, load};
 /// How much more than written down is let pass.
 const GROWTH: f64 = 1.05;
 const WARM_UP: usize = 100;
-const COUNTED: usize = 500;
+const COUNTED: usize = 512;
 /// How long a proxy is waited for that runs some fifty times slower than usual.
 const PATIENCE: Duration = Duration::from_mins(1);
 
@@ -98,15 +98,15 @@ fn measure() -> Result<f64, Failure> {
         let wanted = Wanted { name: "Countersign", path: "/", sessions: 1, h2c: false, under };
         let contender = countersign(&wanted, upstream)?;
         let request = load::requests(&contender, 0, 1).swap_remove(0);
-        Ok((contender, request))
+        Ok((contender, vec![request]))
     };
     counted(start, || Ok(()))
 }
 
-/// Instructions per request of a proxy that `start` starts under the command it is given, and of the request that goes
-/// with it. `before` is done before each; what the proxy does about it is counted too.
+/// Instructions per request of a proxy that `start` starts under the command it is given, and of the requests that go
+/// with it, which take turns. `before` is done before each; what the proxy does about it is counted too.
 pub(super) fn counted(
-    start: impl FnOnce(&[String]) -> Result<(Contender, Vec<u8>), Failure>,
+    start: impl FnOnce(&[String]) -> Result<(Contender, Vec<Vec<u8>>), Failure>,
     mut before: impl FnMut() -> Result<(), Failure>,
 ) -> Result<f64, Failure> {
     let folder = tempfile::tempdir()?;
@@ -115,26 +115,27 @@ pub(super) fn counted(
     let processor = processor()?;
     let under = ["taskset", "-c", &processor, "valgrind", "--quiet", "--tool=callgrind"].map(str::to_owned);
     let under = [&under[..], &[format!("--callgrind-out-file={}", out.display())]].concat();
-    let (contender, request) = start(&under)?;
+    let (contender, requests) = start(&under)?;
+    let first = requests.first().ok_or("nothing to ask")?;
     let mut stream = TcpStream::connect(contender.address)?;
     stream.set_nodelay(true)?;
     // Before the stores were heard of the answer is a 503.
     let begun = Instant::now();
-    while let Err(failure) = load::ask_once(&mut stream, &request) {
+    while let Err(failure) = load::ask_once(&mut stream, first) {
         if begun.elapsed() > PATIENCE {
             return Err(failure);
         }
         std::thread::sleep(Duration::from_millis(200));
     }
-    for _ in 0..WARM_UP {
+    for request in requests.iter().cycle().take(WARM_UP) {
         before()?;
-        load::ask_once(&mut stream, &request)?;
+        load::ask_once(&mut stream, request)?;
     }
     control("--zero", &contender)?;
     let begun = Instant::now();
-    for _ in 0..COUNTED {
+    for request in requests.iter().cycle().take(COUNTED) {
         before()?;
-        load::ask_once(&mut stream, &request)?;
+        load::ask_once(&mut stream, request)?;
     }
     let took = begun.elapsed();
     control("--dump", &contender)?;
