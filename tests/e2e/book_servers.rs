@@ -100,6 +100,11 @@ fn what_the_readme_builds_with_is_there() {
                 ["cargo", "run", "--release", "--", "demo"]
                 | ["cargo", "build", "--release", "--workspace", "--bins", "--examples"] => true,
                 ["cargo", "run", "--release", "-p", "e2e", "--bin", name] => program("tests/src/bin", name),
+                ["cargo", "run", "--release", "-p", "e2e", "--bin", name, "--", part] => {
+                    let parts =
+                        fs::read_to_string(root().join("tests/src/bin").join(name).join("main.rs")).unwrap();
+                    parts.contains(&format!("\"{part}\" =>"))
+                }
                 ["cargo", "bench", "-p", "countersign", "--bench", name] => {
                     manifest.contains(&format!("name = \"{name}\"")) && program("proxy/benches", name)
                 }
