@@ -25,6 +25,7 @@ const AT_ONCE: usize = 64;
 /// By which a stream is ended from elsewhere.
 #[derive(Default)]
 pub struct Leash {
+    held: AtomicBool,
     ended: AtomicBool,
     pulled: Notify,
 }
@@ -34,6 +35,12 @@ impl Leash {
     #[must_use]
     pub fn new() -> Arc<Self> {
         Arc::default()
+    }
+
+    /// Whether anything was ever tied by it.
+    #[must_use]
+    pub fn is_held(&self) -> bool {
+        self.held.load(Ordering::Acquire)
     }
 
     /// Whether the session has ended.
@@ -121,6 +128,7 @@ impl Streams {
     /// Ties a stream to a session. The session is looked at once more: it may have ended while the stream was opened.
     #[must_use]
     pub fn hold(self: &Arc<Self>, session: &Session, leash: &Arc<Leash>) -> Hold {
+        leash.held.store(true, Ordering::Release);
         let mut open = self.open.lock();
         open.number += 1;
         let number = open.number;

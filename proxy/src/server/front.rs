@@ -18,12 +18,13 @@ use pingora::server::ShutdownWatch;
 use tokio::time::Instant;
 
 use super::guard::Guarded;
+use super::turn::LastTurn;
 use crate::events::Leash;
 use crate::gateway::rules::Rules;
 use crate::gateway::{Gateway, HEAD, LEASH, WIRE, Wire};
 
-/// What a connection in the clear shows first when it speaks HTTP/2: as many bytes as Pingora wants to see.
-const PREFACE_LENGTH: usize = 24;
+/// What a connection in the clear shows first when it speaks HTTP/2 (RFC 9113, section 3.4).
+const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 /// The proxy behind its deadline and its watch.
 pub(super) struct Front {
@@ -48,12 +49,12 @@ impl Front {
 impl ServerApp for Front {
     async fn process_new(self: &Arc<Self>, mut stream: Stream, shutdown: &ShutdownWatch) -> Option<Stream> {
         if matches!(stream.selected_alpn_proto(), Some(ALPN::H2)) {
-            return self.requests.process_new(stream, shutdown).await;
+            return LastTurn::new(self.requests.process_new(stream, shutdown)).await;
         }
         let h2c = self.requests.server_options().is_some_and(|options| options.h2c);
+        let mut preface = [0; PREFACE.len()];
         if h2c && stream.get_ssl_digest().is_none() {
             // Pingora waits for the preface without any time-out (PINGORA.md, pitfall 7).
-            let mut preface = [0; PREFACE_LENGTH];
             tokio::time::timeout(HEAD, stream.try_peek(&mut preface)).await.ok()?.ok()?;
         }
         let rules = self.rules.load_full();
@@ -62,6 +63,9 @@ impl ServerApp for Front {
         let wire = Arc::new(Wire::new(limits, patience, Arc::clone(&self.draining)));
         let guarded = Box::new(Guarded::new(stream, Arc::clone(&wire)));
         let connection = WIRE.scope(Arc::clone(&wire), self.requests.process_new(guarded, shutdown));
+        if preface == *PREFACE {
+            return LastTurn::new(within_deadlines(connection, &wire)).await;
+        }
         within_deadlines(connection, &wire).await
     }
 
@@ -122,11 +126,14 @@ impl Requests {
         // The head is here already; the connection has time-outs of its own.
         let leash = Leash::new();
         let request = LEASH.scope(Arc::clone(&leash), self.proxy.process_new_http(session, shutdown));
-        tokio::select! {
-            biased;
-            end = request => end,
-            () = leash.pulled() => None,
-        }
+        let pulled = leash.pulled();
+        tokio::pin!(request, pulled);
+        poll_fn(|task| match request.as_mut().poll(task) {
+            // Only what is tied to a session waits for its end, which most requests never are.
+            Poll::Pending if leash.is_held() => pulled.as_mut().poll(task).map(|()| None),
+            end => end,
+        })
+        .await
     }
 }
 

@@ -19,6 +19,7 @@ mod sockets;
 mod stores;
 mod systemd;
 mod tls;
+mod turn;
 mod upgrade;
 mod watchers;
 
