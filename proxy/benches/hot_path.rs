@@ -87,11 +87,13 @@ fn context(session: u64) -> Context {
             roles: vec!["admin".into(), "reviewer".into()],
             active: true,
             sessions_valid_after: None,
+            passwords: Box::default(),
         }),
         platform: Some(Arc::new(platform)),
         platform_refused: false,
         last_seen: NOW,
         layer: Layer::Process,
+        password: None,
     }
 }
 

@@ -91,6 +91,7 @@ fn context(number: u64) -> Context {
         roles: vec!["admin".into(), "reviewer".into()],
         active: true,
         sessions_valid_after: None,
+        passwords: Box::default(),
     };
     Context {
         session: Arc::new(session),
@@ -99,6 +100,7 @@ fn context(number: u64) -> Context {
         platform_refused: false,
         last_seen: NOW,
         layer: Layer::Store,
+        password: None,
     }
 }
 

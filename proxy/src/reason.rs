@@ -102,6 +102,8 @@ reasons! {
     SessionExpired = "session_expired", 401, "Your session has timed out";
     /// The user's sessions were ended everywhere after this one began.
     SessionSuperseded = "session_superseded", 401, "Your session is over";
+    /// The session did not begin with the password that its user has now, or does not say with which.
+    PasswordChanged = "password_changed", 401, "Your session is over";
     /// The user is not active, or not in the directory any more.
     UserInactive = "user_inactive", 401, "Your account is not active";
     /// Whoever acts for the user in this session may not any more: logged out everywhere, inactive, or without the role.

@@ -10,6 +10,8 @@ mod folder;
 mod guide;
 #[path = "formats/hostile.rs"]
 mod hostile;
+#[path = "formats/passwords.rs"]
+mod passwords;
 #[path = "formats/properties.rs"]
 mod properties;
 #[path = "formats/rows.rs"]

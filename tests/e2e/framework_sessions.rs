@@ -111,19 +111,22 @@ pub(crate) async fn settled(call: impl Fn() -> Call) -> Answer {
 
 /// The lines of the guide, in front of the application.
 pub(crate) fn configured(section: &str, address: SocketAddr) -> Builder {
-    let lines = guide_lines(section);
+    configured_with(&guide_lines(section), address)
+}
+
+pub(crate) fn configured_with(lines: &str, address: SocketAddr) -> Builder {
     Proxy::builder()
         .upstream("app", address, "")
         .route("/login", "app", "\"nothing\"", "")
         .route("/logout", "app", "\"nothing\"", "")
         .route("/", "app", "\"session\"", "")
-        .more(&lines)
+        .more(lines)
         .variable("SESSION_SECRET", SECRET)
         .variable("OLD_SESSION_SECRET", "another-secret-that-was-in-use-before")
 }
 
 /// The first block of configuration below a heading of the guide.
-fn guide_lines(section: &str) -> String {
+pub(crate) fn guide_lines(section: &str) -> String {
     let guide = std::fs::read_to_string(root().join("docs/bring-your-sessions.md")).unwrap();
     let (_, below) = guide.split_once(&format!("\n## {section}\n")).expect("the guide has this section");
     let (_, block) = below.split_once("```toml\n").expect("the section has a block");

@@ -29,6 +29,7 @@ mod observe;
 mod ops;
 mod outages;
 mod own;
+mod passwords;
 mod paths;
 mod platform_per_request;
 mod pooler;

@@ -428,7 +428,12 @@ pub(super) struct Bytes;
 impl Weighter<SessionId, Arc<Known>> for Bytes {
     fn weight(&self, _id: &SessionId, known: &Arc<Known>) -> u64 {
         let context = &known.context;
-        let own = size_of::<Known>() + size_of::<Context>() + size_of::<Session>() + size_of::<SessionId>();
+        let password = context.password.as_deref().map_or(0, size_of_val);
+        let own = size_of::<Known>()
+            + size_of::<Context>()
+            + size_of::<Session>()
+            + size_of::<SessionId>()
+            + password;
         let platform = context.platform.as_deref();
         total(own + spilled(&known.proof.marks) + bytes_of(&context.user, platform))
     }
@@ -451,7 +456,8 @@ pub(super) fn spilled(marks: &Held) -> usize {
 
 fn bytes_of(user: &User, platform: Option<&Platform>) -> usize {
     let roles: usize = user.roles.iter().map(|role| role.len() + size_of::<String>()).sum();
-    let of_user = size_of::<User>() + user.id.as_str().len() + user.name.len() + roles;
+    let of_user =
+        size_of::<User>() + user.id.as_str().len() + user.name.len() + roles + size_of_val(&*user.passwords);
     let of_platform = platform.map_or(0, |platform| {
         let sealed = platform.credential.as_ref().map_or(0, |credential| credential.as_text().len());
         let texts = platform.id.as_str().len() + platform.user.as_str().len() + platform.kind.len();

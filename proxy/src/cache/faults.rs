@@ -9,7 +9,7 @@ use parking_lot::Mutex;
 use tokio::sync::Semaphore;
 
 use crate::clock::Timestamp;
-use crate::context::{ForeignRecord, Platform, PlatformId, Session, SessionId, User, UserId};
+use crate::context::{ForeignRecord, PasswordKeys, Platform, PlatformId, Session, SessionId, User, UserId};
 use crate::directory::{
     AuditEntry, AuditPage, AuditRecord, Change, Changed, Changes, Directory, DirectoryError, Ledger, Page,
     Pair, Place, PutForeign, Replaced, SessionPage, SessionRow,
@@ -298,6 +298,14 @@ impl Store for Faulty<dyn Store> {
 
 #[async_trait]
 impl Directory for Faulty<dyn Directory> {
+    fn password_keys(&self) -> Option<&PasswordKeys> {
+        self.inner.password_keys()
+    }
+
+    fn mark_passwords_with(&self, keys: &PasswordKeys) -> bool {
+        self.inner.mark_passwords_with(keys)
+    }
+
     async fn sessions(&self, ids: &[SessionId]) -> Result<Vec<SessionRow>, DirectoryError> {
         self.pass("sessions").await?;
         self.inner.sessions(ids).await

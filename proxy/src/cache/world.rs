@@ -148,6 +148,7 @@ pub(crate) fn user(id: &str, active: bool) -> User {
         roles: vec!["reviewer".to_owned()],
         active,
         sessions_valid_after: None,
+        passwords: Box::default(),
     }
 }
 

@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::{PlatformId, UserId};
+use super::{PasswordMark, PlatformId, UserId};
 use crate::clock::Timestamp;
 
 /// A person in the directory.
@@ -21,6 +21,9 @@ pub struct User {
     /// Sessions created before this moment are over (log out everywhere).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sessions_valid_after: Option<Timestamp>,
+    /// What sessions have to say of the user's password, where that is compared; never the password or its hash.
+    #[serde(default, skip_serializing_if = "<[_]>::is_empty")]
+    pub passwords: Box<[PasswordMark]>,
 }
 
 /// One platform connection of a user.

@@ -4,6 +4,7 @@
 mod entities;
 mod foreign;
 mod ids;
+mod password;
 mod session;
 
 use std::sync::Arc;
@@ -11,6 +12,7 @@ use std::sync::Arc;
 pub use entities::{Platform, SealedCredential, User};
 pub use foreign::ForeignRecord;
 pub use ids::{IdError, PlatformId, SessionId, UserId};
+pub use password::{Password, PasswordClaim, PasswordKey, PasswordKeys, PasswordMark, digest_of};
 pub use session::Session;
 
 use crate::clock::Timestamp;
@@ -34,6 +36,8 @@ pub struct Context {
     pub last_seen: Timestamp,
     /// The slowest layer that had to be asked.
     pub layer: Layer,
+    /// What the session says of the password with which it began, where that is compared.
+    pub password: Option<Box<PasswordClaim>>,
 }
 
 impl Context {

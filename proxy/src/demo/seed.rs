@@ -89,6 +89,7 @@ fn account(
         roles: roles.iter().map(|role| (*role).into()).collect(),
         active: true,
         sessions_valid_after: None,
+        passwords: Box::default(),
     };
     Ok(Account { login, user, platforms })
 }

@@ -156,6 +156,7 @@ impl Stage {
             platform_refused: false,
             last_seen: now,
             layer: Layer::Store,
+            password: None,
         }
     }
 }

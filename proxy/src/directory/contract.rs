@@ -36,6 +36,7 @@ pub(super) fn user(name: &str) -> User {
         roles: vec!["admin".to_owned(), "re\"view,er}".to_owned(), String::new()],
         active: true,
         sessions_valid_after: None,
+        passwords: Box::default(),
     }
 }
 

@@ -31,7 +31,7 @@ use read_only::ReadOnly;
 
 use crate::breaker::Breaker;
 use crate::clock::Timestamp;
-use crate::context::{ForeignRecord, Platform, PlatformId, Session, SessionId, User, UserId};
+use crate::context::{ForeignRecord, PasswordKeys, Platform, PlatformId, Session, SessionId, User, UserId};
 use crate::secret::Secret;
 
 /// A user and one platform: whose settings or figures, for what.
@@ -193,6 +193,16 @@ pub trait Directory: Ledger + fmt::Debug {
 
     /// Computed figures of users about their own platforms.
     async fn stats_of(&self, pairs: &[Pair]) -> Result<Vec<(Pair, serde_json::Value)>, DirectoryError>;
+
+    /// The keys with which users are marked; `None` where nobody's password can be read.
+    fn password_keys(&self) -> Option<&PasswordKeys> {
+        None
+    }
+
+    /// Marks users with these keys from now on. Answers whether those before were others.
+    fn mark_passwords_with(&self, _keys: &PasswordKeys) -> bool {
+        false
+    }
 
     /// Sessions that an application keeps in a table, by its own keys; nothing is ever written there. Where there are no
     /// tables of others, the answer is `Unreadable`.

@@ -35,7 +35,7 @@ use super::{
 };
 use crate::breaker::Breaker;
 use crate::clock::{SystemClock, Timestamp};
-use crate::context::{ForeignRecord, Platform, PlatformId, Session, SessionId, User, UserId};
+use crate::context::{ForeignRecord, PasswordKeys, Platform, PlatformId, Session, SessionId, User, UserId};
 use crate::secret::Secret;
 
 /// Rows in one write of last uses: 14 to 52 us each were measured (STATE.md 3.3), so this stays within a deadline.
@@ -231,6 +231,14 @@ impl Directory for PostgresDirectory {
             return Ok(Vec::new());
         }
         self.watch.within(self.own.table_sessions(query, &self.pool, keys)).await
+    }
+
+    fn password_keys(&self) -> Option<&PasswordKeys> {
+        self.is_existing.then(|| self.own.passwords())
+    }
+
+    fn mark_passwords_with(&self, keys: &PasswordKeys) -> bool {
+        self.own.replace_passwords(keys)
     }
 
     fn tells_of(&self, query: &SessionQuery) -> bool {

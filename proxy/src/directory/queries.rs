@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use crate::context::PasswordKeys;
 pub use crate::formats::table::Query as SessionQuery;
 
 /// The operator's own queries. What is left out is asked as usual; but where `user` is given, the people are not ours, and
@@ -19,6 +20,8 @@ pub struct Queries {
     pub settings: Option<String>,
     /// Figures by user and platform.
     pub stats: Option<String>,
+    /// Keys under which applications mark sessions with the passwords of users. With any, `user` has to answer `password`.
+    pub passwords: Arc<PasswordKeys>,
     /// Sessions that applications keep in tables, one query for each format that reads them.
     pub sessions: Vec<Arc<SessionQuery>>,
 }

@@ -15,7 +15,7 @@ use super::{
 };
 use crate::breaker::Breaker;
 use crate::clock::Timestamp;
-use crate::context::{ForeignRecord, Platform, PlatformId, Session, SessionId, User, UserId};
+use crate::context::{ForeignRecord, PasswordKeys, Platform, PlatformId, Session, SessionId, User, UserId};
 use crate::secret::Secret;
 
 /// Reads from the tables of an existing application.
@@ -73,6 +73,14 @@ impl Directory for ReadOnly {
 
     async fn stats_of(&self, pairs: &[Pair]) -> Result<Vec<(Pair, Value)>, DirectoryError> {
         self.tables.stats_of(pairs).await
+    }
+
+    fn password_keys(&self) -> Option<&PasswordKeys> {
+        self.tables.password_keys()
+    }
+
+    fn mark_passwords_with(&self, keys: &PasswordKeys) -> bool {
+        self.tables.mark_passwords_with(keys)
     }
 
     async fn table_sessions(

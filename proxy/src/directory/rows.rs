@@ -198,6 +198,7 @@ impl TryFrom<UserColumns> for User {
             roles: serde_json::from_str(&columns.roles).map_err(unreadable)?,
             active: columns.active,
             sessions_valid_after: columns.sessions_valid_after.map(time).transpose()?,
+            passwords: Box::default(),
         })
     }
 }

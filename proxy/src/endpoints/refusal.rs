@@ -107,6 +107,7 @@ const fn remedy(reason: Reason) -> Remedy {
         | Reason::SessionIdle
         | Reason::SessionExpired
         | Reason::SessionSuperseded
+        | Reason::PasswordChanged
         | Reason::UserInactive
         | Reason::ImpersonationOver
         | Reason::LoginTooOld => Remedy::Login,

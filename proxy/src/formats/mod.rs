@@ -15,6 +15,7 @@ pub mod value;
 pub mod verify;
 
 use std::fmt::Write as _;
+use std::sync::Arc;
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -28,7 +29,7 @@ use self::table::Table;
 use self::value::{DecodeError, Decoded};
 use self::verify::Verification;
 use crate::clock::Timestamp;
-use crate::context::{PlatformId, SessionId, UserId};
+use crate::context::{PasswordKey, PlatformId, SessionId, UserId, digest_of};
 use crate::secret::Secret;
 
 /// One format: everything that is to be known about the sessions of one application.
@@ -61,6 +62,8 @@ pub struct Format {
     pub delete_on_logout: bool,
     /// The table that it lies in, if it does not lie in Redis alone.
     pub table: Option<Table>,
+    /// The keys under which the application marks a session with its user's password, where that is compared.
+    pub passwords: Option<Arc<[PasswordKey]>>,
 }
 
 /// Why a cookie or what it leads to is no session.
@@ -93,6 +96,9 @@ pub enum Refusal {
     /// Redis would keep the session for ever, and nothing in it says when it ends.
     #[error("the session has no end")]
     Endless,
+    /// It does not say with which password it began, where that is compared.
+    #[error("the session does not say with which password it began")]
+    Passwordless,
     /// The session says of itself that it is not active.
     #[error("the session is not active")]
     Inactive,
@@ -124,6 +130,8 @@ pub struct Found {
     pub authenticated: Option<Timestamp>,
     /// When it ends, as things stand.
     pub ends: Timestamp,
+    /// What it says of the password with which it began, where that is compared.
+    pub password: Option<[u8; 32]>,
 }
 
 /// What an id looks like.
@@ -178,6 +186,8 @@ pub struct Locator {
     pub authenticated: Vec<Path>,
     /// The session counts only while the text there is `true`, if there is one.
     pub active: Option<Path>,
+    /// What is said there of the password is compared.
+    pub password: Option<Path>,
     /// Numbers are JavaScript's: whole ones beyond 2^53 are not what the application sees.
     pub is_javascript: bool,
 }
@@ -250,7 +260,7 @@ fn read(
     let user =
         locate::identifier(session, &locator.user, locator.is_javascript)?.ok_or(Refusal::Anonymous)?;
     let user = user.parse().map_err(|_| Refusal::Unusable)?;
-    let mut found = Found { user, platform: None, created: None, authenticated: None, ends };
+    let mut found = Found { user, platform: None, created: None, authenticated: None, ends, password: None };
     complete(&mut found, session, locator)?;
     Ok(found)
 }
@@ -261,6 +271,12 @@ fn complete(found: &mut Found, session: &Decoded, locator: &Locator) -> Result<(
     found.platform = platform.map(|id| id.parse()).transpose().map_err(|_| Refusal::Unusable)?;
     found.created = locate::moment(session, &locator.created)?.or(session.created);
     found.authenticated = locate::moment(session, &locator.authenticated)?;
+    if let Some(path) = &locator.password {
+        let Some(value::Node::Text(text)) = locate::follow(session, path)? else {
+            return Err(Refusal::Passwordless);
+        };
+        found.password = Some(digest_of(text).ok_or(Refusal::Passwordless)?);
+    }
     Ok(())
 }
 

@@ -2,6 +2,7 @@
 
 mod usual;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::decode::{Decoder, laravel::Serialization};
@@ -11,7 +12,11 @@ use super::locate::Path;
 use super::table::{StoredIn, Table, TableOptions};
 use super::verify::Verification;
 use super::{Format, IdShape, KeyForm, Locator};
+use crate::context::PasswordKey;
 use crate::secret::Secret;
+
+/// Where Django says with which password a session began (django.contrib.auth, `HASH_SESSION_KEY`).
+const DJANGO_PASSWORD: &str = "/_auth_user_hash";
 
 /// A framework, or a layout of an application's own.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -114,6 +119,8 @@ pub struct Options {
     pub endless: bool,
     /// Delete a session that is ended through us.
     pub delete_on_logout: bool,
+    /// Django: a session ends when its user's password changes.
+    pub check_password: bool,
     /// Paths to the user's id.
     pub user: Vec<Path>,
     /// Paths to the platform's id.
@@ -154,6 +161,12 @@ pub enum Mistake {
     /// Nobody knows how to delete what a query of the operator's own finds.
     #[error("`delete_on_logout` needs a table that the proxy knows, and not a query")]
     NoDelete,
+    /// No other framework says in a session with which password it began, in a way that can be compared here.
+    #[error("`check_password` is for sessions of Django")]
+    NoPasswords,
+    /// There is nothing to compare with.
+    #[error("`secrets` are needed: what `check_password` compares is signed with SECRET_KEY")]
+    NoPasswordKeys,
     /// Without a prefix any text of that shape would be a key.
     #[error("`prefix` is needed: without one a cookie could name any key")]
     Prefix,
@@ -239,14 +252,30 @@ impl Kind {
                 created: paths(&options.created, usual.created),
                 authenticated: paths(&options.authenticated, usual.authenticated),
                 active: options.active.clone(),
+                password: options.check_password.then(|| Path::parse(DJANGO_PASSWORD)),
                 is_javascript: usual.is_javascript,
             },
             expiry: Expiry { rule, endless: options.endless },
             delete_on_logout: options.delete_on_logout,
             table: None,
+            passwords: self.passwords(&options)?,
         };
         format.table = Table::of(self, options, &format)?;
         Ok(format)
+    }
+
+    fn passwords(self, options: &Options) -> Result<Option<Arc<[PasswordKey]>>, Mistake> {
+        if !options.check_password {
+            return Ok(None);
+        }
+        match (self, options.secrets.as_slice()) {
+            (Self::Django, []) => Err(Mistake::NoPasswordKeys),
+            (Self::Django, secrets) => {
+                let keys = secrets.iter().map(|secret| PasswordKey::of_django(secret.expose()));
+                Ok(Some(keys.collect()))
+            }
+            _ => Err(Mistake::NoPasswords),
+        }
     }
 
     fn verification(self, options: &Options) -> Result<Verification, Mistake> {

@@ -179,8 +179,12 @@ impl Table {
         if ends <= now {
             return Err(Refusal::Expired);
         }
+        if session.is_none() && self.locator.password.is_some() {
+            return Err(Refusal::Passwordless);
+        }
         let user = user.ok_or(Refusal::Anonymous)?.parse().map_err(|_| Refusal::Unusable)?;
-        let mut found = Found { user, platform: None, created: None, authenticated: None, ends };
+        let mut found =
+            Found { user, platform: None, created: None, authenticated: None, ends, password: None };
         if let Some(session) = session {
             super::complete(&mut found, session, &self.locator)?;
         }

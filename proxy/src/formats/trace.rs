@@ -39,6 +39,10 @@ pub fn advice(format: &Format, refusal: Refusal) -> String {
             "an id is text or a whole number, a time RFC 3339 or seconds; no key may stand there twice"
                 .to_owned()
         }
+        Refusal::Passwordless => {
+            "Django ends such a session too, and so does `check_password`; versions before 3.1 wrote another hash"
+                .to_owned()
+        }
         Refusal::Inactive => "the text under `active` is not `true`".to_owned(),
     };
     format!("{refusal}: {looked}")

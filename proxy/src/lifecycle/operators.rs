@@ -238,6 +238,7 @@ impl Lifecycle {
             platform_refused: false,
             last_seen: now,
             layer: Layer::Directory,
+            password: None,
         })))
     }
 

@@ -110,7 +110,8 @@ impl Layers {
             }
         };
         let mut stored = Stored::default();
-        if let Some(user) = found(answer.user) {
+        // One that was written with other keys, or without, says too little.
+        if let Some(user) = found(answer.user).filter(|user| self.loader.is_marked(user)) {
             match self.freshness.judge(&StoreKey::User(user.id.clone())) {
                 Belief::Sound => stored.sound.user = Some(user),
                 Belief::InAnOutage => stored.doubtful.user = Some(user),

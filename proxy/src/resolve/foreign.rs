@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, timeout, timeout_at};
 
+use super::entities::Entities;
 use super::freshness::UNTOLD_LIFETIME;
 use super::loader::TableKey;
 use super::{EntityKey, Layers, Resolver, Stop, reason_of, result_of};
@@ -14,7 +15,9 @@ use crate::cache::copies::PairKey;
 use crate::cache::marks::Name;
 use crate::cache::proof::{Proof, Reading, Source};
 use crate::clock::Timestamp;
-use crate::context::{Context, ForeignRecord, Layer, Resolution, Session, SessionId, User};
+use crate::context::{
+    Context, ForeignRecord, Layer, Password, PasswordClaim, Resolution, Session, SessionId, User,
+};
 use crate::directory::TableSession;
 use crate::formats::table::{Row, Table};
 use crate::formats::{Claimed, Format, Refusal};
@@ -114,14 +117,15 @@ impl Layers {
             return Err(Stop::Unknown(Reason::SessionEnded));
         }
         let Found { answer, row, .. } = &found;
-        let session = session_of(format, claimed, answer, row.as_deref(), now).map_err(|reason| {
+        let read = session_of(format, claimed, answer, row.as_deref(), now).map_err(|reason| {
             // Only who was asked can say that it is not there.
             let is_open = reason == Reason::SessionNotFound && !is_in_table_alone(format);
             store_failure.filter(|_| is_open).map_or(Stop::Unknown(reason), Stop::Undetermined)
         })?;
+        let (session, password) = read;
         let pair = PairKey { user: session.user.clone(), platform: session.platform.clone() };
         let key = EntityKey { pair, ask_store: store_failure.is_none() };
-        let entities = self.entities_of(key).await?;
+        let entities = self.entities_with(key, password.as_deref()).await?;
         check_user(
             &session,
             &entities.pair.user,
@@ -138,6 +142,7 @@ impl Layers {
             // The framework decides when a session was idle for too long.
             last_seen: now,
             layer: if row.is_some() { Layer::Directory } else { Layer::Store.max(entities.layer) },
+            password,
         };
         let proof = match (&format.table, row) {
             _ if store_failure.is_some() => self.copies.proof(reading, Source::DirectoryAlone),
@@ -145,6 +150,28 @@ impl Layers {
             _ => self.copies.proof(reading, Source::Store),
         };
         Ok((context, proof.and(&entities.pair.proof)))
+    }
+
+    /// What a session refers to, and whether its user has the password with which it began. Nobody is refused by what may
+    /// be older than the session: a user who has just changed the password is read again, from the directory itself.
+    pub(super) async fn entities_with(
+        self: &Arc<Self>,
+        key: EntityKey,
+        password: Option<&PasswordClaim>,
+    ) -> Result<Entities, Stop> {
+        let entities = self.entities_of(key.clone()).await?;
+        let judge = |entities: &Entities| {
+            password.map_or(Password::Same, |claim| claim.judge(&entities.pair.user.passwords))
+        };
+        if judge(&entities) == Password::Same {
+            return Ok(entities);
+        }
+        let entities = Arc::clone(self).find_entities(EntityKey { ask_store: false, ..key }).await?;
+        match judge(&entities) {
+            Password::Same => Ok(entities),
+            Password::Changed => Err(Stop::Unknown(Reason::PasswordChanged)),
+            Password::Unsaid => Err(Stop::Undetermined(Reason::StoreUnavailable)),
+        }
     }
 
     /// What the directory has of it: its row in a table, and what is ours about it where the store has nothing of that
@@ -302,14 +329,14 @@ pub(super) fn key_of(format: &Format, claimed: &Claimed) -> ForeignKey {
     ForeignKey { id: claimed.session, key, is_hash: format.decoder.reads_hash() }
 }
 
-/// The session as the rest of the proxy sees it.
+/// The session as the rest of the proxy sees it, and what it says of the user's password, where that is compared.
 pub(super) fn session_of(
     format: &Format,
     claimed: &Claimed,
     answer: &ForeignAnswer,
     row: Option<&TableSession>,
     now: Timestamp,
-) -> Result<Session, Reason> {
+) -> Result<(Session, Option<Box<PasswordClaim>>), Reason> {
     let found = match (&answer.session, &format.table, row) {
         (Lookup::Found(raw), ..) => format.read(raw, answer.lives.map(|lives| now.plus(lives)), now),
         (_, Some(table), Some(row)) => table.read(row_of(row), now),
@@ -317,7 +344,9 @@ pub(super) fn session_of(
         (Lookup::Unreadable, ..) => return Err(Reason::ForeignUnreadable),
     };
     let found = found.map_err(reason_of_refusal)?;
-    Ok(Session {
+    let password = format.passwords.as_ref().zip(found.password);
+    let password = password.map(|(keys, digest)| Box::new(PasswordClaim::new(Arc::clone(keys), digest)));
+    let session = Session {
         id: claimed.session,
         user: found.user,
         platform: answer.own.platform.clone().unwrap_or(found.platform),
@@ -329,7 +358,8 @@ pub(super) fn session_of(
         successor: None,
         actor: None,
         version: Session::FOREIGN,
-    })
+    };
+    Ok((session, password))
 }
 
 /// A row as its format reads it.
@@ -348,6 +378,7 @@ const fn reason_of_refusal(refusal: Refusal) -> Reason {
         Refusal::Expired | Refusal::Endless => Reason::SessionExpired,
         Refusal::Inactive => Reason::SessionEnded,
         Refusal::Anonymous => Reason::SessionAnonymous,
+        Refusal::Passwordless => Reason::PasswordChanged,
         _ => Reason::ForeignUnreadable,
     }
 }

@@ -18,7 +18,7 @@ use self::kinds::{
     ForeignRecords, Kind, Platforms, Sessions, Settings, Stats, TableSessions, UserPlatforms, Users,
 };
 use super::Stop;
-use crate::context::{ForeignRecord, Layer, Platform, PlatformId, SessionId, User, UserId};
+use crate::context::{ForeignRecord, Layer, PasswordKeys, Platform, PlatformId, SessionId, User, UserId};
 use crate::directory::{Directory, DirectoryError, Pair, SessionQuery, SessionRow, TableSession};
 use crate::reason::Reason;
 use crate::telemetry::Metrics;
@@ -77,6 +77,16 @@ impl Loader {
     /// Whether changes of what this query reads are told, as long as anything is.
     pub(super) fn tells_of(&self, query: &SessionQuery) -> bool {
         self.desk.directory().tells_of(query)
+    }
+
+    /// Whether a user has all marks of the password that sessions are compared with.
+    pub(super) fn is_marked(&self, user: &User) -> bool {
+        self.desk.directory().password_keys().is_none_or(|keys| keys.are_all_in(&user.passwords))
+    }
+
+    /// Marks users with these keys from now on. Answers whether those before were others.
+    pub(super) fn mark_passwords_with(&self, keys: &PasswordKeys) -> bool {
+        self.desk.directory().mark_passwords_with(keys)
     }
 
     /// A user, active or not.

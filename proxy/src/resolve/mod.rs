@@ -31,7 +31,7 @@ use crate::cache::proof::{Proof, Reading};
 use crate::cache::values::Value;
 use crate::cache::{Activity, Invalidate, SingleFlight};
 use crate::clock::Clock;
-use crate::context::{Context, Layer, PlatformId, Resolution, Session, SessionId, UserId};
+use crate::context::{Context, Layer, PasswordKeys, PlatformId, Resolution, Session, SessionId, UserId};
 use crate::directory::Directory;
 use crate::reason::Reason;
 use crate::session::{Settings as SessionSettings, lifetime};
@@ -156,6 +156,14 @@ impl Resolver {
         Reconciler::new(self.applier(kept), directory)
     }
 
+    /// Compares passwords by these keys from now on. Whoever was read with others is read again.
+    pub fn compare_passwords_by(&self, keys: &PasswordKeys) {
+        if self.layers.loader.mark_passwords_with(keys) {
+            self.layers.forget_entities();
+            self.layers.copies.everything();
+        }
+    }
+
     fn applier(&self, kept: Arc<dyn Invalidate>) -> Applier {
         Applier { layers: Arc::clone(&self.layers), flights: self.layers.copies.flights().clone(), kept }
     }
@@ -185,7 +193,8 @@ impl Resolver {
         }
         let pair = PairKey { user: context.user.id.clone(), platform: Some(id.clone()) };
         let deadline = deadline.min(Instant::now() + self.layers.settings.budget);
-        let entities = self.layers.entities_of(EntityKey { pair, ask_store: true });
+        let key = EntityKey { pair, ask_store: true };
+        let entities = self.layers.entities_with(key, context.password.as_deref());
         let Entities { pair, layer } = match timeout_at(deadline, entities).await {
             Ok(Ok(entities)) => entities,
             Ok(Err(Stop::Unknown(reason))) => return Resolution::Unknown(reason),
@@ -203,6 +212,7 @@ impl Resolver {
             platform_refused: pair.platform_refused,
             last_seen: context.last_seen,
             layer: context.layer.max(layer),
+            password: context.password.clone(),
         }))
     }
 
@@ -273,6 +283,7 @@ impl Layers {
             platform_refused: pair.platform_refused,
             last_seen: found.last_seen,
             layer: found.layer.max(layer),
+            password: None,
         };
         Ok((context, proof))
     }
@@ -372,3 +383,5 @@ mod tests;
 
 #[cfg(test)]
 mod follower_tests;
+#[cfg(test)]
+mod password_tests;

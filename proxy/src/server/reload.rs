@@ -171,6 +171,7 @@ impl Reloader {
         let rules = Arc::new(ready.rules);
         if let Some(core) = self.core.get() {
             core.lifecycle.replace_keys(rules.snapshot.keys.token.clone());
+            core.resolver.compare_passwords_by(&rules.snapshot.directory.queries.passwords);
         }
         self.entrances.store(Arc::new(ready.entrances));
         self.rules.store(Arc::clone(&rules));

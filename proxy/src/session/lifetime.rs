@@ -118,6 +118,7 @@ mod tests {
             roles: Vec::new(),
             active: true,
             sessions_valid_after: None,
+            passwords: Box::default(),
         }
     }
 

@@ -168,6 +168,18 @@ impl Profile {
         }
     }
 
+    /// The formats of other frameworks.
+    pub fn foreign(&self) -> impl Iterator<Item = &Arc<Format>> {
+        let sources = match self {
+            Self::Several(sources) => sources.as_slice(),
+            Self::Native { .. } => &[],
+        };
+        sources.iter().filter_map(|source| match source {
+            Source::Foreign(format) => Some(format),
+            Source::Native { .. } => None,
+        })
+    }
+
     /// Whether sessions of other frameworks are among them.
     #[must_use]
     pub fn reads_foreign(&self) -> bool {

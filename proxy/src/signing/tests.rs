@@ -167,6 +167,7 @@ impl Facts {
             roles: self.roles.clone(),
             active: true,
             sessions_valid_after: None,
+            passwords: Box::default(),
         };
         Context {
             session: Arc::new(session),
@@ -175,6 +176,7 @@ impl Facts {
             platform_refused: false,
             last_seen: NOW,
             layer: Layer::Process,
+            password: None,
         }
     }
 

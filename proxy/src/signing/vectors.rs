@@ -130,6 +130,7 @@ fn produce(keys: &KeyFile, vector: &Accepted, given: Option<&str>) -> Vec<(Strin
         platform_refused: false,
         last_seen: Timestamp::from_secs(NOW),
         layer: Layer::Process,
+        password: None,
     });
     let given_context = vector.context.as_ref();
     let credential =

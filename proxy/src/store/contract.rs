@@ -36,6 +36,7 @@ pub(super) fn sample_user(id: &str) -> User {
         roles: vec!["admin".to_owned(), "re\"viewer".to_owned()],
         active: true,
         sessions_valid_after: Some(Timestamp::from_secs(5)),
+        passwords: Box::default(),
     }
 }
 

@@ -10,7 +10,7 @@ use countersign::formats::decode::Raw;
 use countersign::formats::envelope::Cipher;
 use countersign::formats::locate::Path;
 use countersign::formats::preset::{Kind, Mistake, Options, Serializer};
-use countersign::formats::{Alphabet, Claimed, Format, IdShape, Refusal};
+use countersign::formats::{Alphabet, Claimed, Format, Found, IdShape, Refusal};
 use countersign::session::profile::{Candidate, Claim, Profile, Source};
 use http::header::COOKIE;
 use http::{HeaderMap, HeaderValue};
@@ -310,6 +310,7 @@ impl Sample {
             hashed: self.flag("hash_token_in_store").unwrap_or(false),
             plain_key: kind == Kind::Rails && !self.text("/redis/key").contains("2::"),
             endless: self.endless,
+            check_password: kind == Kind::Django && !self.secrets().is_empty(),
             max_age: self.json["config"]["cookie_max_age_s"].as_u64().map(Duration::from_secs),
             user,
             platform: match self.paths("platform_id") {
@@ -395,6 +396,14 @@ impl Sample {
                 Verdict::Refused
             }
         }
+    }
+
+    /// What the session of this `Cookie` field says, if it holds.
+    pub(crate) fn found(&self, cookie: &str) -> Option<Found> {
+        let Claim::Candidates(candidates) = self.profile().claim(&headers(cookie)) else { return None };
+        let [Candidate::Foreign(format, claimed), ..] = &candidates[..] else { return None };
+        let (raw, ends) = self.stored(claimed.key.expose_text().ok()?, self.now)?;
+        format.read(&raw, ends, self.now).ok()
     }
 
     pub(crate) fn forwarded(&self, cookie: &str) -> String {

@@ -25,7 +25,13 @@ impl Sample {
     pub(super) fn secrets(&self) -> Vec<Secret> {
         // Django and others have secrets that no cookie is signed with.
         let is_unsigned = self.flag("signed").or(self.flag("use_signer")) == Some(false);
-        if (is_unsigned && self.kind() != Kind::Laravel) || self.kind() == Kind::Django {
+        // Where a file says with which password its session began, that is compared under them.
+        let has_use = match self.kind() {
+            Kind::Django => self.json["auth_hash_check"].is_object(),
+            Kind::Laravel => true,
+            _ => !is_unsigned,
+        };
+        if !has_use {
             return Vec::new();
         }
         let mut texts = Vec::new();

@@ -42,7 +42,7 @@ settings.configure(
 )
 django.setup()
 
-from django.contrib.auth import authenticate, get_user_model  # noqa: E402
+from django.contrib.auth import authenticate, get_user_model, update_session_auth_hash  # noqa: E402
 from django.contrib.auth import login as log_in, logout as log_out  # noqa: E402
 from django.core.management import call_command  # noqa: E402
 from django.core.servers.basehttp import WSGIServer, run  # noqa: E402
@@ -66,12 +66,20 @@ def logout(request):
     return HttpResponseRedirect("/login")
 
 
+def password(request):
+    """Changes the user's password; this session goes on, as in Django's own view."""
+    request.user.set_password(request.POST["password"])
+    request.user.save()
+    update_session_auth_hash(request, request.user)
+    return HttpResponseRedirect("/")
+
+
 def index(request):
     """What the application knows by itself, and what it was sent."""
     return JsonResponse({"user": request.user.pk, "headers": list(request.headers.items())})
 
 
-urlpatterns = [path("login", login), path("logout", logout), path("", index)]
+urlpatterns = [path("login", login), path("logout", logout), path("password", password), path("", index)]
 
 call_command("migrate", verbosity=0)
 for name in ("ana", "ben"):

@@ -134,6 +134,10 @@ pub(crate) struct Format {
     /// Laravel, in a table: how long an unused session is kept there (`session.lifetime`). Default: 2 hours.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) lifetime: Option<Span>,
+    /// Django: a session ends when its user's password changes, as in Django itself: what it says of the password is compared
+    /// with the column `password` of `directory.queries.user`, under `secrets` (`SECRET_KEY`, then `SECRET_KEY_FALLBACKS`).
+    #[serde(default)]
+    pub(crate) check_password: bool,
     /// Paths to the user's id, as JSON pointers; the first that leads to something counts. Default: the framework's.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) user: Vec<String>,

@@ -92,6 +92,7 @@ impl Judge<'_> {
             }),
             endless: raw.endless,
             delete_on_logout: raw.delete_on_logout,
+            check_password: raw.check_password,
             user: paths(&raw.user),
             platform: paths(&raw.platform),
             created: paths(&raw.created),
@@ -108,6 +109,10 @@ impl Judge<'_> {
                         "write `directory.queries.sessions`: docs/existing-schemas.md shows what it answers"
                     }
                     Mistake::NoDelete => "name the `table`, or take `delete_on_logout` out",
+                    Mistake::NoPasswordKeys => {
+                        "`secrets = [{ env = \"SECRET_KEY\" }]`, and then those of SECRET_KEY_FALLBACKS"
+                    }
+                    Mistake::NoPasswords => "take it out: the application itself ends such sessions",
                     Mistake::Missing("prefix") => "take it from `redis-cli --scan`: everything before the id",
                     _ => "docs/session-formats.md shows each format with its lines",
                 };
@@ -192,6 +197,7 @@ fn usual(name: FormatName) -> Format {
         id: None,
         endless: false,
         delete_on_logout: false,
+        check_password: false,
         user: Vec::new(),
         platform: Vec::new(),
         created: Vec::new(),

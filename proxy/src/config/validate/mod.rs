@@ -14,6 +14,7 @@ mod traces;
 mod traffic;
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::Environment;
@@ -58,6 +59,7 @@ pub(super) fn snapshot(
     let session = judge.session(&file.session, public_scheme);
     let profile = judge.profile(file, &session.cookie, &keys.token, &mut store);
     directory.queries.sessions = judge.session_tables(file, &profile);
+    directory.queries.passwords = Arc::new(judge.passwords(file, &profile));
     judge.people_of_others(file, profile.reads_own());
     let (limits, headers) = (judge.limits(&file.limits), judge.context(&file.context));
     let (cache, jwt_issuer) = (judge.cache(file), judge.issuer(&file.jwt.issuer));
@@ -114,7 +116,7 @@ pub(super) fn snapshot(
         traces: judge.traces(&file.traces),
         fixed: judge.fixed,
         audit_retention: file.directory.audit_retention.0,
-        shown: std::sync::Arc::new(serde_json::to_value(file).unwrap_or_default()),
+        shown: Arc::new(serde_json::to_value(file).unwrap_or_default()),
         warnings: Vec::new(),
         upstream_positions,
     }

@@ -1,8 +1,12 @@
 //! Judges `[directory.queries]`. Whether a query fits the database is for the database to say.
 
+use std::sync::Arc;
+
 use super::Judge;
 use crate::config::raw;
+use crate::context::PasswordKeys;
 use crate::directory::Queries;
+use crate::session::profile::Profile;
 
 impl Judge<'_> {
     pub(super) fn queries(&mut self, raw: &raw::Directory) -> Queries {
@@ -48,8 +52,23 @@ impl Judge<'_> {
             settings: own.settings.clone(),
             stats: own.stats.clone(),
             // Those of the formats come when they are judged.
+            passwords: Arc::default(),
             sessions: Vec::new(),
         }
+    }
+
+    /// The keys under which applications mark sessions with passwords: nothing to compare with where nobody can read them.
+    pub(super) fn passwords(&mut self, file: &raw::File, profile: &Profile) -> PasswordKeys {
+        let applications: Vec<_> = profile.foreign().filter_map(|format| format.passwords.clone()).collect();
+        if !applications.is_empty() && file.directory.queries.user.is_none() {
+            let problem = self.problem("session.format", "`check_password` needs `directory.queries.user`");
+            self.tell(
+                problem
+                    .expected("the operator's query for users, with the application's column `password`")
+                    .hint("config/mappings/django.toml shows it"),
+            );
+        }
+        PasswordKeys::new(applications)
     }
 
     /// Sessions of our own refer to users of our own: that is a foreign key, and what "log out everywhere" is written to.

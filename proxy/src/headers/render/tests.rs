@@ -40,12 +40,14 @@ fn context(name: &str, roles: &[String], platform_name: &str) -> Context {
             roles: roles.to_vec(),
             active: true,
             sessions_valid_after: None,
+            passwords: Box::default(),
         }),
         session: Arc::new(session),
         platform: Some(Arc::new(platform)),
         platform_refused: false,
         last_seen: Timestamp::from_secs(2_000),
         layer: Layer::Process,
+        password: None,
     }
 }
 

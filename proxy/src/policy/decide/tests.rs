@@ -30,6 +30,7 @@ fn known(roles: &[&str], platform: bool, platform_refused: bool) -> Resolution {
         roles: roles.iter().map(|&role| role.to_owned()).collect(),
         active: true,
         sessions_valid_after: None,
+        passwords: Box::default(),
     };
     let chosen = Platform {
         id: "p1".parse().unwrap(),
@@ -48,6 +49,7 @@ fn known(roles: &[&str], platform: bool, platform_refused: bool) -> Resolution {
         platform_refused,
         last_seen: Timestamp::from_secs(LOGIN),
         layer: Layer::Store,
+        password: None,
     }))
 }
 

@@ -52,7 +52,12 @@ fn every_example_of_the_documentation_is_accepted() {
     assert!(examples.len() >= 9);
     for example in examples {
         let is_in_table = example.contains("stored_in");
-        let stores = format!("{REDIS}{}", if is_in_table { POSTGRES } else { "" });
+        let mut stores = format!("{REDIS}{}", if is_in_table { POSTGRES } else { "" });
+        if example.contains("check_password") {
+            let users =
+                "\n[directory.queries]\nuser = \"SELECT id, password FROM auth_user WHERE id = ANY($1)\"\n";
+            stores = format!("{REDIS}{POSTGRES}{users}");
+        }
         let snapshot = read(example, &stores).unwrap_or_else(|problems| panic!("{example}\n{problems}"));
         assert!(matches!(&snapshot.profile, Profile::Several(sources) if !sources.is_empty()), "{example}");
         assert_eq!(
@@ -111,6 +116,13 @@ fn what_does_not_make_a_format_is_refused_with_what_is_missing() {
         ),
         ("[session]\nformat = [{ name = \"flask\" }, { name = \"flask\" }]", REDIS, "same cookie"),
         ("[session]\nformat = \"django\"", "", "embedded store"),
+        ("[session.format]\nname = \"django\"\ncheck_password = true", REDIS, "signed with SECRET_KEY"),
+        ("[session.format]\nname = \"flask\"\ncheck_password = true", REDIS, "for sessions of Django"),
+        (
+            "[session.format]\nname = \"django\"\ncheck_password = true\nsecrets = [{ env = \"APP_KEY\" }]",
+            REDIS,
+            "needs `directory.queries.user`",
+        ),
         (
             "[session.format]\nname = \"spring\"\nstored_in = \"table\"",
             REDIS,

@@ -15,7 +15,7 @@ use sqlx::{
 
 use super::OwnQuery;
 use super::ids::Parameter;
-use super::shape::{Column, Presence, Shape};
+use super::shape::{Column, PASSWORD, Presence, Shape};
 
 /// What a query came to.
 pub(super) enum Description {
@@ -76,13 +76,14 @@ impl Plan {
 pub(super) async fn describe(
     connection: &mut PgConnection,
     query: &OwnQuery,
+    compares_passwords: bool,
     persistent: bool,
 ) -> Result<Description, Error> {
     // What was prepared before is answered from memory, and the tables may be others by now.
     connection.clear_cached_statements().await?;
     // A transaction, so that behind a pooler all of it is said to one server.
     let mut transaction = connection.begin().await?;
-    let described = look(&mut transaction, query).await;
+    let described = look(&mut transaction, query, compares_passwords).await;
     transaction.rollback().await?;
     if !persistent {
         connection.clear_cached_statements().await?;
@@ -108,18 +109,23 @@ impl From<Error> for Stop {
     }
 }
 
-async fn look(connection: &mut PgConnection, query: &OwnQuery) -> Result<Plan, Stop> {
+async fn look(
+    connection: &mut PgConnection,
+    query: &OwnQuery,
+    compares_passwords: bool,
+) -> Result<Plan, Stop> {
     let sql = without_end(&query.sql);
     let prepared = AssertSqlSafe(sql).into_sql_str();
     let statement: PgStatement = connection.prepare(prepared).await?;
     let (parameters, mut problems) = parameters(&statement, query.shape);
     problems.extend(columns(&statement, query.shape));
+    problems.extend(password(&statement, query.shape).filter(|_| compares_passwords));
     problems.extend(empty_columns(connection, &statement, query.shape).await?);
     if !problems.is_empty() {
         return Err(Stop::Unfit(problems.join("; ")));
     }
     let plan = Plan {
-        sql: wrapped(sql, &statement, query.shape, &parameters).into(),
+        sql: wrapped(sql, &statement, (query.shape, compares_passwords), &parameters).into(),
         parameters,
         untold: Vec::new(),
         columns: words(&statement),
@@ -235,6 +241,18 @@ fn columns(statement: &PgStatement, shape: &Shape) -> Vec<String> {
     problems
 }
 
+/// What is missing where passwords are compared.
+fn password(statement: &PgStatement, shape: &Shape) -> Option<String> {
+    let is_wanted = shape.columns.iter().any(|column| column.name == PASSWORD);
+    let is_there = statement.columns().iter().any(|column| column.name() == PASSWORD);
+    (is_wanted && !is_there).then(|| {
+        format!(
+            "column `{PASSWORD}` is missing, expected text: `check_password` of `session.format` compares it; add the \
+             application's column, and let the role read it"
+        )
+    })
+}
+
 /// The query without the semicolon that it may end with, and comments behind that: it is used inside another one. What could
 /// be the end of a text is left to the server.
 fn without_end(sql: &str) -> &str {
@@ -311,12 +329,19 @@ async fn empty_columns(
 }
 
 /// The newline ends a comment that the query may end with.
-fn wrapped(sql: &str, statement: &PgStatement, shape: &Shape, parameters: &[Parameter]) -> String {
+fn wrapped(
+    sql: &str,
+    statement: &PgStatement,
+    (shape, compares_passwords): (&Shape, bool),
+    parameters: &[Parameter],
+) -> String {
     let columns: Vec<String> = shape
         .columns
         .iter()
         .map(|wanted| {
             let found = statement.columns().iter().find(|column| column.name() == wanted.name);
+            // What nobody compares is not fetched.
+            let found = found.filter(|_| compares_passwords || wanted.name != PASSWORD);
             let read = match (found, wanted.presence) {
                 (Some(column), _) => wanted.want.projection(wanted.name, column.type_info()),
                 (None, Presence::Or(value)) => value.to_owned(),

@@ -6,7 +6,7 @@ use std::time::Duration;
 use e2e::postgres::{run_sql, shared_database};
 use serde_json::json;
 
-use crate::context::{PlatformId, UserId};
+use crate::context::{PasswordKey, PasswordKeys, PlatformId, UserId};
 use crate::directory::{Changed, Directory, Kind, News, Queries, Settings, open};
 use crate::secret::Secret;
 
@@ -37,7 +37,7 @@ impl Case {
             platform: sql("platform"),
             settings: sql("settings"),
             stats: sql("stats"),
-            sessions: Vec::new(),
+            ..Queries::default()
         };
         Self { owner, queries, triggers }
     }
@@ -127,6 +127,24 @@ async fn django() {
          UPDATE auth_group SET name = 'writers' WHERE id = 1; UPDATE auth_user SET is_active = true WHERE id = 43";
     let told = case.told(rights, statement).await;
     assert_eq!(told, [Changed::User(user("42")), Changed::User(user("43"))], "once in a transaction");
+}
+
+#[tokio::test]
+async fn django_with_the_column_of_passwords() {
+    let mut case = Case::new(
+        file!("tests/schemas/django.sql"),
+        &file!("config/mappings/django.toml").replace("-- u.password", "u.password"),
+        file!("migrations/existing/django.sql"),
+    );
+    let keys: std::sync::Arc<[PasswordKey]> = [PasswordKey::of_django(b"key")].into();
+    case.queries.passwords = std::sync::Arc::new(PasswordKeys::new(vec![keys]));
+    let rights = "(id, username, is_active, is_staff, is_superuser, password) ON auth_user; ON auth_user_groups; ON auth_group";
+    let directory = case.directory(rights).await;
+    let ana = || async { directory.users(&[user("42")]).await.unwrap().remove(0) };
+    assert_eq!(ana().await.passwords, case.queries.passwords.marks(b"x"));
+    let told = case.told(rights, "UPDATE auth_user SET password = 'y' WHERE id = 42").await;
+    assert_eq!(told, [Changed::User(user("42"))]);
+    assert_eq!(ana().await.passwords, case.queries.passwords.marks(b"y"));
 }
 
 #[tokio::test]

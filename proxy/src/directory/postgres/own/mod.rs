@@ -27,7 +27,7 @@ use self::describe::{Description, Plan};
 use self::rows::{PlatformRow, SessionColumns, UserRow, ValueRow};
 use self::shape::Shape;
 use super::gate::Gate;
-use crate::context::{Platform, PlatformId, User, UserId};
+use crate::context::{PasswordKeys, Platform, PlatformId, User, UserId};
 use crate::directory::queries::{Queries, QueryFacts, QueryObserver, QueryReport, SessionQuery};
 use crate::directory::{Pair, TableSession};
 use crate::secret::Secret;
@@ -49,6 +49,8 @@ pub(super) struct OwnQueries {
     /// By their SQL: a reload may bring further ones.
     sessions: Mutex<HashMap<String, Arc<OwnQuery>>>,
     observer: OnceLock<QueryObserver>,
+    /// With which users are marked.
+    passwords: Arc<PasswordKeys>,
 }
 
 /// One of them.
@@ -117,11 +119,27 @@ impl OwnQueries {
             stats: query("stats", &queries.stats, &shape::STATS, false),
             sessions: Mutex::default(),
             observer: OnceLock::new(),
+            passwords: Arc::clone(&queries.passwords),
         };
         for query in &queries.sessions {
             let _ = own.for_sessions(query);
         }
         own
+    }
+
+    pub(super) fn passwords(&self) -> &PasswordKeys {
+        &self.passwords
+    }
+
+    /// Takes other keys. Whether there are any says what the query for users has to answer.
+    pub(super) fn replace_passwords(&self, keys: &PasswordKeys) -> bool {
+        let (were_empty, is_other) = (self.passwords.is_empty(), self.passwords.replace(keys));
+        if let Some(user) = &self.user
+            && were_empty != self.passwords.is_empty()
+        {
+            *user.state.lock() = State::Unknown;
+        }
+        is_other
     }
 
     pub(super) fn observe(&self, observer: QueryObserver) {
@@ -187,7 +205,8 @@ impl OwnQueries {
     /// The inner error says why the query does not fit, the outer one that this could not be found out.
     async fn describe(&self, query: &OwnQuery, pool: &Gate) -> Result<Result<Arc<Plan>, String>, Error> {
         let mut connection = pool.pool.acquire().await?;
-        let described = describe::describe(&mut connection, query, pool.keeps()).await;
+        let described =
+            describe::describe(&mut connection, query, !self.passwords.is_empty(), pool.keeps()).await;
         let described = match described {
             Ok(Description::Fits(plan)) => Ok(Arc::new(plan)),
             Ok(Description::Unfit(why)) => Err(why),
@@ -281,7 +300,7 @@ impl OwnQueries {
     ) -> Result<Vec<User>, Error> {
         let ids = ids.iter().map(UserId::as_str).collect();
         let rows: Vec<UserRow> = self.ask(query, pool, &[ids]).await?;
-        read(query, rows::users(rows))
+        read(query, rows::users(rows, &self.passwords))
     }
 
     pub(super) async fn platforms_of(

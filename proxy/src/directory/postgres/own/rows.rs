@@ -4,7 +4,7 @@ use serde_json::Value;
 use sqlx::FromRow;
 
 use crate::clock::Timestamp;
-use crate::context::{Platform, SealedCredential, User};
+use crate::context::{PasswordKeys, Platform, SealedCredential, User};
 use crate::directory::{Pair, TableSession};
 use crate::secret::Secret;
 
@@ -15,6 +15,7 @@ pub(super) struct UserRow {
     roles: Option<Value>,
     active: Option<bool>,
     sessions_valid_after: Option<i64>,
+    password: Option<String>,
 }
 
 #[derive(FromRow)]
@@ -57,8 +58,8 @@ impl<'r> FromRow<'r, sqlx::postgres::PgRow> for ValueRow {
 
 type Read<T> = Result<T, &'static str>;
 
-/// Several rows of one user, as a join gives them, are one user with the roles of all.
-pub(super) fn users(rows: Vec<UserRow>) -> Read<Vec<User>> {
+/// Several rows of one user, as a join gives them, are one user with the roles of all. Of the password only marks are kept.
+pub(super) fn users(rows: Vec<UserRow>, keys: &PasswordKeys) -> Read<Vec<User>> {
     let mut users: Vec<User> = Vec::with_capacity(rows.len());
     let mut places = std::collections::HashMap::new();
     for row in rows {
@@ -67,6 +68,7 @@ pub(super) fn users(rows: Vec<UserRow>) -> Read<Vec<User>> {
             .parse()
             .map_err(|_| "column `id` of a row is no id: 1 to 128 bytes without control characters")?;
         let roles = roles(row.roles)?;
+        let password = row.password.map(|text| Secret::new(text.into_bytes()));
         let place = *places.entry(id).or_insert_with_key(|id: &crate::context::UserId| {
             users.push(User {
                 id: id.clone(),
@@ -74,6 +76,8 @@ pub(super) fn users(rows: Vec<UserRow>) -> Read<Vec<User>> {
                 roles: Vec::new(),
                 active: true,
                 sessions_valid_after: None,
+                // Python's text for NULL, which is what Django would take it for.
+                passwords: keys.marks(password.as_ref().map_or(b"None", Secret::expose)),
             });
             users.len() - 1
         });

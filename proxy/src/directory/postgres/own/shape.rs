@@ -47,6 +47,9 @@ const fn column(name: &'static str, want: Want, presence: Presence) -> Column {
     Column { name, want, presence }
 }
 
+/// The column that is asked for, and read, only where passwords are compared.
+pub(super) const PASSWORD: &str = "password";
+
 pub(super) static USER: Shape = Shape {
     parameters: &["the ids of users"],
     columns: &[
@@ -55,6 +58,7 @@ pub(super) static USER: Shape = Shape {
         column("roles", Want::Roles, Presence::Optional),
         column("active", Want::Truth, Presence::Or("true")),
         column("sessions_valid_after", Want::Moment, Presence::Optional),
+        column(PASSWORD, Want::Text, Presence::Optional),
     ],
 };
 

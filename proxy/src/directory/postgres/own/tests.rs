@@ -1,11 +1,12 @@
 //! The operator's own queries against a real Postgres: what fits, what does not and what is said about it, ids of every
 //! type, roles in every form, rights, and triggers that tell of changes.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use e2e::postgres::{run_sql, shared_database};
 
-use crate::context::{PlatformId, User, UserId};
+use crate::context::{PasswordKey, PasswordKeys, PlatformId, User, UserId};
 use crate::directory::contract::reads_as_written;
 use crate::directory::postgres::PostgresDirectory;
 use crate::directory::{DirectoryError, Kind, News, Queries, QueryReport, Settings, migrations, open};
@@ -84,6 +85,36 @@ async fn uuid_and_text_ids_are_asked_for_in_their_own_type() {
             assert_eq!(found.iter().map(|user| user.id.as_str()).collect::<Vec<_>>(), [id], "{sql}");
         }
     }
+}
+
+#[tokio::test]
+async fn the_column_of_passwords_is_needed_and_read_only_where_sessions_are_compared_with_it() {
+    let url = shared_database();
+    let _ = run_sql(&url, PEOPLE);
+    let keys: Arc<[PasswordKey]> = [PasswordKey::of_django(b"new"), PasswordKey::of_django(b"old")].into();
+    let keys = PasswordKeys::new(vec![keys]);
+    let with = "SELECT id, note AS password FROM people WHERE id = ANY($1)";
+    let ana = ids(&["1"]);
+    let opened = async |sql: &str| open(&settings(&url, for_users(sql))).await.unwrap();
+    let directory = opened(with).await;
+    assert!(directory.users(&ana).await.unwrap()[0].passwords.is_empty());
+    assert!(directory.mark_passwords_with(&keys) && !directory.mark_passwords_with(&keys));
+    assert_eq!(
+        directory.users(&ana).await.unwrap()[0].passwords,
+        keys.marks(b"None"),
+        "NULL, as Python says it"
+    );
+    let _ = run_sql(&url, "UPDATE people SET note = 'pbkdf2$x' WHERE id = 1");
+    assert_eq!(directory.users(&ana).await.unwrap()[0].passwords, keys.marks(b"pbkdf2$x"));
+    // Without the column nobody can be found out, as soon as one is compared with it, and not before.
+    let directory = opened(BY_MANY).await;
+    assert_eq!(directory.users(&ana).await.unwrap().len(), 1);
+    assert!(directory.mark_passwords_with(&keys));
+    assert_eq!(directory.users(&ana).await, Err(DirectoryError::Unreadable));
+    let why = directory.check_queries().await.unwrap().remove(0).result.unwrap_err();
+    assert!(why.starts_with("column `password` is missing, expected text: `check_password`"), "{why}");
+    assert!(directory.mark_passwords_with(&PasswordKeys::default()));
+    assert_eq!(directory.users(&ana).await.unwrap().len(), 1);
 }
 
 #[tokio::test]
@@ -209,7 +240,7 @@ async fn a_query_that_fails_is_undetermined_and_is_used_again_once_it_fits() {
     let url = shared_database();
     let directory = open(&settings(&url, for_users(BY_MANY))).await.unwrap();
     let (sender, told) = std::sync::mpsc::channel();
-    directory.observe_queries(std::sync::Arc::new(move |key, usable| {
+    directory.observe_queries(Arc::new(move |key, usable| {
         let _ = sender.send((key.to_owned(), usable));
     }));
     assert_eq!(directory.users(&ids(&["1"])).await, Err(DirectoryError::Unreadable));
@@ -316,7 +347,7 @@ async fn queries_over_our_own_tables_keep_the_contract() {
              AS wanted (user_id, platform_id) USING (user_id, platform_id)"
                 .into(),
         ),
-        sessions: Vec::new(),
+        ..Queries::default()
     };
     // As behind a pooler: then nothing keeps this connection from filling the tables.
     let settings = Settings { queries, pooler: true, ..ours };
