@@ -8,6 +8,7 @@ use crate::cache::copies;
 use crate::cache::faults::Fault::Fails;
 use crate::cache::world::{COPIES, MINUTE, World, platform, user};
 use crate::context::{Session, User};
+use crate::resolve::tests::resolver_over;
 use crate::store::{Entity, EntityKey as StoredKey};
 
 /// However slow the machine, what is young stays young.
@@ -24,16 +25,7 @@ impl Scene {
     async fn new(settings: &copies::Settings) -> Self {
         let world = World::new().await;
         let copies = world.copies(settings);
-        let resolver = Resolver::new(
-            Arc::clone(&copies),
-            Arc::clone(&world.store) as Arc<dyn Store>,
-            Arc::clone(&world.directory) as Arc<dyn Directory>,
-            Arc::clone(&world.clock) as Arc<dyn Clock>,
-            Arc::clone(&world.activity),
-            world.settings.clone(),
-            Settings { budget: Duration::from_secs(5) },
-            Arc::clone(&world.metrics),
-        );
+        let resolver = resolver_over(&world, Arc::clone(&copies), &world.directory, Duration::from_secs(5));
         Self { world, copies, resolver }
     }
 

@@ -12,6 +12,7 @@ use crate::cache::faults::Faulty;
 use crate::cache::world::{World, platform, user};
 use crate::context::{PlatformId, UserId};
 use crate::directory::{self, Kind, migrations};
+use crate::resolve::tests::resolver_over;
 use crate::secret::Secret;
 use crate::store::{PutSession, StoredSession};
 
@@ -63,16 +64,7 @@ impl Scene {
         directory.inner().put_user(&user("ana", true)).await.unwrap();
         directory.inner().put_platform(&platform("a1", "ana", true)).await.unwrap();
         let world = World::new().await;
-        let resolver = Resolver::new(
-            world.no_copies(),
-            Arc::clone(&world.store) as Arc<dyn Store>,
-            Arc::clone(&directory) as Arc<dyn Directory>,
-            Arc::clone(&world.clock) as Arc<dyn Clock>,
-            Arc::clone(&world.activity),
-            world.settings.clone(),
-            Settings { budget: Duration::from_secs(10) },
-            Arc::clone(&world.metrics),
-        );
+        let resolver = resolver_over(&world, world.no_copies(), &directory, Duration::from_secs(10));
         let told = Arc::new(Told::default());
         let follower = resolver.follower(Arc::clone(&told) as Arc<dyn Invalidate>);
         let follower = tokio::spawn(follower.follow(directory.inner().changes().unwrap()));

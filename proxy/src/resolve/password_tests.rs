@@ -12,6 +12,7 @@ use crate::cache::faults::Faulty;
 use crate::cache::world::{COPIES, MINUTE, World};
 use crate::context::{Password, PasswordClaim, PasswordKey};
 use crate::directory::{self, Kind, Queries};
+use crate::resolve::tests::resolver_over;
 use crate::secret::Secret;
 use crate::store::{Entity, EntityKey as StoredKey};
 
@@ -50,16 +51,7 @@ impl Scene {
         let directory = Faulty::around(directory::open(&settings).await.unwrap());
         let world = World::new().await;
         let copies = world.copies(&PATIENT);
-        let resolver = Resolver::new(
-            Arc::clone(&copies),
-            Arc::clone(&world.store) as Arc<dyn Store>,
-            Arc::clone(&directory) as Arc<dyn Directory>,
-            Arc::clone(&world.clock) as Arc<dyn Clock>,
-            Arc::clone(&world.activity),
-            world.settings.clone(),
-            Settings { budget: Duration::from_secs(5) },
-            Arc::clone(&world.metrics),
-        );
+        let resolver = resolver_over(&world, Arc::clone(&copies), &directory, Duration::from_secs(5));
         Self { world, url, directory, resolver, copies }
     }
 

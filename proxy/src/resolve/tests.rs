@@ -6,6 +6,7 @@ use futures_util::future::join_all;
 
 use super::*;
 use crate::cache::faults::Fault::{self, Fails, Hangs, Held, Misplaced, TimesOut, Unreadable};
+use crate::cache::faults::Faulty;
 use crate::cache::world::{MINUTE, World, user};
 use crate::context::{Layer, Session, User};
 use crate::directory::Directory;
@@ -19,10 +20,20 @@ fn resolver(world: &World) -> Resolver {
 }
 
 fn resolver_with(world: &World, budget: Duration) -> Resolver {
+    resolver_over(world, world.no_copies(), &world.directory, budget)
+}
+
+/// Over the store and the clock of a world, with these copies and this directory.
+pub(super) fn resolver_over(
+    world: &World,
+    copies: Arc<Copies>,
+    directory: &Arc<Faulty<dyn Directory>>,
+    budget: Duration,
+) -> Resolver {
     Resolver::new(
-        world.no_copies(),
+        copies,
         Arc::clone(&world.store) as Arc<dyn Store>,
-        Arc::clone(&world.directory) as Arc<dyn Directory>,
+        Arc::clone(directory) as Arc<dyn Directory>,
         Arc::clone(&world.clock) as Arc<dyn Clock>,
         Arc::clone(&world.activity),
         world.settings.clone(),

@@ -171,10 +171,7 @@ mod tests {
     use crate::cache::faults::Fault::Fails;
     use crate::cache::world::{COPIES, MINUTE, World};
     use crate::cache::{Copies, Invalidate};
-    use crate::clock::Clock;
-    use crate::directory::Directory;
-    use crate::resolve::Settings;
-    use crate::store::Store;
+    use crate::resolve::tests::resolver_over;
 
     struct Scene {
         world: World,
@@ -189,16 +186,8 @@ mod tests {
             let world = World::new().await;
             let copies =
                 world.copies(&copies::Settings { max_staleness: MINUTE, degraded_lease: MINUTE, ..COPIES });
-            let resolver = Resolver::new(
-                Arc::clone(&copies),
-                Arc::clone(&world.store) as Arc<dyn Store>,
-                Arc::clone(&world.directory) as Arc<dyn Directory>,
-                Arc::clone(&world.clock) as Arc<dyn Clock>,
-                Arc::clone(&world.activity),
-                world.settings.clone(),
-                Settings { budget: Duration::from_secs(5) },
-                Arc::clone(&world.metrics),
-            );
+            let resolver =
+                resolver_over(&world, Arc::clone(&copies), &world.directory, Duration::from_secs(5));
             Self { world, copies, resolver, ana: "ana".parse().unwrap(), a1: "a1".parse().unwrap() }
         }
 

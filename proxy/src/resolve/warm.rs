@@ -75,27 +75,14 @@ mod tests {
     use super::*;
     use crate::cache::faults::Fault::Fails;
     use crate::cache::world::{COPIES, World};
-    use crate::clock::Clock;
     use crate::context::Layer;
-    use crate::directory::Directory;
-    use crate::resolve::Settings;
-    use crate::store::Store;
+    use crate::resolve::tests::resolver_over;
 
     #[tokio::test]
     async fn the_sessions_used_last_are_in_the_process_before_anybody_asks() {
         let world = World::new().await;
-        let resolver = || {
-            Resolver::new(
-                world.copies(&COPIES),
-                Arc::clone(&world.store) as Arc<dyn Store>,
-                Arc::clone(&world.directory) as Arc<dyn Directory>,
-                Arc::clone(&world.clock) as Arc<dyn Clock>,
-                Arc::clone(&world.activity),
-                world.settings.clone(),
-                Settings { budget: Duration::from_secs(5) },
-                Arc::clone(&world.metrics),
-            )
-        };
+        let resolver =
+            || resolver_over(&world, world.copies(&COPIES), &world.directory, Duration::from_secs(5));
         let mut ids = Vec::new();
         for second in 0..5 {
             let id = world.warm("ana", None).await;

@@ -183,8 +183,7 @@ impl Profile {
     /// Whether sessions of other frameworks are among them.
     #[must_use]
     pub fn reads_foreign(&self) -> bool {
-        let is_foreign = |source: &Source| matches!(source, Source::Foreign(_));
-        matches!(self, Self::Several(sources) if sources.iter().any(is_foreign))
+        self.foreign().next().is_some()
     }
 
     /// What each format makes of the cookies, for a person who asks why. Requests go through [`Self::claim`].

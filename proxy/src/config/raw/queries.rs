@@ -11,8 +11,9 @@ use serde::{Deserialize, Serialize};
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct Queries {
     /// Users by id (`$1`). Columns: `id`; `name`, `roles` (text separated by commas, an array, JSON, or one row for each),
-    /// `active` (default true), `sessions_valid_after`, `password` (read only for `check_password` of a format). With it the directory is only read: sessions have to be those of
-    /// another framework, and what has no query of its own here is not there.
+    /// `active` (default true), `sessions_valid_after`, `password` (read only for `check_password` of a format). With it the
+    /// directory is only read: sessions have to be those of another framework, and what has no query of its own here is not
+    /// there.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) user: Option<String>,
     /// The platforms of users, by their ids (`$1`). Columns: `id`, `user_id`; `type`, `name`, `url`, `active` (default

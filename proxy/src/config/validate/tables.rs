@@ -9,7 +9,7 @@ use crate::config::raw;
 use crate::config::raw::formats::{Format, FormatName, StoredIn};
 use crate::directory::SessionQuery;
 use crate::formats::table::{self, TableOptions, is_name};
-use crate::session::profile::{Profile, Source};
+use crate::session::profile::Profile;
 
 impl Judge<'_> {
     /// Where the sessions of a format lie. `own` is the operator's own query.
@@ -47,14 +47,7 @@ impl Judge<'_> {
 
     /// The queries for all tables of sessions.
     pub(super) fn session_tables(&mut self, file: &raw::File, profile: &Profile) -> Vec<Arc<SessionQuery>> {
-        let sources = match profile {
-            Profile::Native { .. } => &[],
-            Profile::Several(sources) => sources.as_slice(),
-        };
-        let tables = sources.iter().filter_map(|source| match source {
-            Source::Foreign(format) => format.table.as_ref(),
-            Source::Native { .. } => None,
-        });
+        let tables = profile.foreign().filter_map(|format| format.table.as_ref());
         let queries: Vec<Arc<SessionQuery>> = tables.map(|table| Arc::clone(&table.query)).collect();
         if !queries.is_empty() && file.directory.kind != raw::DirectoryKind::Postgres {
             let problem = self.problem("session.format", "sessions in a table need a postgres directory");

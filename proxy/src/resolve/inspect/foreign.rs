@@ -152,23 +152,26 @@ impl Looking<'_> {
         }
     }
 
-    /// Whether the session began with the password that the user has now. What the directory did not say itself is too old
-    /// to speak against it.
+    /// Whether the session began with the password that the user has now. Against it only the directory itself can speak:
+    /// the user at hand may be from the store.
     pub(super) async fn password(&mut self, claim: &PasswordClaim, user: &User) -> Result<(), Resolution> {
-        let judged = claim.judge(&user.passwords);
-        let is_fresh = self.directory.users(std::slice::from_ref(&user.id)).await.is_ok();
+        let mut judged = claim.judge(&user.passwords);
+        if judged != Password::Same {
+            let users = self.directory.users(std::slice::from_ref(&user.id)).await.unwrap_or_default();
+            judged = users.first().map_or(Password::Unsaid, |fresh| claim.judge(&fresh.passwords));
+        }
         match judged {
             Password::Same => {
                 self.say("password", Verdict::Good, "the user has the password with which the session began");
                 Ok(())
             }
-            Password::Changed if is_fresh => {
+            Password::Changed => {
                 let found = "the user has another password than the one with which the session began; if nobody changed \
                              it, `secrets` are not the application's SECRET_KEY and SECRET_KEY_FALLBACKS";
                 self.say("password", Verdict::Bad, found);
                 Err(Resolution::Unknown(Reason::PasswordChanged))
             }
-            Password::Changed | Password::Unsaid => {
+            Password::Unsaid => {
                 self.say(
                     "password",
                     Verdict::Undetermined,

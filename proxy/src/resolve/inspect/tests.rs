@@ -1,6 +1,5 @@
 //! The steps end where a request ends: compared with the resolver itself over everything that can be wrong.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -8,20 +7,11 @@ use tokio::time::Instant;
 use super::*;
 use crate::cache::faults::Fault::Fails;
 use crate::cache::world::{MINUTE, World};
-use crate::clock::Clock;
 use crate::resolve::Resolver;
+use crate::resolve::tests::resolver_over;
 
 fn resolver(world: &World) -> Resolver {
-    Resolver::new(
-        world.no_copies(),
-        Arc::clone(&world.store) as Arc<dyn Store>,
-        Arc::clone(&world.directory) as Arc<dyn Directory>,
-        Arc::clone(&world.clock) as Arc<dyn Clock>,
-        Arc::clone(&world.activity),
-        world.settings.clone(),
-        crate::resolve::Settings { budget: Duration::from_secs(5) },
-        Arc::clone(&world.metrics),
-    )
+    resolver_over(world, world.no_copies(), &world.directory, Duration::from_secs(5))
 }
 
 /// What an outcome comes to, in words that can be compared.
