@@ -19,6 +19,9 @@ const TARGETS: &[&str] = &[
     "/public/..%5cadmin/",
     "/public/..\\admin/",
     "/public/%252e%252e/admin/",
+    "/public/%25%32%65%25%32%65/admin/",
+    "/public/%25%32%65%25%32%65%25%32%66admin/",
+    "/%25%36%31dmin/",
     "/public/%c0%ae%c0%ae/admin/",
     "/public/%ef%bc%8e%ef%bc%8e/admin/",
     "/public/%u002e%u002e/admin/",
@@ -73,7 +76,7 @@ async fn no_spelling_of_a_path_gets_past_the_requirement_of_its_route() {
             let line = arrived.lines().next().unwrap();
             assert!(line.starts_with("GET /public/"), "{target} arrived as {line}");
             let rest = line.to_lowercase();
-            for trick in ["..", "%2e", "%2f", "%5c", "\\", "%00", "//", "%c0", "%ef%bc"] {
+            for trick in ["..", "%2e", "%2f", "%5c", "\\", "%00", "//", "%c0", "%ef%bc", "%25%"] {
                 assert!(!rest.contains(trick), "{target} arrived as {line}");
             }
         }

@@ -95,18 +95,24 @@ fn decode(path: &str) -> Result<Cow<'_, str>, Reason> {
         rest = &rest[at + 1..];
         let value = escaped(rest).ok_or(Reason::AmbiguousPath)?;
         rest = &rest[2..];
-        // An escape of an escape: an application that decodes twice would see something else than policy did.
-        let doubled = value == b'%' && (escaped(rest).is_some() || matches!(rest, [b'u' | b'U', ..]));
-        if matches!(value, b'/' | b'\\') || doubled {
+        if matches!(value, b'/' | b'\\') {
             return Err(Reason::AmbiguousPath);
         }
     }
     // Overlong forms (`%c0%af`) are not UTF-8 and fall out here.
     let decoded = percent_decode(path.as_bytes()).decode_utf8().map_err(|_| Reason::AmbiguousPath)?;
-    if decoded.chars().any(|c| c.is_control() || reads_as_structure(c)) {
-        return Err(Reason::AmbiguousPath);
-    }
-    Ok(decoded)
+    let ambiguous =
+        decoded.chars().any(|c| c.is_control() || reads_as_structure(c)) || holds_escape(&decoded);
+    if ambiguous { Err(Reason::AmbiguousPath) } else { Ok(decoded) }
+}
+
+/// Whether there is still an escape in what was decoded, however it was spelled before (`%2561`, `%25%36%31`): an
+/// application that decodes twice would see something else than policy did.
+fn holds_escape(decoded: &str) -> bool {
+    memchr::memchr_iter(b'%', decoded.as_bytes()).any(|at| {
+        let rest = &decoded.as_bytes()[at + 1..];
+        escaped(rest).is_some() || matches!(rest, [b'u' | b'U', ..])
+    })
 }
 
 /// The byte that two hex digits stand for.

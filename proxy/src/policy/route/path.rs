@@ -46,16 +46,20 @@ pub(super) fn of_route(route: &Route) -> Vec<u8> {
     Plain::of(route.path.trim_end_matches('/')).to_vec()
 }
 
-/// A path as the most lenient reader takes it: decoded, lower case, parameters (`;…`) and last dots cut off each
-/// segment, empty segments dropped, no last slash.
+/// A path as the most lenient reader takes it: decoded, lower case, parameters (`;…`), what follows an encoded `?` or `#`,
+/// and last dots cut off each segment, empty segments dropped, no last slash.
 pub(super) struct Folded(Bytes);
 
 impl Folded {
     pub(super) fn of(path: &[u8]) -> Self {
-        let decoded: Bytes = percent_decode(path).map(|b| b.to_ascii_lowercase()).collect();
+        let mut decoded: Bytes = percent_decode(path).collect();
+        decoded.make_ascii_lowercase();
+        if !decoded.is_ascii() {
+            decoded = String::from_utf8_lossy(&decoded).to_lowercase().into_bytes().into();
+        }
         let mut folded = Bytes::new();
         for segment in decoded.split(|&b| b == b'/') {
-            let name = segment.split(|&b| b == b';').next().unwrap_or(segment);
+            let name = segment.split(|b| b";?#".contains(b)).next().unwrap_or(segment);
             let kept = name.iter().rposition(|&b| b != b'.').map_or(0, |last| last + 1);
             if kept > 0 {
                 folded.push(b'/');
