@@ -49,6 +49,9 @@ on_every_backend! {
         let patch = json!({"max_posts_per_run": 20, "theirs": {"a": 1}});
         ana.send(Method::PATCH, "settings", &patch).send().await.expect(200);
         assert_eq!(other.get("settings").await.json()["settings"], patch);
+        for odd in [json!({"a": "b\0"}), json!({"\0": 1}), json!({"a": [{"b": ["\0"]}]})] {
+            ana.send(Method::PATCH, "settings", &odd).send().await.expect_problem(422, "invalid_fields");
+        }
         let (one, two) = (json!({"a": 1}), json!({"b": 2}));
         let (one, two) = tokio::join!(
             ana.send(Method::PATCH, "settings", &one).send(),

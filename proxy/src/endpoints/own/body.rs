@@ -14,6 +14,10 @@ use crate::reason::Reason;
 /// `MalformedJson` with line and column, `InvalidFields` for JSON that is no object.
 pub fn parse(bytes: &[u8]) -> Result<Map<String, Value>, Fault> {
     match serde_json::from_slice(bytes) {
+        // Postgres keeps no U+0000 in JSON; said here, it is the same whatever the directory is.
+        Ok(Strict(Value::Object(object))) if holds_null(&object) => {
+            Err(invalid("", "texts without the character U+0000 are expected"))
+        }
         Ok(Strict(Value::Object(object))) => Ok(object),
         Ok(_) => Err(invalid("", "an object is expected")),
         Err(error) => {
@@ -26,6 +30,19 @@ pub fn parse(bytes: &[u8]) -> Result<Map<String, Value>, Fault> {
             Err(fault.with("line", error.line()).with("column", error.column()))
         }
     }
+}
+
+/// Whether a name or a text anywhere in it holds U+0000. As deep as JSON is read at all.
+fn holds_null(object: &Map<String, Value>) -> bool {
+    fn within(value: &Value) -> bool {
+        match value {
+            Value::String(text) => text.contains('\0'),
+            Value::Array(values) => values.iter().any(within),
+            Value::Object(object) => holds_null(object),
+            _ => false,
+        }
+    }
+    object.iter().any(|(name, value)| name.contains('\0') || within(value))
 }
 
 /// A text that must be there.
