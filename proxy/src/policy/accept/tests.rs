@@ -217,6 +217,12 @@ fn http2_has_one_authority_and_no_connection_fields() {
     let many: Vec<(String, String)> = (0..101).map(|n| (format!("x-{n}"), "y".into())).collect();
     let many: Vec<(&str, &str)> = many.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
     assert_eq!(h2("https://a/", &many).map(|_| ()), Err(Reason::HeadTooLarge));
+    // Cookies come one by one, and are still one field; all their bytes count.
+    let crumbs = [("cookie", "a=b"); 300];
+    assert!(h2("https://a/", &crumbs).is_ok());
+    assert!(h2("https://a/", &[&crumbs[..], &many[..99]].concat()).is_ok());
+    assert_eq!(h2("https://a/", &[&crumbs[..], &many].concat()).map(|_| ()), Err(Reason::HeadTooLarge));
+    assert_eq!(h2("https://a/", &vec![("cookie", "a=b"); 5000]).map(|_| ()), Err(Reason::HeadTooLarge));
 }
 
 proptest! {
