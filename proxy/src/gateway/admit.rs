@@ -286,6 +286,10 @@ pub(super) fn set_timeouts(session: &mut Session, patience: Duration, last: bool
         // Only where the client asked for it: else a plain HTTP/1.0 client would wait for the end of the connection.
         session.set_keepalive(Some(WITHOUT_TIMER));
     }
+    if session.req_header().version == http::Version::HTTP_10 {
+        // It knows no answers before the answer (RFC 9110, section 15.2).
+        session.set_ignore_info_resp(true);
+    }
     session.set_read_timeout(Some(patience));
     session.set_write_timeout(Some(patience));
     session.set_total_drain_timeout(Some(DRAIN));

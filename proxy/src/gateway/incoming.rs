@@ -56,7 +56,7 @@ pub(super) fn clean(answer: &mut ResponseHeader, state: &RequestState) {
         answer.remove_header(&header::CONTENT_LENGTH);
         answer.remove_header(&header::TRANSFER_ENCODING);
     }
-    for name in response::forbidden(&answer.headers, &state.rules.names) {
+    for name in response::forbidden(&answer.headers, answer.status, &state.rules.names) {
         answer.remove_header(&name);
     }
     keep_out_cookie(answer, &state.rules.snapshot.session.cookie);
@@ -72,7 +72,7 @@ pub(super) fn clean(answer: &mut ResponseHeader, state: &RequestState) {
 
 /// Keeps out of an answer's trailer section what is kept out of its head, and cookies, which have no business there.
 pub(super) fn clean_trailers(trailers: &mut HeaderMap, state: &RequestState) {
-    for name in response::forbidden(trailers, &state.rules.names) {
+    for name in response::forbidden(trailers, StatusCode::OK, &state.rules.names) {
         trailers.remove(name);
     }
     trailers.remove(header::SET_COOKIE);

@@ -170,7 +170,7 @@ const PROTO: &str = "x-forwarded-proto";
 const HOST: &str = "x-forwarded-host";
 
 /// Names besides the `Forwarded` and `X-Forwarded` families by which servers and CDNs pass the client on.
-const RELATIVES: [&[u8]; 18] = [
+const RELATIVES: [&[u8]; 23] = [
     b"x-real-ip",
     b"x-client-ip",
     b"true-client-ip",
@@ -189,6 +189,12 @@ const RELATIVES: [&[u8]; 18] = [
     b"x-envoy-external-address",
     b"x-scheme",
     b"front-end-https",
+    // What code in Java asks for one after the other, and a name for the host that frameworks in PHP know.
+    b"proxy-client-ip",
+    b"wl-proxy-client-ip",
+    b"cluster-client-ip",
+    b"fly-client-ip",
+    b"x-http-host-override",
 ];
 
 /// Whether a field tells where a request came from, in any spelling. `Via` is no such field.
@@ -199,7 +205,7 @@ pub fn belongs(name: &str) -> bool {
     match name.first() {
         Some(b'f' | b'F') => begins(name, b"forwarded") || relative(name),
         Some(b'x' | b'X') => in_namespace(name, b"x-forwarded") || relative(name),
-        Some(b'c' | b'C' | b't' | b'T') => relative(name),
+        Some(b'c' | b'C' | b'p' | b'P' | b't' | b'T' | b'w' | b'W') => relative(name),
         _ => false,
     }
 }

@@ -1,17 +1,21 @@
 //! What an application's answer must not carry to the client: reserved names and fields of the one hop behind us.
 //! The framework cleans requests of those, but not answers to HTTP/1 clients (PINGORA 2.7).
 
-use http::header::{CACHE_CONTROL, CONNECTION, PROXY_AUTHENTICATE, VARY};
-use http::{HeaderMap, HeaderName, HeaderValue};
+use http::header::{CACHE_CONTROL, CONNECTION, PROXY_AUTHENTICATE, TE, UPGRADE, VARY};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 
 use super::names::Names;
 use super::scrub::Removals;
 
-/// The fields of an upstream's answer that stay on this side. `Connection` itself is the framework's to replace.
+/// The fields of an upstream's answer that stay on this side. `Connection` itself is the framework's to replace, and
+/// `Upgrade` is for the client only where it was asked to switch, or is told that it has to.
 #[must_use]
-pub fn forbidden(headers: &HeaderMap, names: &Names) -> Removals {
-    let mut removals: Removals =
-        headers.keys().filter(|name| names.reserved(name.as_str()) || of_this_hop(name)).cloned().collect();
+pub fn forbidden(headers: &HeaderMap, status: StatusCode, names: &Names) -> Removals {
+    let upgrades = matches!(status, StatusCode::SWITCHING_PROTOCOLS | StatusCode::UPGRADE_REQUIRED);
+    let stays = |name: &&HeaderName| {
+        names.reserved(name.as_str()) || of_this_hop(name) || (**name == UPGRADE && !upgrades)
+    };
+    let mut removals: Removals = headers.keys().filter(stays).cloned().collect();
     for nominated in nominations(headers) {
         if headers.contains_key(&nominated) && !removals.contains(&nominated) {
             removals.push(nominated);
@@ -45,7 +49,7 @@ pub fn privacy(headers: &HeaderMap) -> Option<[(HeaderName, HeaderValue); 2]> {
 }
 
 fn of_this_hop(name: &HeaderName) -> bool {
-    *name == PROXY_AUTHENTICATE || matches!(name.as_str(), "keep-alive" | "proxy-connection")
+    matches!(*name, PROXY_AUTHENTICATE | TE) || matches!(name.as_str(), "keep-alive" | "proxy-connection")
 }
 
 /// The names that `Connection` gives, but for those that frame the message or switch the protocol: nominating them
@@ -72,7 +76,7 @@ mod tests {
             headers.append(name, HeaderValue::from_static(value));
         }
         let names = Names::new("x-context-").unwrap();
-        forbidden(&headers, &names).iter().map(ToString::to_string).collect()
+        forbidden(&headers, StatusCode::OK, &names).iter().map(ToString::to_string).collect()
     }
 
     #[test]
@@ -84,17 +88,21 @@ mod tests {
 
     #[test]
     fn fields_of_one_hop_and_nominated_fields_end_here() {
-        let fields =
-            [("keep-alive", "timeout=5"), ("connection", "close, X-Trace ,, keep-alive"), ("x-trace", "1")];
+        let fields = [
+            ("keep-alive", "timeout=5"),
+            ("connection", "close, X-Trace ,, keep-alive"),
+            ("x-trace", "1"),
+            ("upgrade", "h2,h2c"),
+            ("te", "x"),
+        ];
         let mut removed = removed(&fields);
         removed.sort();
-        assert_eq!(removed, ["keep-alive", "x-trace"]);
+        assert_eq!(removed, ["keep-alive", "te", "upgrade", "x-trace"]);
     }
 
     #[test]
     fn nominating_what_frames_the_message_changes_nothing() {
-        let fields =
-            [("connection", "content-length, upgrade"), ("content-length", "3"), ("upgrade", "websocket")];
+        let fields = [("connection", "content-length, date"), ("content-length", "3"), ("date", "today")];
         assert!(removed(&fields).is_empty());
     }
 
