@@ -14,6 +14,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
 use tokio_rustls::rustls::pki_types::ServerName;
 
 use crate::body::{self, AnyBody};
@@ -114,14 +115,26 @@ impl Client {
     /// # Panics
     /// When it cannot be made.
     pub async fn connect(&self) -> Connection {
+        match self.wire {
+            Wire::Http1 => Connection::http1(self.connect_bare().await).await,
+            Wire::Http2 => Connection::http2(self.connect_bare().await).await,
+            Wire::Tls1 => Connection::http1(self.connect_in_tls("http/1.1").await).await,
+            Wire::Tls2 => Connection::http2(self.connect_in_tls("h2").await).await,
+        }
+    }
+
+    async fn connect_bare(&self) -> TcpStream {
         let stream = TcpStream::connect(self.address).await.expect("the server listens");
         stream.set_nodelay(true).expect("a connected socket");
-        let protocol = match self.wire {
-            Wire::Http1 => return Connection::http1(stream).await,
-            Wire::Http2 => return Connection::http2(stream).await,
-            Wire::Tls1 => "http/1.1",
-            Wire::Tls2 => "h2",
-        };
+        stream
+    }
+
+    /// A connection in TLS on which this protocol was agreed, and nothing said in it yet.
+    ///
+    /// # Panics
+    /// When it cannot be made.
+    pub async fn connect_in_tls(&self, protocol: &str) -> TlsStream<TcpStream> {
+        let stream = self.connect_bare().await;
         let certificate = self.certificate.as_ref().expect("a client in TLS trusts a certificate");
         let connector = TlsConnector::from(certificate.client(&[protocol]));
         let name = ServerName::try_from("localhost").expect("a valid name");
@@ -131,11 +144,7 @@ impl Client {
             Some(protocol.as_bytes()),
             "the protocol chosen in TLS"
         );
-        if self.wire == Wire::Tls1 {
-            Connection::http1(stream).await
-        } else {
-            Connection::http2(stream).await
-        }
+        stream
     }
 
     fn take_cookies(&self, headers: &HeaderMap) {

@@ -136,7 +136,7 @@ pub struct Connections {
     pub per_address: Option<usize>,
     /// Requests under way on one HTTP/2 connection (100).
     pub streams: u32,
-    /// How long clients of HTTP/1.1 are waited for (1 min).
+    /// How long clients are waited for (1 min).
     pub patience: Duration,
 }
 

@@ -24,10 +24,12 @@ mod state;
 mod streams;
 mod tls;
 mod trace;
+mod upload;
 mod websocket;
 mod wire;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use async_trait::async_trait;
@@ -48,6 +50,7 @@ use self::request_id::RequestIds;
 use self::rules::Rules;
 use self::state::Outcome;
 pub use self::state::RequestState;
+pub use self::upload::{UPLOAD, Upload};
 pub use self::wire::{HEAD, LEASH, WIRE, Wire};
 use crate::cache::activity::Activity;
 use crate::clock::{Clock, Timestamp};
@@ -317,6 +320,7 @@ impl ProxyHttp for Gateway {
         end_of_stream: bool,
         state: &mut Self::CTX,
     ) -> Result<()> {
+        upload::comes(end_of_stream);
         outgoing::count_body(body.as_ref().map_or(0, Bytes::len), end_of_stream, state)
             .map_err(|reason| outgoing::refusal(state, reason))
     }
@@ -332,12 +336,27 @@ impl ProxyHttp for Gateway {
 
     async fn response_filter(
         &self,
-        _session: &mut Session,
+        session: &mut Session,
         answer: &mut ResponseHeader,
         state: &mut Self::CTX,
     ) -> Result<()> {
         self.clean(answer, state);
+        if session.is_http2() && !answer.status.is_informational() {
+            let patience = state.rules.snapshot.connections.patience;
+            upload::answered(state, patience.max(peer::patience(session, state)?.read), &self.metrics);
+        }
         Ok(())
+    }
+
+    fn response_body_filter(
+        &self,
+        _session: &mut Session,
+        _body: &mut Option<Bytes>,
+        _end_of_stream: bool,
+        _state: &mut Self::CTX,
+    ) -> Result<Option<Duration>> {
+        upload::moves();
+        Ok(None)
     }
 
     fn upstream_response_trailer_filter(

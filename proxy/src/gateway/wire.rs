@@ -1,8 +1,8 @@
 //! What the connection in front says about the request that this task serves: whether its head has arrived, and
-//! whether its bytes broke the grammar. The server room sets it up; HTTP/2 streams have none.
+//! whether its bytes broke the grammar. The server room sets it up; HTTP/2 streams have none, only their connection.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -34,11 +34,14 @@ enum Due {
     Anything(Instant),
 }
 
-/// One HTTP/1 connection, request by request.
+/// One connection: of HTTP/1 request by request, of HTTP/2 until its preface is here.
 #[derive(Debug)]
 pub struct Wire {
     watch: Mutex<Watch>,
     due: Mutex<Due>,
+    /// How much of the preface of HTTP/2 has not come yet, where that is spoken; everything behind it has an end of its
+    /// own, and is not watched.
+    preface: Option<AtomicUsize>,
     /// Whether a request is being served whose answer has an end.
     serves: AtomicBool,
     /// Whether the process is on its way out.
@@ -55,11 +58,21 @@ impl Wire {
         Self {
             watch: Mutex::new(Watch::new(limits)),
             due: Mutex::new(Due::Nothing),
+            preface: None,
             serves: AtomicBool::new(false),
             draining,
             leash: Leash::new(),
             patience,
         }
+    }
+
+    /// The same for HTTP/2, whose preface has so many bytes; all of it is due as a head is. Pingora waits for it without
+    /// any time-out, and looks after the connection only then.
+    #[must_use]
+    pub fn awaiting(mut self, preface: usize) -> Self {
+        self.preface = Some(AtomicUsize::new(preface));
+        self.due = Mutex::new(Due::Head(Instant::now() + HEAD));
+        self
     }
 
     /// The next bytes are those of another request. A connection that `was_served` may be idle before it. Pingora has a
@@ -97,6 +110,16 @@ impl Wire {
 
     /// Looks at bytes before anybody else reads them.
     pub fn see(&self, bytes: &[u8]) -> Pass {
+        if let Some(preface) = &self.preface {
+            let left = preface.load(Ordering::Relaxed);
+            if left > 0 {
+                preface.store(left.saturating_sub(bytes.len()), Ordering::Relaxed);
+                if bytes.len() >= left {
+                    *self.due.lock() = Due::Nothing;
+                }
+            }
+            return Pass::All;
+        }
         let mut watch = self.watch.lock();
         let pass = watch.see(bytes);
         if watch.is_within_head() {

@@ -21,7 +21,7 @@ use super::guard::Guarded;
 use super::turn::LastTurn;
 use crate::events::Leash;
 use crate::gateway::rules::Rules;
-use crate::gateway::{Gateway, HEAD, LEASH, WIRE, Wire};
+use crate::gateway::{Gateway, HEAD, LEASH, UPLOAD, Upload, WIRE, Wire};
 
 /// What a connection in the clear shows first when it speaks HTTP/2 (RFC 9113, section 3.4).
 const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -48,22 +48,22 @@ impl Front {
 #[async_trait]
 impl ServerApp for Front {
     async fn process_new(self: &Arc<Self>, mut stream: Stream, shutdown: &ShutdownWatch) -> Option<Stream> {
-        if matches!(stream.selected_alpn_proto(), Some(ALPN::H2)) {
-            return LastTurn::new(self.requests.process_new(stream, shutdown)).await;
-        }
+        let mut speaks_http2 = matches!(stream.selected_alpn_proto(), Some(ALPN::H2));
         let h2c = self.requests.server_options().is_some_and(|options| options.h2c);
         let mut preface = [0; PREFACE.len()];
         if h2c && stream.get_ssl_digest().is_none() {
             // Pingora waits for the preface without any time-out (PINGORA.md, pitfall 7).
             tokio::time::timeout(HEAD, stream.try_peek(&mut preface)).await.ok()?.ok()?;
+            speaks_http2 = preface == *PREFACE;
         }
         let rules = self.rules.load_full();
         let (limits, patience) = (rules.snapshot.limits, rules.snapshot.connections.patience);
         drop(rules);
-        let wire = Arc::new(Wire::new(limits, patience, Arc::clone(&self.draining)));
+        let wire = Wire::new(limits, patience, Arc::clone(&self.draining));
+        let wire = Arc::new(if speaks_http2 { wire.awaiting(PREFACE.len()) } else { wire });
         let guarded = Box::new(Guarded::new(stream, Arc::clone(&wire)));
         let connection = WIRE.scope(Arc::clone(&wire), self.requests.process_new(guarded, shutdown));
-        if preface == *PREFACE {
+        if speaks_http2 {
             return LastTurn::new(within_deadlines(connection, &wire)).await;
         }
         within_deadlines(connection, &wire).await
@@ -122,19 +122,41 @@ pub(super) struct Requests {
 
 impl Requests {
     /// Serves one stream of HTTP/2, which can be ended from outside.
-    async fn on_a_leash(&self, session: ServerSession, shutdown: &ShutdownWatch) -> Option<ReusedHttpStream> {
+    async fn on_a_leash(
+        &self,
+        mut session: ServerSession,
+        shutdown: &ShutdownWatch,
+    ) -> Option<ReusedHttpStream> {
         // The head is here already; the connection has time-outs of its own.
         let leash = Leash::new();
+        let has_body = !session.is_body_empty();
         let request = LEASH.scope(Arc::clone(&leash), self.proxy.process_new_http(session, shutdown));
-        let pulled = leash.pulled();
-        tokio::pin!(request, pulled);
-        poll_fn(|task| match request.as_mut().poll(task) {
-            // Only what is tied to a session waits for its end, which most requests never are.
-            Poll::Pending if leash.is_held() => pulled.as_mut().poll(task).map(|()| None),
-            end => end,
-        })
-        .await
+        if !has_body {
+            return until_pulled(request, &leash).await;
+        }
+        let upload = Arc::<Upload>::default();
+        let interval = self.rules.load().snapshot.connections.patience;
+        tokio::select! {
+            biased;
+            end = UPLOAD.scope(Arc::clone(&upload), until_pulled(request, &leash)) => end,
+            () = upload.stalls(interval) => None,
+        }
     }
+}
+
+/// Serves a request to its end, or to that of its session.
+async fn until_pulled(
+    request: impl Future<Output = Option<ReusedHttpStream>>,
+    leash: &Leash,
+) -> Option<ReusedHttpStream> {
+    let pulled = leash.pulled();
+    tokio::pin!(request, pulled);
+    poll_fn(|task| match request.as_mut().poll(task) {
+        // Only what is tied to a session waits for its end, which most requests never are.
+        Poll::Pending if leash.is_held() => pulled.as_mut().poll(task).map(|()| None),
+        end => end,
+    })
+    .await
 }
 
 /// The answer to a request as Pingora wants it: a boxed future.

@@ -1,6 +1,10 @@
-//! HTTP/2 frames as no client of good will sends them, byte for byte (THREATS T3, R7, H5).
+//! HTTP/2 frames as no client of good will sends them, byte for byte (THREATS T3, T10, R7, H5).
 
-use e2e::raw;
+use std::time::Duration;
+
+use e2e::proxy::Proxy;
+use e2e::raw::{self, RawUpstream};
+use e2e::stores::Stores;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
@@ -27,25 +31,56 @@ fn request(method: &str, path: &str) -> Vec<u8> {
     block(&[(":method", method), (":scheme", "http"), (":authority", "app.test"), (":path", path)])
 }
 
-/// Sends frames on the first stream; whether a 200 came, and not a refusal of any kind.
-async fn is_served(address: std::net::SocketAddr, frames: &[Vec<u8>]) -> bool {
+/// A connection that has sent frames on its first stream.
+async fn sent(address: std::net::SocketAddr, frames: &[Vec<u8>]) -> TcpStream {
     let mut stream = TcpStream::connect(address).await.unwrap();
     let preface = [b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec(), frame(4, 0, 0, b"")].concat();
     stream.write_all(&[preface, frames.concat()].concat()).await.unwrap();
-    loop {
-        let mut head = [0; 9];
-        if stream.read_exact(&mut head).await.is_err() {
-            return false;
-        }
-        let mut payload = vec![0; u32::from_be_bytes([0, head[0], head[1], head[2]]) as usize];
-        stream.read_exact(&mut payload).await.unwrap();
-        match head[3] {
+    stream
+}
+
+/// Kind and payload of the next frame; `None` when there are no more.
+async fn next(stream: &mut TcpStream) -> Option<(u8, Vec<u8>)> {
+    let mut head = [0; 9];
+    stream.read_exact(&mut head).await.ok()?;
+    let mut payload = vec![0; u32::from_be_bytes([0, head[0], head[1], head[2]]) as usize];
+    stream.read_exact(&mut payload).await.unwrap();
+    Some((head[3], payload))
+}
+
+/// Sends frames on the first stream; whether a 200 came, and not a refusal of any kind.
+async fn is_served(address: std::net::SocketAddr, frames: &[Vec<u8>]) -> bool {
+    let mut stream = sent(address, frames).await;
+    while let Some((kind, payload)) = next(&mut stream).await {
+        match kind {
             // `:status: 200` stands at 8 in the static table.
             HEADERS => return payload.first() == Some(&0x88),
             RST_STREAM | GOAWAY => return false,
             _ => {}
         }
     }
+    false
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_rest_of_a_body_is_not_waited_for_once_its_request_was_answered() {
+    let app = RawUpstream::start().await;
+    let proxy = Proxy::builder()
+        .upstream("app", app.address(), "read_timeout = \"1s\"")
+        .route("/public/", "app", "\"nothing\"", "")
+        .more("[limits]\npatience = \"1s\"\n")
+        .start(&Stores::embedded())
+        .await;
+    let begun = [frame(HEADERS, END_HEADERS, 1, &request("POST", "/public/x")), frame(0, 0, 1, b"some")];
+    let mut stream = sent(proxy.addresses().http2, &begun).await;
+    let mut kinds = Vec::new();
+    while !kinds.contains(&RST_STREAM) {
+        let frame = tokio::time::timeout(Duration::from_mins(1), next(&mut stream)).await;
+        kinds.push(frame.expect("an end").expect("the connection goes on").0);
+    }
+    // The answer came before.
+    assert!(kinds.contains(&HEADERS), "{kinds:?}");
+    assert!(proxy.metric("countersign_requests_total", &["dropped"]).await >= 1.0);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

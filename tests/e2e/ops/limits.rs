@@ -43,6 +43,25 @@ async fn a_head_that_comes_byte_by_byte_is_not_waited_for() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_client_that_agrees_on_http_2_and_says_no_more_is_not_waited_for() {
+    let site = Site::start(Stores::embedded()).await;
+    // The preface but for its end (RFC 9113, section 3.4), and nothing at all.
+    for said in [&b"PRI * HTTP/2.0\r\n\r\n"[..], b""].map(<[u8]>::to_vec).map(|said| {
+        let client = site.proxy.client_over(Wire::Tls2);
+        tokio::spawn(async move {
+            let mut stream = client.connect_in_tls("h2").await;
+            stream.write_all(&said).await.unwrap();
+            let mut answer = Vec::new();
+            let closed = tokio::time::timeout(Duration::from_mins(2), stream.read_to_end(&mut answer)).await;
+            closed.expect("the connection ends").map_or(0, |_| answer.len())
+        })
+    }) {
+        said.await.unwrap();
+    }
+    site.proxy.client_over(Wire::Tls2).get("/public/").send().await.expect(200);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_body_that_stops_or_dribbles_is_not_waited_for_and_a_steady_one_is() {
     let site = Site::with(Stores::embedded(), |builder| builder.more("[limits]\npatience = \"1s\"\n")).await;
     // Pieces of so many bytes, every tenth of a second; nothing at all, less than 64 bytes a second, more than that.

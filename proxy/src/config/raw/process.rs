@@ -29,7 +29,8 @@ pub(crate) struct Limits {
     #[schemars(range(min = 1, max = 1000))]
     pub(crate) streams: u32,
     /// How long clients of HTTP/1.1 are waited for: the longest silence within a body or while an answer is read, and the
-    /// longest that a connection stays open without a request. Also how long any body may take; one that takes longer
+    /// longest that a connection stays open without a request. Over HTTP/2: while an answer is read, and within what is
+    /// left of a body whose answer has begun. Also how long any body may take; one that takes longer
     /// must bring 64 bytes a second, but where the route has a `read_timeout` of its own. From 1 second to an hour.
     pub(crate) patience: Span,
 }
