@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 
 use e2e::certificate::Certificate;
+use e2e::client::Wire;
 use e2e::eventually::until;
 use e2e::ports;
 use e2e::proxy::Proxy;
@@ -113,6 +114,15 @@ async fn http2_and_tls_are_spoken_with_servers_that_want_them() {
         assert_eq!((request.version, request.body.as_ref()), (version, &b"body"[..]), "{keys}");
         assert_eq!(request.authority, "app.test", "{keys}");
         assert_eq!(request.context("authn"), Some("unchecked"), "{keys}");
+        // What concerns one connection ends here, whatever is spoken on both sides.
+        let hop = ["http2-settings", "proxy-authorization", "proxy-authenticate", "trailer"];
+        for wire in [Wire::Http1, Wire::Http2] {
+            let call = proxy.client_over(wire).post("/public/", "body").header("x-kept", "1");
+            hop.iter().fold(call, |call, name| call.header(name, "x")).send().await.expect(200);
+            let request = app.last();
+            let passed: Vec<_> = hop.iter().filter(|name| request.header(name).is_some()).collect();
+            assert!(passed.is_empty() && request.header("x-kept").is_some(), "{keys}, {wire:?}: {passed:?}");
+        }
     }
 }
 

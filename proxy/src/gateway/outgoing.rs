@@ -166,7 +166,8 @@ fn pass_on(from: &HeaderMap, received: &HeaderMap, to: &mut impl Put, state: &Re
             scrubbed += u64::from(ours);
             let selects = selector.is_some_and(|selector| alike(name, selector));
             stays = ours || selects || is_rebuilt(name) || nominated.contains(name);
-            stays |= (traced && trace::is_context(name)) || (ends_here && is_of_one_hop(name));
+            let ends = is_of_one_hop(name) && (ends_here || !is_for_pingora(name));
+            stays |= ends || (traced && trace::is_context(name));
         }
         if !stays {
             to.put(name, value);
@@ -192,6 +193,11 @@ fn is_of_one_hop(name: &HeaderName) -> bool {
             | header::PROXY_AUTHENTICATE
             | header::PROXY_AUTHORIZATION
     ) || matches!(name.as_str(), "keep-alive" | "proxy-connection" | "http2-settings")
+}
+
+/// Those of them that Pingora goes by where it writes them anew itself: towards HTTP/2, and for a WebSocket.
+fn is_for_pingora(name: &HeaderName) -> bool {
+    matches!(*name, header::CONNECTION | header::TE | header::TRANSFER_ENCODING | header::UPGRADE)
 }
 
 fn rest_of_cookies(headers: &HeaderMap, state: &RequestState) -> Option<HeaderValue> {
