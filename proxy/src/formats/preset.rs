@@ -311,7 +311,8 @@ impl Kind {
         Ok(match (self, options.serializer) {
             (Self::Django, None) => Decoder::Django,
             (Self::Flask, None) => Decoder::Flask,
-            (Self::Flask | Self::Php, Some(Serializer::Msgpack)) => Decoder::Msgpack,
+            (Self::Flask, Some(Serializer::Msgpack)) => Decoder::Msgpack,
+            (Self::Php, Some(Serializer::Msgpack)) => Decoder::PhpMsgpack,
             (Self::Django | Self::Flask, Some(Serializer::Pickle)) => Decoder::Pickle,
             (Self::Php, None | Some(Serializer::Php)) => Decoder::Php,
             (Self::Php, Some(Serializer::PhpSerialize)) => Decoder::PhpSerialize,
@@ -324,6 +325,7 @@ impl Kind {
             (Self::Gorilla, None | Some(Serializer::Gob)) => Decoder::Gob,
             (Self::Scs, None | Some(Serializer::Gob)) => Decoder::Scs,
             (Self::Hash, None) => Decoder::HashText,
+            (Self::Starsessions | Self::Aiohttp, None | Some(Serializer::Json)) => Decoder::PythonJson,
             (Self::Php | Self::Scs | Self::Hash, Some(Serializer::Json)) => return Err(Mistake::Serializer),
             (_, None | Some(Serializer::Json)) => Decoder::Json,
             _ => return Err(Mistake::Serializer),
@@ -335,7 +337,7 @@ impl Kind {
             Self::Express | Self::Fastify => Rule::Endless(Path::parse("/cookie/expires")),
             Self::BetterAuth => Rule::NeedsMoment(Path::parse("/session/expiresAt")),
             Self::Koa => Rule::Moment(Path::parse("/_expire")),
-            Self::Rails | Self::Scs => Rule::Envelope,
+            Self::Rails | Self::Scs | Self::Django => Rule::Envelope,
             Self::Spring => Rule::Idle {
                 last: Path::parse("/lastAccessedTime"),
                 span: Path::parse("/maxInactiveInterval"),

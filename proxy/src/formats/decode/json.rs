@@ -21,6 +21,40 @@ pub(in crate::formats) fn decode(bytes: &[u8]) -> Result<Decoded, DecodeError> {
     Ok(builder.finish(root))
 }
 
+/// As [`decode`], with `NaN` and `Infinity`: Python writes them, and reads them again.
+pub(super) fn decode_python(bytes: &[u8]) -> Result<Decoded, DecodeError> {
+    match decode(bytes) {
+        Err(MALFORMED) => decode(&without_words(bytes)),
+        other => other,
+    }
+}
+
+/// The same text, with a fraction for each of those words: it is no identifier either.
+fn without_words(bytes: &[u8]) -> Vec<u8> {
+    let mut out = bytes.to_vec();
+    let (mut at, mut is_text) = (0, false);
+    while let Some(byte) = bytes.get(at) {
+        let word = [b"NaN".as_slice(), b"Infinity"].into_iter().find(|word| bytes[at..].starts_with(word));
+        let is_part =
+            |byte: Option<&u8>| byte.is_some_and(|byte| byte.is_ascii_alphanumeric() || *byte == b'.');
+        let before = at.checked_sub(1).and_then(|at| bytes.get(at));
+        let is_alone = !is_part(before) && !is_part(bytes.get(at + word.map_or(0, <[u8]>::len)));
+        at += match (byte, word) {
+            (b'\\', _) if is_text => 2,
+            (b'"', _) => {
+                is_text = !is_text;
+                1
+            }
+            (_, Some(word)) if !is_text && is_alone => {
+                out[at..at + word.len()].copy_from_slice(&b"0.000000"[..word.len()]);
+                word.len()
+            }
+            _ => 1,
+        };
+    }
+    out
+}
+
 /// As [`decode`], into a session that holds other values too.
 pub(super) fn read(bytes: &[u8], builder: &mut Builder) -> Result<NodeId, DecodeError> {
     let whole = without_halves(bytes);
@@ -177,6 +211,25 @@ mod tests {
         }
         for wrong in [r"\ud8", r"\u+83d", r"\", r"\ud83d\", r"\x"] {
             assert!(decode(format!(r#"{{"name":"{wrong}"}}"#).as_bytes()).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn pythons_words_for_numbers_cost_nobody_their_session_and_are_no_identity() {
+        for word in ["NaN", "Infinity", "-Infinity"] {
+            let json =
+                format!(r#"{{"a\"NaN": [{word}, "NaN"], "user_id": 42, "id": {word}, "NaN":"{word}"}}"#);
+            assert!(decode(json.as_bytes()).is_err());
+            let session = decode_python(json.as_bytes()).unwrap();
+            let id = |path: &str| identifier(&session, &[Path::parse(path)], false);
+            assert_eq!(id("/user_id"), Ok(Some("42".to_owned())));
+            assert_eq!(id("/id"), Err(Unusable::NotOne));
+            assert_eq!(id("/NaN"), Ok(Some(word.to_owned())), "within a text it is one");
+        }
+        for wrong in ["4NaN", "NaN4", "-NaNN", "nan", "+Infinity", "1.NaN", "Infinity1", "1eInfinity", "\"\\"]
+        {
+            let json = format!(r#"{{"user_id": 42, "id": {wrong}}}"#);
+            assert!(decode_python(json.as_bytes()).is_err(), "{wrong}");
         }
     }
 }

@@ -1,10 +1,10 @@
-//! What Laravel's redis driver keeps: a PHP-serialized string that holds a PHP-serialized array, JSON, or an encrypted
-//! envelope around one more such string.
+//! What Laravel's redis driver keeps: a string, serialized by PHP or by the connection, that holds a PHP-serialized array,
+//! JSON, or an encrypted envelope around one more such string.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
-use super::{json, php};
+use super::{json, php, phpredis};
 use crate::formats::envelope::Encrypter;
 use crate::formats::value::{DecodeError, Decoded, MOST_BYTES};
 
@@ -18,7 +18,7 @@ pub(in crate::formats) fn decode(
     if bytes.len() > MOST_BYTES {
         return Err(DecodeError::TooLarge);
     }
-    opened(php::unwrap_text(bytes)?, encrypter, serialization)
+    opened(&phpredis::laravel_text(&phpredis::expand(bytes)?)?, encrypter, serialization)
 }
 
 /// Reads a session as the database driver keeps it: base64 of what the redis driver has in its string.

@@ -9,6 +9,7 @@ pub mod laravel;
 pub(super) mod marshal;
 pub(super) mod msgpack;
 pub(super) mod php;
+mod phpredis;
 pub(super) mod pickle;
 pub(super) mod rails;
 pub mod signed;
@@ -19,7 +20,8 @@ pub(super) mod zlib;
 
 use self::signed::SignedValues;
 use super::envelope::Encrypter;
-use super::value::{DecodeError, Decoded, MOST_BYTES};
+use super::value::{DecodeError, Decoded, MOST_BYTES, Node};
+use crate::clock::Timestamp;
 
 /// What lies under a session's key.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -37,6 +39,8 @@ pub enum Decoder {
     Json,
     /// `MessagePack`.
     Msgpack,
+    /// JSON as Python writes it, which has words for numbers that are none.
+    PythonJson,
     /// Python's pickle.
     Pickle,
     /// Django's caches: pickle, JSON or `MessagePack`, perhaps compressed.
@@ -49,6 +53,8 @@ pub enum Decoder {
     PhpSerialize,
     /// PHP, `php_binary`.
     PhpBinary,
+    /// PHP with `MessagePack`.
+    PhpMsgpack,
     /// igbinary.
     Igbinary,
     /// Laravel.
@@ -99,17 +105,16 @@ impl Decoder {
         }
         match self {
             Self::Json => json::decode(bytes),
+            Self::PythonJson => json::decode_python(bytes),
             Self::Msgpack => msgpack::decode(bytes),
             Self::Pickle => pickle::decode(bytes),
-            Self::Django => match squeezed::expand(bytes)? {
-                Some(plain) => python(&plain),
-                None => python(bytes),
-            },
+            Self::Django => django(bytes),
             Self::Flask => python(bytes),
-            Self::Php => php::decode_session(bytes),
-            Self::PhpSerialize => php::decode_serialized(bytes),
-            Self::PhpBinary => php::decode_binary(bytes),
-            Self::Igbinary => igbinary::decode(bytes),
+            Self::Php => php::decode_session(&phpredis::expand(bytes)?),
+            Self::PhpSerialize => php::decode_serialized(&phpredis::expand(bytes)?),
+            Self::PhpBinary => php::decode_binary(&phpredis::expand(bytes)?),
+            Self::PhpMsgpack => msgpack::decode(&phpredis::expand(bytes)?),
+            Self::Igbinary => igbinary::decode(&phpredis::expand(bytes)?),
             Self::Laravel(encrypter, serialization) => {
                 laravel::decode(bytes, encrypter.as_ref(), *serialization)
             }
@@ -131,7 +136,24 @@ impl Decoder {
 fn python(bytes: &[u8]) -> Result<Decoded, DecodeError> {
     match bytes {
         [0x80, 2..=5, ..] => pickle::decode(bytes),
-        [b'{', ..] => json::decode(bytes),
+        [b'{', ..] => json::decode_python(bytes),
         _ => msgpack::decode(bytes),
     }
+}
+
+/// The `HerdClient` of django-redis puts the session into a tuple: an object as a mark, the session, and when it ends.
+fn django(bytes: &[u8]) -> Result<Decoded, DecodeError> {
+    let session = match squeezed::expand(bytes)? {
+        Some(plain) => python(&plain)?,
+        None => python(bytes)?,
+    };
+    let Node::List(parts) = session.root() else { return Ok(session) };
+    let [mark, inner, end] = *parts.as_slice() else { return Ok(session) };
+    let ends = match (session.node(mark), session.node(inner), session.node(end)) {
+        (Node::Opaque, Node::Map(_), Node::Integer(end)) => u64::try_from(*end).ok(),
+        _ => return Ok(session),
+    };
+    let mut session = session.with_root(inner);
+    session.ends = Some(ends.map_or(Timestamp::default(), Timestamp::from_secs));
+    Ok(session)
 }

@@ -1,17 +1,32 @@
 //! `MessagePack`, token by token through the `rmp` crate. Flask-Session writes plain maps; PHP marks arrays and objects
-//! with an entry whose key is nil.
+//! with an entry whose key is nil; Rails has types of its own, of which symbols and one kind of hash matter.
 
 use rmp::Marker;
 
 use crate::formats::input::Input;
 use crate::formats::value::{Builder, DecodeError, Decoded, Depth, MOST_BYTES, Node, NodeId};
 
+/// Rails' type of a symbol: its name.
+const SYMBOL: u8 = 0;
+/// Rails' type of a `HashWithIndifferentAccess`: the hash, written as a value of its own.
+const HASH: u8 = 17;
+
 /// Reads one value and nothing after it.
 pub(in crate::formats) fn decode(bytes: &[u8]) -> Result<Decoded, DecodeError> {
+    read(bytes, false)
+}
+
+/// As [`decode`], with the types of Rails.
+pub(super) fn decode_rails(bytes: &[u8]) -> Result<Decoded, DecodeError> {
+    read(bytes, true)
+}
+
+fn read(bytes: &[u8], is_rails: bool) -> Result<Decoded, DecodeError> {
     if bytes.len() > MOST_BYTES {
         return Err(DecodeError::TooLarge);
     }
-    let mut reader = Reader { input: Input::new(bytes, "MessagePack"), builder: Builder::default() };
+    let input = Input::new(bytes, "MessagePack");
+    let mut reader = Reader { input, builder: Builder::default(), is_rails };
     let root = reader.value(Depth::default())?;
     if !reader.input.is_empty() {
         return Err(reader.input.malformed());
@@ -22,6 +37,8 @@ pub(in crate::formats) fn decode(bytes: &[u8]) -> Result<Decoded, DecodeError> {
 struct Reader<'a> {
     input: Input<'a>,
     builder: Builder,
+    /// Whether the types of Rails are known.
+    is_rails: bool,
 }
 
 impl Reader<'_> {
@@ -61,7 +78,7 @@ impl Reader<'_> {
                 let length = self.length(marker)?;
                 self.map(length, depth)
             }
-            _ => self.extension(marker),
+            _ => self.extension(marker, depth),
         }
     }
 
@@ -106,7 +123,7 @@ impl Reader<'_> {
     }
 
     /// A type byte, then the bytes.
-    fn extension(&mut self, marker: Marker) -> Result<NodeId, DecodeError> {
+    fn extension(&mut self, marker: Marker, depth: Depth) -> Result<NodeId, DecodeError> {
         let length = match marker {
             Marker::FixExt1 => 1,
             Marker::FixExt2 => 2,
@@ -116,8 +133,20 @@ impl Reader<'_> {
             Marker::Ext8 | Marker::Ext16 | Marker::Ext32 => self.length(marker)?,
             _ => return Err(self.input.malformed()),
         };
-        self.input.byte()?;
-        self.skip(length)
+        match self.input.byte()? {
+            SYMBOL if self.is_rails => self.text(length),
+            HASH if self.is_rails => self.within(length, depth),
+            _ => self.skip(length),
+        }
+    }
+
+    /// One value that fills so many bytes.
+    fn within(&mut self, length: usize, depth: Depth) -> Result<NodeId, DecodeError> {
+        let inner = Input::new(self.input.take(length)?, "MessagePack");
+        let outer = std::mem::replace(&mut self.input, inner);
+        let id = self.value(depth.deeper()?)?;
+        let inner = std::mem::replace(&mut self.input, outer);
+        if inner.is_empty() { Ok(id) } else { Err(inner.malformed()) }
     }
 
     /// Nothing is set aside for the length that is claimed: every element has to be there.

@@ -1,5 +1,5 @@
 //! What Rails keeps: Marshal, JSON, or one of the envelopes of its cache store around Marshal (6.1: an object; 7.0: one
-//! byte; 7.1 and later: a binary head, perhaps around `MessagePack`). Envelopes say when the session ends.
+//! byte; 7.1 and later: a binary head, perhaps around `MessagePack` or JSON). Envelopes say when the session ends.
 
 use super::{json, marshal, msgpack, zlib};
 use crate::clock::Timestamp;
@@ -47,7 +47,8 @@ fn entry_7_1(bytes: &[u8]) -> Result<Decoded, DecodeError> {
 
 fn object(payload: &[u8]) -> Result<Decoded, DecodeError> {
     match payload.strip_prefix(MESSAGE_PACK) {
-        Some(packed) => msgpack::decode(packed),
+        Some(packed) => msgpack::decode_rails(packed),
+        None if payload.starts_with(b"{") => json::decode(payload),
         None => marshal::decode(payload),
     }
 }

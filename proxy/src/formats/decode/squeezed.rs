@@ -21,8 +21,8 @@ pub(super) fn expand(bytes: &[u8]) -> Result<Option<Vec<u8>>, DecodeError> {
         zlib::inflate(bytes).map(Some)
     } else if bytes.starts_with(&GZIP) {
         gunzip(bytes).map(Some)
-    } else if bytes.starts_with(&ZSTD) {
-        zstd::bulk::decompress(bytes, MOST_BYTES).map(Some).map_err(|_| DecodeError::Malformed("Zstandard"))
+    } else if is_zstd(bytes) {
+        unzstd(bytes).map(Some)
     } else if bytes.starts_with(&LZ4) {
         unlz4(bytes).map(Some)
     } else if bytes.starts_with(&xz::HEAD) {
@@ -30,6 +30,16 @@ pub(super) fn expand(bytes: &[u8]) -> Result<Option<Vec<u8>>, DecodeError> {
     } else {
         Ok(None)
     }
+}
+
+/// Whether this is a frame of Zstandard.
+pub(super) fn is_zstd(bytes: &[u8]) -> bool {
+    bytes.starts_with(&ZSTD)
+}
+
+/// What a frame of Zstandard holds.
+pub(super) fn unzstd(bytes: &[u8]) -> Result<Vec<u8>, DecodeError> {
+    zstd::bulk::decompress(bytes, MOST_BYTES).map_err(|_| DecodeError::Malformed("Zstandard"))
 }
 
 /// Python writes one member whose head has no optional fields; others are not looked for. Behind it stand its check sum
