@@ -1,9 +1,11 @@
 -- For an existing schema: a place of ours for what a proxy knows about the application's sessions (that they were ended
--- through it, which platform was chosen, when it first saw them), so that this survives Redis. Apply it before a proxy is
--- put in front, as the owner of the database, and let the proxy's role use it:
+-- through it, which platform was chosen, when it first saw them), so that this survives Redis, and for the moments at which
+-- people logged out everywhere. Apply it before a proxy is put in front, as the owner of the database, and let the proxy's
+-- role use it:
 --
 --     psql -d DATABASE -f migrations/existing/foreign_sessions.sql
 --     GRANT SELECT, INSERT, UPDATE, DELETE ON countersign_foreign_sessions, countersign_foreign_changes TO countersign;
+--     GRANT SELECT, INSERT, UPDATE ON countersign_foreign_users TO countersign;
 --
 -- Nothing of the application is touched. Where tables of ours are used, `countersign migrate up` has made it already.
 -- With a schema of its own, create that first and set the role's search_path to it (and the application's):
@@ -52,5 +54,24 @@ CREATE TRIGGER countersign_foreign_session_changed AFTER UPDATE ON countersign_f
     WHEN ((OLD.has_choice, OLD.platform_id, OLD.ended_at, OLD.version)
         IS DISTINCT FROM (NEW.has_choice, NEW.platform_id, NEW.ended_at, NEW.version))
     EXECUTE FUNCTION countersign_tell_foreign_session();
+
+-- What tables of ours have in a column of their users.
+CREATE TABLE countersign_foreign_users (
+    -- As the query for users writes it.
+    id text COLLATE "C" PRIMARY KEY,
+    -- Sessions that began before are over.
+    sessions_valid_after bigint NOT NULL CHECK (sessions_valid_after >= 0)
+);
+
+CREATE FUNCTION countersign_tell_foreign_user() RETURNS trigger LANGUAGE plpgsql
+    SECURITY DEFINER SET search_path FROM CURRENT AS $$
+BEGIN
+    INSERT INTO countersign_foreign_changes (what) VALUES ('user:' || NEW.id);
+    PERFORM pg_notify('countersign', 'user:' || NEW.id);
+    RETURN NULL;
+END $$;
+
+CREATE TRIGGER countersign_foreign_user_written AFTER INSERT OR UPDATE ON countersign_foreign_users FOR EACH ROW
+    EXECUTE FUNCTION countersign_tell_foreign_user();
 
 COMMIT;

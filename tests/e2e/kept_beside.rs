@@ -19,6 +19,10 @@ use sha2::Sha256;
 use crate::setup::{Site, routes};
 use crate::table_sessions::{FORMAT, SECRET, TABLE};
 
+const PLACE: &str = include_str!("../../migrations/existing/foreign_sessions.sql");
+const RIGHTS: &str = "GRANT SELECT, INSERT, UPDATE, DELETE ON countersign_foreign_sessions, countersign_foreign_changes TO reader; \
+     GRANT SELECT, INSERT, UPDATE ON countersign_foreign_users TO reader";
+
 const IN_REDIS: &str = "format = { name = \"express\", secrets = [{ env = \"APP_SECRET\" }] }";
 
 /// A browser with a session of Express, signed as its middleware does.
@@ -177,15 +181,13 @@ async fn checked(site: &Site) -> Output {
     e2e::environment::run(&mut check, b"").await
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn beside_tables_of_others_it_is_kept_where_their_owner_made_room_and_else_that_is_said() {
+/// A site whose people and sessions are in tables of others, and which may only read them, after `further` SQL.
+async fn in_front_of_people(further: &str) -> Site {
     let mut stores = Stores::to_be_stopped();
-    let people = "CREATE TABLE people (id integer PRIMARY KEY, name text NOT NULL); INSERT INTO people VALUES (1, 'Ana')";
-    stores
-        .sql(&format!(
-            "{TABLE}; {people}; CREATE ROLE reader LOGIN; GRANT SELECT ON session, people TO reader"
-        ))
-        .await;
+    let people = "CREATE TABLE people (id integer PRIMARY KEY, name text NOT NULL); \
+                  INSERT INTO people VALUES (1, 'Ana'), (2, 'Ben')";
+    let rights = "CREATE ROLE reader LOGIN; GRANT SELECT ON session, people TO reader";
+    stores.sql(&format!("{TABLE}; {people}; {rights}; {further}")).await;
     let real = stores.servers();
     real.database_url = Some(real.database.replace("postgres@", "reader@"));
     let app = Upstream::start().await;
@@ -193,7 +195,12 @@ async fn beside_tables_of_others_it_is_kept_where_their_owner_made_room_and_else
     let builder = Proxy::builder().upstream("app", app.address(), "").session(FORMAT);
     let builder = builder.variable("APP_SECRET", SECRET).unseeded().more(queries);
     let proxy = routes(builder).start(&stores).await;
-    let mut site = Site { proxy, app, stores };
+    Site { proxy, app, stores }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn beside_tables_of_others_it_is_kept_where_their_owner_made_room_and_else_that_is_said() {
+    let mut site = in_front_of_people("").await;
     let stays = log_in(&site, 1, "1").await;
     becomes(&site, &stays, 200, &[503, 401]).await;
     let said = checked(&site).await;
@@ -201,12 +208,11 @@ async fn beside_tables_of_others_it_is_kept_where_their_owner_made_room_and_else
     assert!(text.contains("ok      foreign sessions: log-outs and platform choices of foreign sessions are kept in Redis alone"), "{text}");
     assert!(text.contains("apply migrations/existing/foreign_sessions.sql"), "{text}");
     until("the log says it too", async || site.proxy.output().contains("are kept in Redis alone")).await;
+    site.direct(&stays, "end-all").await.expect_problem(502, "directive_refused");
     site.stores.redis().kill();
     becomes(&site, &stays, 503, &[200]).await;
 
-    let place = include_str!("../../migrations/existing/foreign_sessions.sql");
-    let grant = "GRANT SELECT, INSERT, UPDATE, DELETE ON countersign_foreign_sessions, countersign_foreign_changes TO reader";
-    site.stores.sql(&format!("{place};{grant}")).await;
+    site.stores.sql(&format!("{PLACE};{RIGHTS}")).await;
     // Found without a restart.
     becomes(&site, &stays, 200, &[503]).await;
     let ended = log_in(&site, 2, "1").await;
@@ -229,4 +235,43 @@ async fn beside_tables_of_others_it_is_kept_where_their_owner_made_room_and_else
         ),
         "{text}"
     );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn people_of_others_log_out_everywhere_and_no_outage_undoes_it() {
+    let mut site = in_front_of_people(&format!("{PLACE};{RIGHTS}")).await;
+    let (here, there, others) =
+        (log_in(&site, 1, "1").await, log_in(&site, 2, "1").await, log_in(&site, 3, "2").await);
+    for one in [&here, &there, &others] {
+        becomes(&site, one, 200, &[503, 401]).await;
+    }
+    site.direct(&here, "end-all").await.expect(200);
+    assert!(site.proxy.output().contains("\"event\":\"sessions_ended\""), "the audit log is the log");
+    let both = [browser(&site, &id(1)), browser(&site, &id(2))];
+    for over in &both {
+        over.get("/session/").send().await.expect_problem(401, "session_superseded");
+    }
+    assert_eq!(site.status(&others).await, 200, "nobody else's");
+    let new = log_in(&site, 4, "1").await;
+    becomes(&site, &new, 200, &[401]).await;
+    // Neither a Redis that loses everything, nor one that is away, nor a new process brings them back.
+    let _ = site.stores.redis().command(&["FLUSHALL"]);
+    becomes(&site, &new, 200, &[503]).await;
+    becomes(&site, &both[1], 401, &[503]).await;
+    site.stores.redis().kill();
+    becomes(&site, &new, 200, &[503]).await;
+    site.proxy.restart().await;
+    becomes(&site, &new, 200, &[503]).await;
+    for over in &both {
+        becomes(&site, over, 401, &[503]).await;
+    }
+    // Logged out everywhere while Redis is away: another process has to learn it too.
+    site.direct(&new, "end-all").await.expect(200);
+    let new = browser(&site, &id(4));
+    becomes(&site, &new, 401, &[503]).await;
+    site.stores.redis().restart();
+    becomes(&site, &others, 200, &[503]).await;
+    for over in both.iter().chain([&new]) {
+        becomes(&site, over, 401, &[503]).await;
+    }
 }

@@ -336,6 +336,10 @@ impl Directory for Faulty<dyn Directory> {
         self.inner.stats_of(pairs).await
     }
 
+    fn ends_users(&self) -> bool {
+        self.inner.ends_users()
+    }
+
     fn keeps_foreign(&self) -> bool {
         self.inner.keeps_foreign()
     }

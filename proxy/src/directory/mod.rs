@@ -230,6 +230,11 @@ pub trait Directory: Ledger + fmt::Debug {
         false
     }
 
+    /// Whether it can be kept here that a user logged out everywhere, as far as is known without asking.
+    fn ends_users(&self) -> bool {
+        true
+    }
+
     /// Finds out whether it is; if not, why, and what to do.
     async fn check_foreign(&self) -> Result<Result<(), String>, DirectoryError> {
         Ok(Err("this directory has no place for them".to_owned()))

@@ -1,6 +1,7 @@
 //! The directory in Postgres: a small pool that connects when it is first asked, every query with a deadline on both
 //! sides. Times are milliseconds since the epoch in bigint columns.
 
+mod connect;
 mod foreign;
 mod gate;
 mod ledger;
@@ -10,6 +11,7 @@ mod listener;
 mod listener_tests;
 mod log;
 mod own;
+mod people;
 mod sessions;
 #[cfg(test)]
 mod tests;
@@ -20,21 +22,21 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use sqlx::ConnectOptions;
-use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+use sqlx::postgres::PgConnectOptions;
 
+pub(super) use self::connect::options;
 use self::gate::Gate;
 use self::own::OwnQueries;
 use super::rows::{
     PlatformColumns, SessionColumns, UserColumns, all, column, platform_columns, session_columns, texts,
 };
-use super::trouble::{Dialect, Watch};
+use super::trouble::Watch;
 use super::{
-    Asked, AuditEntry, Change, Changes, Directory, DirectoryError, OpenError, Page, Pair, Place, PoolUse,
-    PutForeign, QueryObserver, QueryReport, Replaced, SessionQuery, SessionRow, Settings, TableSession,
+    Asked, AuditEntry, Change, Changes, Directory, DirectoryError, Page, Pair, Place, PoolUse, PutForeign,
+    QueryObserver, QueryReport, Replaced, SessionQuery, SessionRow, TableSession,
 };
 use crate::breaker::Breaker;
-use crate::clock::{SystemClock, Timestamp};
+use crate::clock::Timestamp;
 use crate::context::{ForeignRecord, PasswordKeys, Platform, PlatformId, Session, SessionId, User, UserId};
 use crate::secret::Secret;
 
@@ -59,77 +61,6 @@ pub struct PostgresDirectory {
     is_existing: bool,
     /// Whether statements may be kept on a connection.
     keeps: bool,
-}
-
-/// How to reach the database that `url` names.
-pub(super) fn options(url: &Secret) -> Result<PgConnectOptions, sqlx::Error> {
-    let text = url.expose_text().map_err(super::rows::unreadable)?;
-    // The parser takes any scheme.
-    if !text.starts_with("postgres://") && !text.starts_with("postgresql://") {
-        return Err(sqlx::Error::Configuration("the scheme is not postgres".into()));
-    }
-    let options: PgConnectOptions = text.parse()?;
-    Ok(options.application_name("countersign").disable_statement_logging())
-}
-
-/// With the server's own limits, where the connection can carry them.
-fn limited(
-    options: PgConnectOptions,
-    limit: Duration,
-    is_pooled: bool,
-    is_existing: bool,
-) -> PgConnectOptions {
-    if is_pooled {
-        // A pooler refuses what it does not track; the role has to have these (docs/existing-schemas.md).
-        return options.extra_float_digits(None);
-    }
-    let on_server = (limit * 2 / 5).max(Duration::from_millis(1)).as_millis().to_string();
-    let options = options.options([
-        ("statement_timeout", &on_server),
-        ("lock_timeout", &on_server),
-        ("idle_in_transaction_session_timeout", &limit.as_millis().to_string()),
-    ]);
-    if is_existing { options.options([("default_transaction_read_only", "on")]) } else { options }
-}
-
-impl PostgresDirectory {
-    /// A pool without a connection yet; must be called inside a tokio runtime.
-    ///
-    /// Of the deadline, half is for getting a connection and two fifths for the server: an abandoned query keeps its
-    /// connection until the server gives up, so the server gives up first (STATE.md 4.2).
-    ///
-    /// # Errors
-    /// `Url` when the URL is not one of a Postgres server.
-    pub fn open(settings: &Settings, url: &Secret) -> Result<Self, OpenError> {
-        let limit = settings.timeout;
-        let is_existing = settings.queries.replace_people();
-        let of = |url: &Secret, is_pooled: bool| -> Result<PgConnectOptions, OpenError> {
-            let options = options(url).map_err(OpenError::Url)?;
-            Ok(limited(options, limit, is_pooled, is_existing))
-        };
-        let to_pool = of(url, settings.pooler)?;
-        let to_server = match &settings.direct_url {
-            Some(url) => of(url, false)?,
-            None => to_pool.clone(),
-        };
-        let connections = settings.connections.max(1);
-        let breaker = Arc::new(Breaker::new(Arc::new(SystemClock)));
-        let pool = PgPoolOptions::new()
-            .max_connections(connections)
-            .acquire_timeout(limit / 2)
-            .connect_lazy_with(to_pool);
-        let pool = Gate { pool, is_pooled: settings.pooler };
-        Ok(Self {
-            keeps: pool.keeps(),
-            pool,
-            connections,
-            options: to_server,
-            watch: Watch::new(Dialect::Postgres, limit, Some(breaker)),
-            own: Arc::new(OwnQueries::new(&settings.queries)),
-            place: foreign::Place::default(),
-            is_existing,
-        })
-    }
 }
 
 impl fmt::Debug for PostgresDirectory {
@@ -162,7 +93,7 @@ impl Directory for PostgresDirectory {
             return Ok(Vec::new());
         }
         if let Some(own) = &self.own.user {
-            return self.watch.within(self.own.users(own, &self.pool, ids)).await;
+            return self.watch.within(self.users_of_application(own, ids)).await;
         }
         let sql = sqlx::AssertSqlSafe(format!("SELECT {USER_COLUMNS} FROM users WHERE id = ANY($1)"));
         let query = sqlx::query_as::<_, UserColumns>(sql).bind(texts(ids));
@@ -251,6 +182,10 @@ impl Directory for PostgresDirectory {
 
     fn keeps_foreign(&self) -> bool {
         self.place.may_be()
+    }
+
+    fn ends_users(&self) -> bool {
+        !self.is_existing || self.place.people() == Some(foreign::People::Written)
     }
 
     async fn check_foreign(&self) -> Result<Result<(), String>, DirectoryError> {

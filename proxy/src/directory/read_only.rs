@@ -103,6 +103,10 @@ impl Directory for ReadOnly {
         self.tables.keeps_foreign()
     }
 
+    fn ends_users(&self) -> bool {
+        self.tables.ends_users()
+    }
+
     async fn check_foreign(&self) -> Result<Result<(), String>, DirectoryError> {
         self.tables.check_foreign().await
     }
@@ -191,14 +195,15 @@ impl Directory for ReadOnly {
         Ok(0)
     }
 
-    /// "Everything before this moment is over" has no place in a table that is not ours.
     async fn end_user_sessions(
         &self,
-        _user: &UserId,
-        _now: Timestamp,
-        _line: Option<&AuditEntry>,
+        user: &UserId,
+        now: Timestamp,
+        line: Option<&AuditEntry>,
     ) -> Result<Option<User>, DirectoryError> {
-        Err(DirectoryError::ReadOnly)
+        let Some(marked) = self.tables.mark_user(user, now).await? else { return Ok(None) };
+        line.filter(|_| marked.is_new).into_iter().for_each(tell);
+        Ok(Some(marked.user))
     }
 
     async fn sessions_of(&self, _user: &UserId, _now: Timestamp) -> Result<Vec<SessionRow>, DirectoryError> {

@@ -241,7 +241,8 @@ pub(super) fn texts<I: ToString>(ids: &[I]) -> Vec<String> {
     ids.iter().map(ToString::to_string).collect()
 }
 
-fn time(millis: i64) -> Result<Timestamp, Error> {
+/// A moment that was stored.
+pub(super) fn time(millis: i64) -> Result<Timestamp, Error> {
     u64::try_from(millis).map(Timestamp::from_millis).map_err(unreadable)
 }
 

@@ -64,6 +64,8 @@ impl Lifecycle {
         let (listed, stands) = match self.end_everywhere(user, origin, now).await {
             Ok(ended) => ended,
             Err(error @ LifecycleError::Impossible(_)) => return Err(error),
+            // Nothing is accepted that could not be made durable afterwards.
+            Err(error) if !self.directory.ends_users() => return Err(error),
             Err(error) => return self.accept_all(user, origin, now).await.map_err(|_| error),
         };
         self.tell_all_ended(stands, &listed, now).await;

@@ -19,11 +19,15 @@ use crate::directory::{AuditEntry, DirectoryError, PutForeign};
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
 /// Which rights of the ones that are needed are there. The list of changes is our own one, or that of the other script.
+/// What is asked of a table that is not there is NULL.
 const PLACE: &str = "SELECT pg_is_in_recovery(), kept IS NOT NULL AND list IS NOT NULL, \
      kept IS NOT NULL AND list IS NOT NULL AND has_table_privilege(kept, 'SELECT') AND has_table_privilege(kept, 'INSERT') \
      AND has_table_privilege(kept, 'UPDATE') AND has_table_privilege(kept, 'DELETE') \
-     AND has_table_privilege(list, 'SELECT') AND has_table_privilege(list, 'DELETE') \
-     FROM (SELECT to_regclass('countersign_foreign_sessions')::oid AS kept, to_regclass($1)::oid AS list) AS place";
+     AND has_table_privilege(list, 'SELECT') AND has_table_privilege(list, 'DELETE'), \
+     COALESCE(has_table_privilege(people, 'SELECT'), false), COALESCE(has_table_privilege(people, 'SELECT') \
+     AND has_table_privilege(people, 'INSERT') AND has_table_privilege(people, 'UPDATE'), false) \
+     FROM (SELECT to_regclass('countersign_foreign_sessions')::oid AS kept, to_regclass($1)::oid AS list, \
+     to_regclass('countersign_foreign_users')::oid AS people) AS place";
 
 /// Together with what is kept. Locked in the order of the ids, so that two proxies never wait for each other in a circle.
 macro_rules! put {
@@ -62,24 +66,53 @@ const PUT_UNTOLD: &str = put!("SELECT $3::jsonb");
 
 /// Whether there is a place for it.
 #[derive(Debug, Default)]
-pub(super) struct Place(Mutex<Known>);
+pub(super) struct Place(Mutex<Option<Known>>);
 
-#[derive(Clone, Debug, Default)]
-enum Known {
-    #[default]
-    Nothing,
-    Is,
-    IsNot(String, Instant),
+/// What was found out about it.
+#[derive(Clone, Debug)]
+pub(super) struct Known {
+    /// Why there is none for sessions, where there is none.
+    sessions: Result<(), String>,
+    /// What may be done with the moments at which people logged out everywhere.
+    pub(super) people: People,
+    since: Instant,
+}
+
+/// Rights to the table of those moments.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(super) enum People {
+    /// It is not there, or may not be read.
+    Nowhere,
+    /// It may be read.
+    Read,
+    /// It may be written to as well.
+    Written,
+}
+
+impl Known {
+    fn is_whole(&self) -> bool {
+        self.sessions.is_ok() && self.people == People::Written
+    }
 }
 
 impl Place {
     /// As far as is known. Where there was none, whoever watches over it finds the new one, and no lookup does.
     pub(super) fn may_be(&self) -> bool {
-        !matches!(&*self.0.lock(), Known::IsNot(..))
+        self.0.lock().as_ref().is_none_or(|known| known.sessions.is_ok())
     }
 
-    fn forget(&self) {
-        *self.0.lock() = Known::Nothing;
+    /// The rights to the moments of people, if they were ever asked for.
+    pub(super) fn people(&self) -> Option<People> {
+        self.0.lock().as_ref().map(|known| known.people)
+    }
+
+    fn fresh(&self) -> Option<Known> {
+        let is_fresh = |known: &&Known| known.is_whole() || known.since.elapsed() < LOOK_AGAIN;
+        self.0.lock().as_ref().filter(is_fresh).cloned()
+    }
+
+    pub(super) fn forget(&self) {
+        *self.0.lock() = None;
     }
 }
 
@@ -102,14 +135,18 @@ impl PostgresDirectory {
 
     /// Why there is no place for it; the outer error says that this could not be found out.
     pub(super) async fn place_of_foreign(&self) -> Result<Result<(), String>, sqlx::Error> {
-        match &*self.place.0.lock() {
-            Known::Is => return Ok(Ok(())),
-            Known::IsNot(why, since) if since.elapsed() < LOOK_AGAIN => return Ok(Err(why.clone())),
-            _ => {}
+        Ok(self.known_place().await?.sessions)
+    }
+
+    /// What there is a place for; asked again after a second as long as something is missing.
+    pub(super) async fn known_place(&self) -> Result<Known, sqlx::Error> {
+        if let Some(known) = self.place.fresh() {
+            return Ok(known);
         }
-        let query = sqlx::query_as::<_, (bool, bool, bool)>(PLACE).bind(self.list_of_changes());
-        let (is_replica, is_there, may) = query.persistent(self.keeps).fetch_one(&self.pool).await?;
-        let place = match (is_there, is_replica, may) {
+        let query = sqlx::query_as::<_, (bool, bool, bool, bool, bool)>(PLACE).bind(self.list_of_changes());
+        let (is_replica, is_there, may, may_read_people, may_write_people) =
+            query.persistent(self.keeps).fetch_one(&self.pool).await?;
+        let sessions = match (is_there, is_replica, may) {
             (false, ..) if self.is_existing => {
                 Err("there is no table `countersign_foreign_sessions`: apply \
                  migrations/existing/foreign_sessions.sql")
@@ -126,11 +163,16 @@ impl PostgresDirectory {
             ),
             (true, false, true) => Ok(()),
         };
-        *self.place.0.lock() = match place {
-            Ok(()) => Known::Is,
-            Err(why) => Known::IsNot(why.to_owned(), Instant::now()),
+        let people = match (may_read_people, may_write_people && !is_replica) {
+            // Their own row has a place for it.
+            _ if !self.is_existing => People::Written,
+            (false, _) => People::Nowhere,
+            (true, false) => People::Read,
+            (true, true) => People::Written,
         };
-        Ok(place.map_err(str::to_owned))
+        let known = Known { sessions: sessions.map_err(str::to_owned), people, since: Instant::now() };
+        *self.place.0.lock() = Some(known.clone());
+        Ok(known)
     }
 
     /// The table that lists what changed.
