@@ -198,6 +198,7 @@ impl Sample {
             ("rails", Kind::Rails),
             ("redis-actionpack", Kind::Rails),
             ("redis-session-store", Kind::Rails),
+            ("redis-rack", Kind::Rails),
             ("spring", Kind::Spring),
             ("starsessions", Kind::Starsessions),
             ("starlette", Kind::Starsessions),

@@ -1,6 +1,7 @@
 //! igbinary, the binary serialisation for PHP: a header, then one array of tagged values. Strings, and arrays and
 //! objects, are numbered as they come, and referred to by number. Objects are read over, never built.
 
+use super::php;
 use crate::formats::input::Input;
 use crate::formats::value::{Builder, DecodeError, Decoded, Depth, MOST_BYTES, Node, NodeId};
 
@@ -10,8 +11,13 @@ pub(in crate::formats) fn decode(bytes: &[u8]) -> Result<Decoded, DecodeError> {
         return Err(DecodeError::TooLarge);
     }
     let input = Input::new(bytes, "igbinary");
-    let mut reader =
-        Reader { input, builder: Builder::default(), strings: Vec::new(), references: Vec::new() };
+    let mut reader = Reader {
+        input,
+        builder: Builder::default(),
+        strings: Vec::new(),
+        references: Vec::new(),
+        left: php::Openings::default(),
+    };
     // The two versions differ in nothing that is read here.
     if !matches!(reader.input.array()?, [0, 0, 0, 1 | 2]) {
         return Err(reader.input.malformed());
@@ -29,6 +35,7 @@ struct Reader<'a> {
     strings: Vec<NodeId>,
     /// Arrays, objects, and scalars that something refers to.
     references: Vec<NodeId>,
+    left: php::Openings,
 }
 
 impl Reader<'_> {
@@ -121,6 +128,7 @@ impl Reader<'_> {
                 _ => return Err(self.input.malformed()),
             };
             let value = self.value(depth)?;
+            let value = php::token(&mut self.builder, &mut self.left, (key, value), depth);
             self.builder.insert(map, key, value)?;
         }
         Ok(map)

@@ -45,7 +45,7 @@ pub enum Decoder {
     Pickle,
     /// Django's caches: pickle, JSON or `MessagePack`, perhaps compressed.
     Django,
-    /// Flask-Session: `MessagePack`, JSON or pickle, side by side while an application is upgraded.
+    /// Flask-Session: `MessagePack`, JSON or pickle, side by side while an application is upgraded; cachelib's pickle too.
     Flask,
     /// PHP, `php`: names and values in turn.
     Php,
@@ -109,7 +109,7 @@ impl Decoder {
             Self::Msgpack => msgpack::decode(bytes),
             Self::Pickle => pickle::decode(bytes),
             Self::Django => django(bytes),
-            Self::Flask => python(bytes),
+            Self::Flask => flask(bytes),
             Self::Php => php::decode_session(&phpredis::expand(bytes)?),
             Self::PhpSerialize => php::decode_serialized(&phpredis::expand(bytes)?),
             Self::PhpBinary => php::decode_binary(&phpredis::expand(bytes)?),
@@ -138,6 +138,14 @@ fn python(bytes: &[u8]) -> Result<Decoded, DecodeError> {
         [0x80, 2..=5, ..] => pickle::decode(bytes),
         [b'{', ..] => json::decode_python(bytes),
         _ => msgpack::decode(bytes),
+    }
+}
+
+/// Where Flask-Session keeps sessions through cachelib, a mark stands in front of the pickle.
+fn flask(bytes: &[u8]) -> Result<Decoded, DecodeError> {
+    match bytes {
+        [b'!', pickled @ ..] => pickle::decode(pickled),
+        _ => python(bytes),
     }
 }
 

@@ -68,6 +68,56 @@ fn bare(name: &[u8]) -> &[u8] {
     }
 }
 
+/// How many bytes of tokens may still be opened: a text can be referred to any number of times.
+pub(super) struct Openings(usize);
+
+impl Default for Openings {
+    fn default() -> Self {
+        Self(MOST_BYTES)
+    }
+}
+
+/// What a token of Symfony holds, where `value` is one that can be read and lets somebody in; else `value` itself.
+pub(super) fn token(
+    builder: &mut Builder,
+    left: &mut Openings,
+    (key, value): (NodeId, NodeId),
+    depth: Depth,
+) -> NodeId {
+    let is_token = matches!(builder.node(key), Node::Text(name) if name.starts_with(SYMFONY_TOKEN));
+    let (Node::Text(text), true, Ok(depth)) = (builder.node(value), is_token, depth.deeper()) else {
+        return value;
+    };
+    let Some(rest) = left.0.checked_sub(text.len()) else { return value };
+    let text = text.clone();
+    let mark = builder.mark();
+    let mut inner = Reader {
+        input: Input::new(&text, KIND),
+        builder: std::mem::take(builder),
+        slots: Vec::new(),
+        opens: true,
+        left: Openings(rest),
+    };
+    let read = inner.value(depth);
+    let is_whole = inner.input.is_empty();
+    (*builder, *left) = (inner.builder, inner.left);
+    match read {
+        Ok(id) if is_whole && is_authenticated(builder, id) => id,
+        _ => {
+            builder.back_to(mark);
+            value
+        }
+    }
+}
+
+/// Last in a token stands what all kinds have in common: the user, and whether the log-in is complete.
+fn is_authenticated(builder: &Builder, token: NodeId) -> bool {
+    let Node::Map(parts) = builder.node(token) else { return false };
+    let Some(Node::Map(common)) = parts.last().map(|(_, part)| builder.node(*part)) else { return false };
+    let mut said = common.iter().filter(|(key, _)| *builder.node(*key) == Node::Integer(1)).peekable();
+    said.peek().is_some() && said.all(|(_, truth)| *builder.node(*truth) == Node::Bool(true))
+}
+
 struct Reader<'a> {
     input: Input<'a>,
     builder: Builder,
@@ -75,6 +125,7 @@ struct Reader<'a> {
     slots: Vec<NodeId>,
     /// Whether paths lead into objects: only within a token of Symfony, where there is nothing else.
     opens: bool,
+    left: Openings,
 }
 
 impl<'a> Reader<'a> {
@@ -87,6 +138,7 @@ impl<'a> Reader<'a> {
             builder: Builder::default(),
             slots: Vec::new(),
             opens: false,
+            left: Openings::default(),
         })
     }
 
@@ -97,7 +149,7 @@ impl<'a> Reader<'a> {
     fn variable(&mut self, root: NodeId, name: &[u8]) -> Result<(), DecodeError> {
         let key = self.builder.text(name)?;
         let value = self.value(Depth::default())?;
-        let value = self.token(key, value, Depth::default());
+        let value = token(&mut self.builder, &mut self.left, (key, value), Depth::default());
         self.builder.insert(root, key, value)
     }
 
@@ -167,7 +219,7 @@ impl<'a> Reader<'a> {
         for _ in 0..count {
             let key = self.key()?;
             let value = self.value(depth)?;
-            let value = self.token(key, value, depth);
+            let value = token(&mut self.builder, &mut self.left, (key, value), depth);
             self.builder.insert(id, key, value)?;
         }
         self.input.expect(b"}")?;
@@ -186,39 +238,6 @@ impl<'a> Reader<'a> {
                 self.builder.text(if self.opens { bare(text) } else { text })
             }
             _ => Err(self.input.malformed()),
-        }
-    }
-
-    /// Last in a token stands what all kinds have in common: the user, and whether the log-in is complete.
-    fn is_authenticated(&self, token: NodeId) -> bool {
-        let Node::Map(parts) = self.builder.node(token) else { return false };
-        let Some(Node::Map(common)) = parts.last().map(|(_, part)| self.builder.node(*part)) else {
-            return false;
-        };
-        let mut said =
-            common.iter().filter(|(key, _)| *self.builder.node(*key) == Node::Integer(1)).peekable();
-        said.peek().is_some() && said.all(|(_, truth)| *self.builder.node(*truth) == Node::Bool(true))
-    }
-
-    /// What a token of Symfony holds, where `value` is one that can be read and lets somebody in.
-    fn token(&mut self, key: NodeId, value: NodeId, depth: Depth) -> NodeId {
-        let is_token = matches!(self.builder.node(key), Node::Text(name) if name.starts_with(SYMFONY_TOKEN));
-        let (Node::Text(text), true, Ok(depth)) = (self.builder.node(value), is_token, depth.deeper()) else {
-            return value;
-        };
-        let text = text.clone();
-        let mark = self.builder.mark();
-        let (input, builder) = (Input::new(&text, KIND), std::mem::take(&mut self.builder));
-        let mut inner = Reader { input, builder, slots: Vec::new(), opens: true };
-        let read = inner.value(depth);
-        let is_whole = inner.input.is_empty();
-        self.builder = inner.builder;
-        match read {
-            Ok(id) if is_whole && self.is_authenticated(id) => id,
-            _ => {
-                self.builder.back_to(mark);
-                value
-            }
         }
     }
 
