@@ -10,29 +10,32 @@ use tokio::net::TcpStream;
 
 use super::start;
 
-const HEADERS: u8 = 1;
-const RST_STREAM: u8 = 3;
-const GOAWAY: u8 = 7;
-const END_STREAM: u8 = 1;
-const END_HEADERS: u8 = 4;
+/// Kinds of frames and their flags (RFC 9113, section 6).
+pub(super) const DATA: u8 = 0;
+pub(super) const HEADERS: u8 = 1;
+pub(super) const RST_STREAM: u8 = 3;
+pub(super) const GOAWAY: u8 = 7;
+pub(super) const CONTINUATION: u8 = 9;
+pub(super) const END_STREAM: u8 = 1;
+pub(super) const END_HEADERS: u8 = 4;
 
-fn frame(kind: u8, flags: u8, stream: u8, payload: &[u8]) -> Vec<u8> {
+pub(super) fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
     let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
-    [&length[1..], &[kind, flags, 0, 0, 0, stream], payload].concat()
+    [&length[1..], &[kind, flags], &stream.to_be_bytes(), payload].concat()
 }
 
 /// Fields as literals that are not indexed (RFC 7541, section 6.2.2).
-fn block(fields: &[(&str, &str)]) -> Vec<u8> {
+pub(super) fn block(fields: &[(&str, &str)]) -> Vec<u8> {
     let text = |text: &str| [&[u8::try_from(text.len()).unwrap()], text.as_bytes()].concat();
     fields.iter().flat_map(|(name, value)| [vec![0], text(name), text(value)].concat()).collect()
 }
 
-fn request(method: &str, path: &str) -> Vec<u8> {
+pub(super) fn request(method: &str, path: &str) -> Vec<u8> {
     block(&[(":method", method), (":scheme", "http"), (":authority", "app.test"), (":path", path)])
 }
 
 /// A connection that has sent frames on its first stream.
-async fn sent(address: std::net::SocketAddr, frames: &[Vec<u8>]) -> TcpStream {
+pub(super) async fn sent(address: std::net::SocketAddr, frames: &[Vec<u8>]) -> TcpStream {
     let mut stream = TcpStream::connect(address).await.unwrap();
     let preface = [b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec(), frame(4, 0, 0, b"")].concat();
     stream.write_all(&[preface, frames.concat()].concat()).await.unwrap();
@@ -40,16 +43,16 @@ async fn sent(address: std::net::SocketAddr, frames: &[Vec<u8>]) -> TcpStream {
 }
 
 /// Kind and payload of the next frame; `None` when there are no more.
-async fn next(stream: &mut TcpStream) -> Option<(u8, Vec<u8>)> {
+pub(super) async fn next(stream: &mut TcpStream) -> Option<(u8, Vec<u8>)> {
     let mut head = [0; 9];
     stream.read_exact(&mut head).await.ok()?;
     let mut payload = vec![0; u32::from_be_bytes([0, head[0], head[1], head[2]]) as usize];
-    stream.read_exact(&mut payload).await.unwrap();
+    stream.read_exact(&mut payload).await.ok()?;
     Some((head[3], payload))
 }
 
 /// Sends frames on the first stream; whether a 200 came, and not a refusal of any kind.
-async fn is_served(address: std::net::SocketAddr, frames: &[Vec<u8>]) -> bool {
+pub(super) async fn is_served(address: std::net::SocketAddr, frames: &[Vec<u8>]) -> bool {
     let mut stream = sent(address, frames).await;
     while let Some((kind, payload)) = next(&mut stream).await {
         match kind {

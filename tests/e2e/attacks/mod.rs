@@ -4,6 +4,7 @@ mod aborts;
 mod admin;
 mod frames;
 mod hops;
+mod streams;
 mod turns;
 mod upstream;
 mod wire;
