@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use super::plot::{self, Bar};
+use super::servers::Servers;
 use super::setup::{Contender, Wanted, bare, countersign, repository, start_upstream};
 use super::table::{Figures, line};
 use super::{Failure, http2, load, nginx};
@@ -15,14 +16,22 @@ const ROUNDS: usize = 7;
 const ROUND: Duration = Duration::from_secs(3);
 /// Sessions that are all asked for within a fraction of a round.
 const FEW: usize = 10_000;
+/// How often all sessions are asked for before anything counts, where there are many: the first time they are read and put
+/// into Redis, which tells that they have changed; the second time they are read from there, and stay.
+const WARMINGS: usize = 3;
 
 const SAME: &str = "bare Pingora, same settings";
 const DEFAULT: &str = "bare Pingora, out of the box";
 const THOUSAND: &str = "Countersign, 1,000 sessions";
 const MANY: &str = "Countersign, 100,000 sessions";
 /// What must hold over HTTP/1.1 (DESIGN section 14): whose CPU per request, over whose, and how much it may be.
-const BARS: [(&str, &str, f64); 4] =
-    [(THOUSAND, SAME, 1.2), (MANY, SAME, 1.2), (THOUSAND, DEFAULT, 1.0), (THOUSAND, nginx::NAME, 0.62)];
+const BARS: [(&str, &str, f64); 5] = [
+    (THOUSAND, SAME, 1.2),
+    (MANY, SAME, 1.2),
+    (THOUSAND, DEFAULT, 1.0),
+    (THOUSAND, nginx::NAME, 0.62),
+    (THOUSAND, nginx::WITH_STORE, 0.62),
+];
 
 /// One protocol and who is measured over it, the reference first.
 struct Series {
@@ -31,14 +40,16 @@ struct Series {
     contenders: Vec<Contender>,
 }
 
-/// With nginx as well, or with that and 100,000 sessions, which takes longer: all of them are read before each round.
+/// With nginx as well, or with that and 100,000 sessions, which takes longer.
 pub(super) fn run(many: bool, beside_nginx: bool) -> Result<(), Failure> {
     let upstream = start_upstream()?;
-    let (mut plain, http2) = (over_http1(upstream, many)?, over_http2(upstream, many)?);
+    let servers = if many { Some([Servers::start(), Servers::start()]) } else { None };
+    let [first, second] = servers.as_ref().map_or([None, None], |[one, other]| [Some(one), Some(other)]);
+    let (mut plain, http2) = (over_http1(upstream, first)?, over_http2(upstream, second)?);
     let nginx = if beside_nginx { nginx::start(upstream)? } else { None };
-    let _redis = nginx.map(|(contender, redis)| {
-        plain.contenders.push(contender);
-        redis
+    let _uncounted = nginx.map(|nginx| {
+        plain.contenders.extend(nginx.contenders);
+        nginx.uncounted
     });
     let figures = plain.measure()?;
     plain.print(&figures);
@@ -50,28 +61,29 @@ pub(super) fn run(many: bool, beside_nginx: bool) -> Result<(), Failure> {
     plot::write(&repository()?.join("docs/cost.svg"), &bars)
 }
 
-fn over_http1(upstream: SocketAddr, many: bool) -> Result<Series, Failure> {
-    let ours = |name, path, sessions| {
-        countersign(&Wanted { name, path, sessions, h2c: false, under: &[] }, upstream)
+fn over_http1(upstream: SocketAddr, servers: Option<&Servers>) -> Result<Series, Failure> {
+    let ours = |name, path, sessions, servers| {
+        countersign(&Wanted { name, path, sessions, h2c: false, under: &[], servers }, upstream)
     };
     let mut contenders = vec![
         bare(SAME, "bare_proxy", upstream, false)?,
         bare(DEFAULT, "bare_proxy_default", upstream, false)?,
-        ours("Countersign, route that asks for nothing", "/public", 1_000)?,
-        ours(THOUSAND, "/", 1_000)?,
+        ours("Countersign, route that asks for nothing", "/public", 1_000, None)?,
+        ours(THOUSAND, "/", 1_000, None)?,
     ];
-    if many {
-        contenders.push(ours(MANY, "/", 100_000)?);
+    if servers.is_some() {
+        contenders.push(ours(MANY, "/", 100_000, servers)?);
     }
     Ok(Series { title: "HTTP/1.1", over_http2: false, contenders })
 }
 
-fn over_http2(upstream: SocketAddr, many: bool) -> Result<Series, Failure> {
-    let ours =
-        |name, sessions| countersign(&Wanted { name, path: "/", sessions, h2c: true, under: &[] }, upstream);
-    let mut contenders = vec![bare(SAME, "bare_proxy", upstream, true)?, ours(THOUSAND, 1_000)?];
-    if many {
-        contenders.push(ours(MANY, 100_000)?);
+fn over_http2(upstream: SocketAddr, servers: Option<&Servers>) -> Result<Series, Failure> {
+    let ours = |name, sessions, servers| {
+        countersign(&Wanted { name, path: "/", sessions, h2c: true, under: &[], servers }, upstream)
+    };
+    let mut contenders = vec![bare(SAME, "bare_proxy", upstream, true)?, ours(THOUSAND, 1_000, None)?];
+    if servers.is_some() {
+        contenders.push(ours(MANY, 100_000, servers)?);
     }
     Ok(Series { title: "HTTP/2 from the client", over_http2: true, contenders })
 }
@@ -80,16 +92,16 @@ impl Series {
     fn measure(&self) -> Result<Vec<Figures>, Failure> {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
         let mut figures = vec![Figures::default(); self.contenders.len()];
-        for round in 0..=ROUNDS {
+        for contender in &self.contenders {
+            let times = if contender.tokens.len() > FEW { WARMINGS } else { 1 };
+            for _ in 0..times {
+                runtime.block_on(self.round(contender, Duration::ZERO))?;
+                eprint!(".");
+            }
+        }
+        for _ in 0..ROUNDS {
             for (contender, figures) in self.contenders.iter().zip(&mut figures) {
-                // Every session is asked for once before it counts: in the first round, and, where asking for all of
-                // them takes as long as their tokens are reused, again before each round.
-                if round == 0 || contender.tokens.len() > FEW {
-                    runtime.block_on(self.round(contender, Duration::ZERO))?;
-                }
-                if round > 0 {
-                    figures.push(runtime.block_on(self.round(contender, ROUND))?);
-                }
+                figures.push(runtime.block_on(self.round(contender, ROUND))?);
                 eprint!(".");
             }
         }
@@ -99,14 +111,14 @@ impl Series {
 
     /// CPU microseconds per request over one round of `length`; of no length: as long as every session takes.
     async fn round(&self, contender: &Contender, length: Duration) -> Result<f64, Failure> {
-        let before = contender.process.cpu_seconds()?;
+        let before = contender.cpu_seconds()?;
         let (end, everyone) = (Instant::now() + length, length.is_zero());
         let served = if self.over_http2 {
             http2::closed_loop(contender, end, everyone).await?
         } else {
             load::closed_loop(contender, end, everyone).await?
         };
-        let spent = contender.process.cpu_seconds()? - before;
+        let spent = contender.cpu_seconds()? - before;
         #[expect(clippy::cast_precision_loss, reason = "far fewer than 2^52 requests")]
         Ok(spent * 1e6 / served as f64)
     }

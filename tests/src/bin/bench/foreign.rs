@@ -114,8 +114,14 @@ fn measure(format: &str, cookie: impl Fn(&str) -> String, rewrites: bool) -> Res
             .into_bytes()
         };
         let requests = (0..BLOCK).map(request).collect();
-        let contender =
-            Contender { name: "Countersign".to_owned(), address, process, path: "/", tokens: Vec::new() };
+        let contender = Contender {
+            name: "Countersign".to_owned(),
+            address,
+            process,
+            path: "/",
+            tokens: Vec::new(),
+            store: None,
+        };
         Ok((contender, requests))
     };
     counted(start, before)

@@ -95,7 +95,7 @@ fn read() -> Result<Vec<(String, f64)>, Failure> {
 fn measure() -> Result<f64, Failure> {
     let upstream = start_upstream()?;
     let start = |under: &[String]| {
-        let wanted = Wanted { name: "Countersign", path: "/", sessions: 1, h2c: false, under };
+        let wanted = Wanted { name: "Countersign", path: "/", sessions: 1, h2c: false, under, servers: None };
         let contender = countersign(&wanted, upstream)?;
         let request = load::requests(&contender, 0, 1).swap_remove(0);
         Ok((contender, vec![request]))

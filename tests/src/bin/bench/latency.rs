@@ -16,8 +16,14 @@ const PERCENTILES: [(&str, f64); 3] = [("p50", 0.5), ("p99", 0.99), ("p99.9", 0.
 
 pub(super) fn run() -> Result<(), Failure> {
     let upstream = start_upstream()?;
-    let ours =
-        Wanted { name: "Countersign, 1,000 sessions", path: "/", sessions: 1000, h2c: false, under: &[] };
+    let ours = Wanted {
+        name: "Countersign, 1,000 sessions",
+        path: "/",
+        sessions: 1000,
+        h2c: false,
+        under: &[],
+        servers: None,
+    };
     let contenders =
         [bare("bare Pingora, same settings", "bare_proxy", upstream, false)?, countersign(&ours, upstream)?];
     let rate = capacity(&contenders[1])? / 2;

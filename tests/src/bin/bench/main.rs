@@ -3,7 +3,7 @@
 //!
 //! `cargo build --release --workspace --bins --examples && cargo run --release -p e2e --bin bench -- [PART ...]`
 //! with the parts `cpu`, `latency`, `memory` (all of these without arguments), `cpu-nginx` (nginx as well), `cpu-all`
-//! (100,000 sessions and nginx, for an hour), `foreign` (sessions of other frameworks beside ours), `instructions` and, to write today's number down as the one to compare with, `instructions-write`.
+//! (100,000 sessions in Redis and Postgres and nginx as well), `foreign` (sessions of other frameworks beside ours), `instructions` and, to write today's number down as the one to compare with, `instructions-write`.
 
 mod cpu;
 mod foreign;
@@ -15,6 +15,7 @@ mod memory;
 mod nginx;
 mod plot;
 mod process;
+mod servers;
 mod sessions;
 mod setup;
 mod table;

@@ -1,5 +1,5 @@
 //! The same work in the way it is often done: nginx with Lua that asks Redis for the session and signs with HMAC, for
-//! every request. CPU per request of nginx's processes; what Redis spends is not counted against it.
+//! every request. CPU per request of nginx's processes, and beside it of those and the Redis that works for them.
 
 use std::fmt::Write as _;
 use std::io::{Read as _, Write as _};
@@ -16,19 +16,35 @@ use super::process::{Process, free_address};
 use super::setup::Contender;
 use super::table::line;
 
-/// How it is called in tables.
-pub(super) const NAME: &str = "nginx + Lua + Redis";
+/// nginx alone, as tables call it.
+pub(super) const NAME: &str = "nginx + Lua, Redis not counted";
+/// nginx with what Redis spends for its requests.
+pub(super) const WITH_STORE: &str = "nginx + Lua + Redis";
 const SESSIONS: usize = 1000;
 const MODULE: &str = "/usr/lib/nginx/modules/ngx_http_lua_module.so";
 
-/// Started nginx with the Redis that it asks, which ends with this value; `None` where they are not installed.
-pub(super) fn start(upstream: SocketAddr) -> Result<Option<(Contender, Process)>, Failure> {
+/// The same work counted in both ways.
+pub(super) struct Nginx {
+    pub(super) contenders: [Contender; 2],
+    /// The Redis that is not counted, which ends with this value.
+    pub(super) uncounted: Process,
+}
+
+/// Two nginx with a Redis for each; `None` where they are not installed.
+pub(super) fn start(upstream: SocketAddr) -> Result<Option<Nginx>, Failure> {
     if !install() {
         line(
             "\nnginx with Lua: NOT MEASURED (needs the packages nginx, libnginx-mod-http-lua, lua-nginx-redis, redis-server)",
         );
         return Ok(None);
     }
+    let (alone, uncounted) = start_one(NAME, upstream)?;
+    let (both, store) = start_one(WITH_STORE, upstream)?;
+    let both = Contender { store: Some(store), ..both };
+    Ok(Some(Nginx { contenders: [alone, both], uncounted }))
+}
+
+fn start_one(name: &str, upstream: SocketAddr) -> Result<(Contender, Process), Failure> {
     let folder = tempfile::tempdir()?.keep();
     let redis = free_address()?;
     let mut command = Command::new("redis-server");
@@ -36,7 +52,7 @@ pub(super) fn start(upstream: SocketAddr) -> Result<Option<(Contender, Process)>
         .args(["--port", &redis.port().to_string(), "--save", "", "--bind", "127.0.0.1"])
         .stdout(Stdio::null());
     let store = Process::start(&mut command, redis)?;
-    Ok(Some((nginx(&folder, redis, upstream)?, store)))
+    Ok((nginx(name, &folder, redis, upstream)?, store))
 }
 
 /// Debian's packages, where they are missing and may be installed.
@@ -57,7 +73,7 @@ fn install() -> bool {
     there()
 }
 
-fn nginx(folder: &Path, redis: SocketAddr, upstream: SocketAddr) -> Result<Contender, Failure> {
+fn nginx(name: &str, folder: &Path, redis: SocketAddr, upstream: SocketAddr) -> Result<Contender, Failure> {
     let address = free_address()?;
     let tokens: Vec<String> = (0..SESSIONS).map(|number| format!("token-{number:037}")).collect();
     fill(redis, &tokens)?;
@@ -66,7 +82,7 @@ fn nginx(folder: &Path, redis: SocketAddr, upstream: SocketAddr) -> Result<Conte
     let mut command = Command::new("nginx");
     command.arg("-e").arg(folder.join("error.log")).arg("-c").arg(&file).arg("-p").arg(folder);
     let process = Process::start(&mut command, address)?;
-    Ok(Contender { name: NAME.to_owned(), address, process, path: "/", tokens })
+    Ok(Contender { name: name.to_owned(), address, process, path: "/", tokens, store: None })
 }
 
 /// Puts the sessions into Redis: values that need no parser, which favours nginx.
@@ -91,12 +107,15 @@ fn fill(redis: SocketAddr, tokens: &[String]) -> Result<(), Failure> {
 
 fn configuration(folder: &Path, address: SocketAddr, redis: SocketAddr, upstream: SocketAddr) -> String {
     let (folder, port, cookie) = (folder.display(), redis.port(), super::setup::COOKIE.replace('-', "_"));
+    // As many as Pingora has threads here: with fewer, each wakes up to more requests at a time, and spends less on each.
+    let workers = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     // A hyphen is an operator in Lua's patterns.
     let name = super::setup::COOKIE.replace('-', "%-");
     format!(
         r#"
 daemon off;
-master_process off;
+user root;
+worker_processes {workers};
 pid {folder}/nginx.pid;
 load_module /usr/lib/nginx/modules/ndk_http_module.so;
 load_module {MODULE};

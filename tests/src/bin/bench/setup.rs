@@ -8,6 +8,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
 use super::process::{Process, free_address};
+use super::servers::Servers;
 use super::{Failure, sessions};
 
 /// The cookie that Countersign is told to look for.
@@ -21,6 +22,16 @@ pub(super) struct Contender {
     pub(super) path: &'static str,
     /// Values of the session cookie that take turns; empty: no session.
     pub(super) tokens: Vec<String>,
+    /// A store whose work for the requests is counted too.
+    pub(super) store: Option<Process>,
+}
+
+impl Contender {
+    /// What all that is counted has spent so far, in seconds of processor time.
+    pub(super) fn cpu_seconds(&self) -> Result<f64, Failure> {
+        let store = self.store.as_ref().map_or(Ok(0.0), Process::cpu_seconds)?;
+        Ok(self.process.cpu_seconds()? + store)
+    }
 }
 
 /// How Countersign is started for a measurement.
@@ -31,6 +42,8 @@ pub(super) struct Wanted<'a> {
     pub(super) h2c: bool,
     /// A command in front of the proxy's own: what runs it.
     pub(super) under: &'a [String],
+    /// The servers that it keeps its sessions in, else in a file of its own.
+    pub(super) servers: Option<&'a Servers>,
 }
 
 /// The folder of the release build, which this program lies in itself.
@@ -58,7 +71,7 @@ pub(super) fn bare(name: &str, binary: &str, upstream: SocketAddr, h2c: bool) ->
         .stdout(Stdio::null());
     let process = Process::start(&mut command, address)?;
     let tokens = sessions::tokens(b"nobody checks them", COOKIES);
-    Ok(Contender { name: name.to_owned(), address, process, path: "/", tokens })
+    Ok(Contender { name: name.to_owned(), address, process, path: "/", tokens, store: None })
 }
 
 /// Countersign with sessions of its own in a folder of its own: the one that lies beside this program, or that the
@@ -75,20 +88,25 @@ pub(super) fn countersign(wanted: &Wanted<'_>, upstream: SocketAddr) -> Result<C
         std::fs::write(folder.join(name), key.stdout)?;
     }
     let file = folder.join("bench.toml");
-    std::fs::write(&file, configuration(&folder, address, admin, upstream, wanted.h2c))?;
+    let text = configuration(&folder, address, admin, upstream, wanted.h2c);
+    std::fs::write(&file, wanted.servers.map_or(text.clone(), |servers| servers.instead_of_files(&text)))?;
     let tokens = if wanted.sessions == 0 {
         Vec::new()
     } else {
         migrate(&binary, &file)?;
         let token_key = std::fs::read(folder.join("token"))?;
-        sessions::write(&folder.join("bench.sqlite"), token_key.trim_ascii_end(), wanted.sessions)?
+        let key = token_key.trim_ascii_end();
+        match wanted.servers {
+            Some(servers) => servers.write(key, wanted.sessions)?,
+            None => sessions::write(&folder.join("bench.sqlite"), key, wanted.sessions)?,
+        }
     };
     let line: Vec<&str> =
         wanted.under.iter().map(String::as_str).chain([path(&binary), "run", path(&file)]).collect();
     let mut command = Command::new(line[0]);
     command.args(&line[1..]).stdout(std::fs::File::create(folder.join("log"))?);
     let process = Process::start(&mut command, address)?;
-    Ok(Contender { name: wanted.name.to_owned(), address, process, path: wanted.path, tokens })
+    Ok(Contender { name: wanted.name.to_owned(), address, process, path: wanted.path, tokens, store: None })
 }
 
 pub(super) fn migrate(binary: &Path, file: &Path) -> Result<(), Failure> {
