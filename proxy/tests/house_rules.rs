@@ -71,6 +71,30 @@ fn foreign_crates_stay_in_their_rooms() {
 }
 
 #[test]
+fn what_is_fuzzed_has_the_crates_that_it_needs() {
+    let read = |file: &str| fs::read_to_string(root().join(file)).unwrap();
+    let (of_proxy, of_fuzz, fuzzed) =
+        (read("proxy/Cargo.toml"), read("fuzz/Cargo.toml"), read("fuzz/src/lib.rs"));
+    let names = |manifest: &str| -> BTreeSet<String> {
+        let table = manifest.split("[dependencies]").nth(1).unwrap().split("\n[").next().unwrap().to_owned();
+        let names = table.lines().filter_map(|line| line.split_once(" = ")).map(|(name, _)| name.to_owned());
+        names.filter(|name| !name.starts_with('#')).collect()
+    };
+    let (known, there) = (names(&of_proxy), names(&of_fuzz));
+    assert!(known.contains("ring") && there.contains("ring"));
+    let mut wrong = BTreeSet::new();
+    for (module, file) in product_files().filter(|(module, _)| fuzzed.contains(&format!("pub mod {module};")))
+    {
+        let code = code_of(&file);
+        // Within a function `hmac::` may be ring's; what is imported is the crate.
+        let imports = |name: &str| code.lines().any(|line| line.starts_with(&format!("use {name}::")));
+        let used = known.difference(&there).filter(|name| imports(&name.replace('-', "_")));
+        wrong.extend(used.map(|name| format!("{} ({module}) names {name}", shown(&file))));
+    }
+    assert!(wrong.is_empty(), "fuzz/Cargo.toml lacks what the fuzzed files name:\n{}", lines(&wrong));
+}
+
+#[test]
 fn the_pure_rules_do_not_wait_read_or_ask_the_time() {
     let layers = Layers::read();
     let banned = [
