@@ -169,6 +169,43 @@ fn a_token_of_symfony_is_opened_where_it_stands_and_only_if_it_lets_somebody_in(
 }
 
 #[test]
+fn tokens_of_symfony_together_take_no_more_text_than_a_session() {
+    let genuine = "O:1:\"T\":2:{i:0;s:4:\"main\";i:1;a:2:{i:0;O:1:\"U\":1:{s:5:\"\0U\0id\";i:42;}i:1;b:1;}}";
+    let heavy = "x".repeat(value::MOST_BYTES / 4);
+    // One text under several names, a genuine token behind them, and something that is no token.
+    let php = |refers: &str, times: usize| {
+        let again: Vec<_> = (0..times).map(|number| format!("_security_{number}|{refers}:1;")).collect();
+        let (again, length, size) = (again.concat(), heavy.len(), genuine.len());
+        format!(
+            "_security_a|s:{length}:\"{heavy}\";{again}_security_main|s:{size}:\"{genuine}\";user_id|i:7;"
+        )
+        .into_bytes()
+    };
+    let igbinary = |times: usize| {
+        let text = |text: &str| [&[0x11, u8::try_from(text.len()).unwrap()], text.as_bytes()].concat();
+        let mut session = [&bytes("00000002 14")[..], &[u8::try_from(times + 3).unwrap()]].concat();
+        session.extend([text("_security_a"), bytes("13 00010000"), heavy.clone().into_bytes()].concat());
+        for number in 0..times {
+            session.extend([text(&format!("_security_{number}")), bytes("0e 01")].concat());
+        }
+        session.extend([text("_security_main"), text(genuine), text("user_id"), bytes("06 07")].concat());
+        session
+    };
+    // The fourth of these texts leaves nothing for the genuine token.
+    for (times, found) in [(0, "42"), (2, "42"), (3, "-"), (8, "-"), (100, "-")] {
+        for (decoder, session) in [
+            (Decoder::Php, php("R", times)),
+            (Decoder::Php, php("r", times)),
+            (Decoder::Igbinary, igbinary(times)),
+        ] {
+            let named = format!("{decoder:?}, referred to {times} times");
+            assert_eq!(at(&decoder, &session, "/_security_main/1/0/id"), found, "{named}");
+            assert_eq!(at(&decoder, &session, "/user_id"), "7", "{named}");
+        }
+    }
+}
+
+#[test]
 fn igbinary_and_phps_messagepack_know_objects_and_references() {
     let igbinary = "00000002 14 06 1107 757365725f6964 062a 1103 6f626a 1708 737464436c617373 1401 1101 6b 1101 76 \
                     1104 72656631 25 1401 0600 1102 3432 1104 72656632 25 0102 1101 66 0c 3ff8000000000000 0600 0e03";
