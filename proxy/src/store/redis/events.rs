@@ -2,8 +2,8 @@
 
 use redis::{Pipeline, Value};
 
-use super::{RedisStore, StoreError};
-use super::{bytes_of, exactly, millis};
+use super::replies::{bytes_of, exactly};
+use super::{RedisStore, StoreError, millis};
 use crate::clock::Timestamp;
 use crate::context::UserId;
 use crate::store::events::{self, Backlog, Event, EventId, KEPT_FOR, MOST_KEPT, MOST_READ};

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use redis::{Pipeline, Value};
 
-use super::{BATCH, RedisStore, bytes_of, exactly, lookup, millis};
+use super::replies::{bytes_of, exactly, lookup};
+use super::{BATCH, RedisStore, millis};
 use crate::clock::Timestamp;
 use crate::context::{ForeignRecord, PlatformId, SessionId};
 use crate::formats::decode::Raw;

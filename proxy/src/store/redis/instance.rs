@@ -8,7 +8,7 @@ use redis::aio::MultiplexedConnection;
 use redis::{Pipeline, RedisError, Value};
 use tokio::sync::Notify;
 
-use super::bytes_of;
+use super::replies::bytes_of;
 use crate::store::{Doubts, Lease};
 
 /// Who a server says it is.

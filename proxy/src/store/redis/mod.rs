@@ -7,12 +7,13 @@ mod events;
 mod foreign;
 mod instance;
 mod keys;
+mod replies;
+mod sessions;
 mod tracking;
 
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -28,35 +29,21 @@ use redis::{
 use self::connection::Connection;
 use self::instance::Instance;
 use self::keys::Keys;
+use self::replies::{bytes_of, exactly, lookup, pairs, uses};
 use self::tracking::{Tracker, Tracking};
 use super::foreign::{ForeignAnswer, ForeignKey};
 use super::{
     Allowance, Backlog, Doubts, Entity, EntityAnswer, EntityKey, EntityLifetime, Event, EventId, Follower,
     Lease, Lookup, Progress, PutSession, RedisSettings, Renewal, SessionAnswer, Settings, Store, StoreError,
-    StoredSession, UnconfirmedEnd, UnusableSettings, Uses, record,
+    UnconfirmedEnd, UnusableSettings, Uses, record,
 };
 use crate::breaker::Breaker;
 use crate::clock::Timestamp;
 use crate::context::{ForeignRecord, Platform, PlatformId, Session, SessionId, UserId};
 use crate::secret::Secret;
 
-/// How long a time of last use is kept: longer than any idle timeout that makes sense (31 days).
-const ACTIVITY_KEPT: Duration = Duration::from_hours(31 * 24);
-/// From how many remembered sessions on a user's set is looked through for ended ones, and how often.
-const CROWD: i64 = 64;
 /// Commands per round trip in long writes, so that one of them does not hold up everybody's replies.
 const BATCH: usize = 512;
-
-/// Writes ARGV[1] for ARGV[2] ms if nothing lies there, or a live record of our format with a version below ARGV[3].
-/// Everything else (a tombstone, garbage, a newer format) stays. Versions are compared as numbers, exact below 2^53.
-const PUT_IF_NEWER: &str = "local old = redis.pcall('GET', KEYS[1]) \
-    if type(old) == 'table' then return 0 end \
-    if old then \
-      local read, record = pcall(cjson.decode, old) \
-      if not read or type(record) ~= 'table' or record.v ~= 1 or record.ended ~= nil \
-        or type(record.version) ~= 'number' or record.version >= tonumber(ARGV[3]) then return 0 end \
-    end \
-    redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2]) return 1";
 
 /// Sessions and entities in one Redis server.
 pub struct RedisStore {
@@ -97,43 +84,6 @@ impl RedisStore {
     fn believed(&self) -> Result<(), StoreError> {
         if self.instance.is_doubtful() { Err(StoreError::Doubtful) } else { Ok(()) }
     }
-
-    /// Drops from a user's set the sessions that have no record any more.
-    async fn sweep_user_sessions(&self, user: &UserId) -> Result<(), StoreError> {
-        let ids = self.user_sessions(user).await?;
-        let mut commands = Pipeline::new();
-        for id in &ids {
-            commands.cmd("EXISTS").arg(self.keys.session(id));
-        }
-        let there = self.connection.ask_all(&commands).await?;
-        let gone: Vec<String> = ids
-            .iter()
-            .zip(&there)
-            .filter(|(_, n)| **n == Value::Int(0))
-            .map(|(id, _)| id.to_string())
-            .collect();
-        if gone.is_empty() {
-            return Ok(());
-        }
-        let mut commands = Pipeline::new();
-        commands.cmd("SREM").arg(self.keys.user_sessions(user)).arg(gone);
-        self.connection.ask_all(&commands).await.map(drop)
-    }
-
-    async fn remember(&self, session: &Session, lifetime: u64) -> Result<(), StoreError> {
-        let key = self.keys.user_sessions(&session.user);
-        let mut commands = Pipeline::new();
-        commands.cmd("SADD").arg(&key).arg(session.id.to_string());
-        // The set lives as long as its longest session: NX for a set without an end, GT to move an end outwards.
-        commands.cmd("PEXPIRE").arg(&key).arg(lifetime).arg("NX");
-        commands.cmd("PEXPIRE").arg(&key).arg(lifetime).arg("GT");
-        commands.cmd("SCARD").arg(&key);
-        let values = self.connection.ask_all(&commands).await?;
-        if matches!(values.last(), Some(Value::Int(size)) if *size >= CROWD && size % (CROWD / 2) == 0) {
-            self.sweep_user_sessions(&session.user).await?;
-        }
-        Ok(())
-    }
 }
 
 impl fmt::Debug for RedisStore {
@@ -145,16 +95,7 @@ impl fmt::Debug for RedisStore {
 #[async_trait]
 impl Store for RedisStore {
     async fn session(&self, id: &SessionId) -> Result<SessionAnswer, StoreError> {
-        let mut commands = Pipeline::new();
-        commands.cmd("GET").arg(self.keys.session(id));
-        commands.cmd("ZSCORE").arg(self.keys.activity(id)).arg(id.to_string());
-        let [record, score] = exactly(self.connection.ask(&commands).await?)?;
-        let session = lookup(record, |bytes| record::decode_session(bytes, id))?;
-        // A tombstone is never old; everything else may be, in a server that was replaced.
-        if session != Lookup::Found(StoredSession::Ended) {
-            self.believed()?;
-        }
-        Ok(SessionAnswer { session, last_seen: time_of(&score)? })
+        self.read_session(id).await
     }
 
     // Several GET in one round trip instead of one MGET, which would call a key of the wrong type missing.
@@ -210,28 +151,7 @@ impl Store for RedisStore {
         how: PutSession,
         now: Timestamp,
     ) -> Result<bool, StoreError> {
-        let lifetime = millis(session.expires.since(now));
-        if lifetime == 0 {
-            return Ok(false);
-        }
-        let key = self.keys.session(&session.id);
-        let record = record::encode_session(session);
-        let mut commands = Pipeline::new();
-        match how {
-            PutSession::IfAbsent => {
-                commands.cmd("SET").arg(key).arg(record).arg("PX").arg(lifetime).arg("NX");
-            }
-            PutSession::IfNewer => {
-                let version = session.version;
-                commands.cmd("EVAL").arg(PUT_IF_NEWER).arg(1).arg(key).arg(record).arg(lifetime).arg(version);
-            }
-        }
-        let [outcome] = exactly(self.connection.ask_all(&commands).await?)?;
-        let written = matches!(outcome, Value::Okay | Value::Int(1));
-        if written {
-            self.remember(session, lifetime).await?;
-        }
-        Ok(written)
+        self.write_session(session, how, now).await
     }
 
     async fn end_sessions(
@@ -239,15 +159,7 @@ impl Store for RedisStore {
         sessions: &[(SessionId, Timestamp)],
         now: Timestamp,
     ) -> Result<(), StoreError> {
-        for some in sessions.chunks(BATCH) {
-            let mut commands = Pipeline::new();
-            for (id, end) in some {
-                let lifetime = millis(end.since(now)).max(1);
-                commands.cmd("SET").arg(self.keys.session(id)).arg(record::TOMBSTONE).arg("PX").arg(lifetime);
-            }
-            self.connection.ask_all(&commands).await?;
-        }
-        Ok(())
+        self.write_tombstones(sessions, now).await
     }
 
     async fn put_entities(&self, entities: &[Entity]) -> Result<Vec<EntityKey>, StoreError> {
@@ -278,37 +190,11 @@ impl Store for RedisStore {
     }
 
     async fn note_activity(&self, seen: &[(SessionId, Timestamp)]) -> Result<(), StoreError> {
-        for some in seen.chunks(BATCH) {
-            let mut shards: BTreeMap<String, Vec<&(SessionId, Timestamp)>> = BTreeMap::new();
-            for entry in some {
-                shards.entry(self.keys.activity(&entry.0)).or_default().push(entry);
-            }
-            let mut commands = Pipeline::new();
-            for (key, entries) in &shards {
-                let command = commands.cmd("ZADD").arg(key).arg("GT");
-                for (id, at) in entries {
-                    command.arg(at.as_millis()).arg(id.to_string());
-                }
-                let newest = entries.iter().map(|(_, at)| *at).max().unwrap_or_default();
-                let oldest = newest.minus(ACTIVITY_KEPT).as_millis();
-                commands.cmd("ZREMRANGEBYSCORE").arg(key).arg("-inf").arg(format!("({oldest}"));
-                commands.cmd("PEXPIRE").arg(key).arg(millis(ACTIVITY_KEPT));
-            }
-            self.connection.ask_all(&commands).await?;
-        }
-        Ok(())
+        self.write_activity(seen).await
     }
 
     async fn user_sessions(&self, user: &UserId) -> Result<Vec<SessionId>, StoreError> {
-        let mut commands = Pipeline::new();
-        commands.cmd("SMEMBERS").arg(self.keys.user_sessions(user));
-        let [members] = exactly(self.connection.ask_all(&commands).await?)?;
-        let (Value::Array(members) | Value::Set(members)) = members else {
-            return Err(StoreError::Unavailable);
-        };
-        let ids =
-            members.iter().filter_map(|member| std::str::from_utf8(bytes_of(member)?).ok()?.parse().ok());
-        Ok(ids.collect())
+        self.sessions_of(user).await
     }
 
     async fn foreign_session(&self, key: &ForeignKey) -> Result<ForeignAnswer, StoreError> {
@@ -369,19 +255,7 @@ impl Store for RedisStore {
     }
 
     async fn recently_used(&self, most: usize) -> Result<Vec<SessionId>, StoreError> {
-        let shards = self.keys.activity_shards();
-        let each = most.div_ceil(shards.len());
-        let mut commands = Pipeline::new();
-        for shard in &shards {
-            commands.cmd("ZREVRANGE").arg(shard).arg(0).arg(each.saturating_sub(1)).arg("WITHSCORES");
-        }
-        let values = self.connection.ask_all(&commands).await?;
-        let mut seen: Vec<(Timestamp, SessionId)> = Vec::new();
-        for value in &values {
-            seen.extend(scores(value));
-        }
-        seen.sort_unstable_by(|one, two| two.cmp(one));
-        Ok(seen.into_iter().take(most).map(|(_, id)| id).collect())
+        self.used_last(most).await
     }
 
     async fn accept_end(
@@ -476,28 +350,6 @@ impl Store for RedisStore {
     }
 }
 
-/// Members and scores of a sorted set; what is not ours is passed over.
-fn scores(value: &Value) -> Vec<(Timestamp, SessionId)> {
-    let entry = |(member, score): (&Value, &Value)| {
-        let id = std::str::from_utf8(bytes_of(member)?).ok()?.parse().ok()?;
-        Some((time_of(score).ok()??, id))
-    };
-    pairs(value).into_iter().filter_map(entry).collect()
-}
-
-/// Pairs, as RESP3 nests them, or flat.
-fn pairs(value: &Value) -> Vec<(&Value, &Value)> {
-    let Value::Array(items) = value else { return Vec::new() };
-    if items.iter().all(|item| matches!(item, Value::Array(_))) {
-        let nested = items.iter().filter_map(|item| match item {
-            Value::Array(pair) => Some((pair.first()?, pair.get(1)?)),
-            _ => None,
-        });
-        return nested.collect();
-    }
-    items.chunks_exact(2).map(|pair| (&pair[0], &pair[1])).collect()
-}
-
 fn client(redis: &RedisSettings) -> Result<Client, UnusableSettings> {
     let mut login =
         RedisConnectionInfo::default().set_db(redis.database).set_protocol(ProtocolVersion::RESP3);
@@ -526,62 +378,6 @@ fn client(redis: &RedisSettings) -> Result<Client, UnusableSettings> {
         }
     });
     client.map_err(|error| UnusableSettings(error.category().to_owned()))
-}
-
-/// Reads one reply to GET: a key of the wrong type holds something unreadable, any other refusal is a failure.
-fn lookup<T>(value: Value, decode: impl Fn(&[u8]) -> Lookup<T>) -> Result<Lookup<T>, StoreError> {
-    match value {
-        Value::Nil => Ok(Lookup::Missing),
-        Value::ServerError(error) if error.code() == "WRONGTYPE" => Ok(Lookup::Unreadable),
-        Value::ServerError(_) => Err(StoreError::Unavailable),
-        value => Ok(match bytes_of(&value) {
-            Some(record::FORGOTTEN | record::FORGOTTEN_IN_USE) => Lookup::Missing,
-            Some(bytes) => decode(bytes),
-            None => Lookup::Unreadable,
-        }),
-    }
-}
-
-/// A time of last use. When the server refuses to say, so do we: "never seen" would make a session idle.
-fn time_of(score: &Value) -> Result<Option<Timestamp>, StoreError> {
-    let millis = match score {
-        Value::Nil => return Ok(None),
-        Value::Double(number) => Some(*number),
-        value => bytes_of(value).and_then(|bytes| std::str::from_utf8(bytes).ok()?.parse().ok()),
-    };
-    // Beyond 2^53 a score is no time in milliseconds, and no longer exact.
-    #[expect(
-        clippy::cast_possible_truncation,
-        clippy::cast_sign_loss,
-        reason = "the range is checked before"
-    )]
-    match millis {
-        Some(number) if (0.0..9_007_199_254_740_992.0).contains(&number) => {
-            Ok(Some(Timestamp::from_millis(number as u64)))
-        }
-        _ => Err(StoreError::Unavailable),
-    }
-}
-
-fn bytes_of(value: &Value) -> Option<&[u8]> {
-    match value {
-        Value::BulkString(bytes) => Some(bytes),
-        Value::SimpleString(text) | Value::VerbatimString { text, .. } => Some(text.as_bytes()),
-        _ => None,
-    }
-}
-
-/// What the answers to INCR and PTTL, the first and the last, say.
-fn uses(values: &[Value]) -> Option<Uses> {
-    let (Some(Value::Int(count)), Some(Value::Int(left))) = (values.first(), values.last()) else {
-        return None;
-    };
-    let ends_in = Duration::from_millis(u64::try_from(*left).unwrap_or(0));
-    Some(Uses { count: u64::try_from(*count).ok()?, ends_in })
-}
-
-fn exactly<const N: usize>(values: Vec<Value>) -> Result<[Value; N], StoreError> {
-    values.try_into().map_err(|_| StoreError::Unavailable)
 }
 
 fn millis(span: Duration) -> u64 {

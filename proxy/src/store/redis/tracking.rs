@@ -11,10 +11,10 @@ use tokio::sync::Notify;
 use tokio::task::AbortHandle;
 use tokio::time::{Instant, sleep, timeout};
 
-use super::bytes_of;
 use super::connection::{CONNECT_TIMEOUT, LONGEST_WAIT, wait_after};
 use super::instance::{Identity, Instance, read_identity};
 use super::keys::Keys;
+use super::replies::bytes_of;
 use crate::store::coherence::Line;
 use crate::store::{Change, Epoch, Follower, Lease};
 use crate::upkeep;
