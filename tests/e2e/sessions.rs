@@ -11,7 +11,7 @@ use e2e::proxy::COOKIE;
 use e2e::stores::Stores;
 use e2e::upstream::Prepared;
 use hmac::{Hmac, KeyInit, Mac};
-use sha2::Sha256;
+use sha2::{Digest, Sha256};
 
 use crate::setup::{Site, on_every_backend};
 
@@ -200,25 +200,37 @@ async fn a_forged_token_reaches_no_store() {
     let (stores, to_redis, to_postgres) = Stores::behind_relays().await;
     let mut site = Site::with(stores, |b| b.session("touch_interval = \"20m\"")).await;
     let keyed = site.proxy.secret("token");
+    to_redis.listen();
+    to_postgres.listen();
     let mut ask = async |kind: &str, key: &[u8]| {
-        let before = (to_redis.asked(), to_postgres.asked());
+        let mut heard = (0, 0);
         for number in 0..50 {
             let token = token(&format!("{kind} {number}"), key);
             site.browser().get("/session/").cookies(format!("{COOKIE}={token}")).send().await.expect(401);
+            assert!(
+                !to_redis.has_heard(&token) && !to_postgres.has_heard(&token),
+                "a store is told the hash only"
+            );
+            let id = URL_SAFE_NO_PAD.encode(Sha256::digest(&token));
+            heard.0 += u32::from(to_redis.has_heard(&id));
+            heard.1 += u32::from(to_postgres.has_heard(&id));
         }
         let reads = site.stores.redis().command(&["INFO", "commandstats"]);
         let reads = reads
             .lines()
             .find_map(|line| line.strip_prefix("cmdstat_get:calls=")?.split(',').next()?.parse().ok());
-        (reads.unwrap_or(0), to_redis.asked() - before.0, to_postgres.asked() - before.1)
+        (reads.unwrap_or(0), heard)
     };
-    let (reads_before, _, _): (u64, u64, u64) = ask("warm-up", keyed.as_bytes()).await;
-    let (reads, redis, postgres) = ask("forged", b"not the key").await;
-    assert_eq!(reads, reads_before, "Redis was read");
-    // Background work may say a word; fifty lookups are more than that.
-    assert!(redis < 25 && postgres < 25, "asked {redis} and {postgres} times");
-    let (reads, redis, postgres) = ask("unknown", keyed.as_bytes()).await;
-    assert!(reads >= reads_before + 50 && redis >= 50 && postgres >= 50, "{reads} {redis} {postgres}");
+    let (reads_before, _): (u64, _) = ask("warm-up", keyed.as_bytes()).await;
+    // What else is said to the servers meanwhile is background work, of which a slow machine sees more.
+    assert_eq!(
+        ask("forged", b"not the key").await,
+        (reads_before, (0, 0)),
+        "reads, asked Redis and Postgres"
+    );
+    let (reads, heard) = ask("unknown", keyed.as_bytes()).await;
+    assert_eq!(heard, (50, 50), "the relays hear whom a store is asked about");
+    assert!(reads >= reads_before + 50, "{reads} reads");
 }
 
 /// A token that carries the tag of `key`.

@@ -4,9 +4,10 @@
 mod queries;
 mod resp;
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -58,6 +59,17 @@ struct Counts {
     pieces: AtomicU64,
     pings: AtomicU64,
     queries: AtomicU64,
+    connections: AtomicU64,
+    /// By connection, for a word may be cut where two pieces meet. `None` while nobody listens.
+    words: Mutex<Option<BTreeMap<u64, Vec<u8>>>>,
+}
+
+impl Counts {
+    fn hear(&self, connection: u64, piece: &[u8]) {
+        if let Some(words) = self.words.lock().unwrap_or_else(PoisonError::into_inner).as_mut() {
+            words.entry(connection).or_default().extend_from_slice(piece);
+        }
+    }
 }
 
 /// What is spoken, as far as a relay must know.
@@ -143,6 +155,18 @@ impl Relay {
         self.counts.queries.load(Ordering::Relaxed)
     }
 
+    /// Remembers from now on all that is sent to the server, for [`Self::has_heard`].
+    pub fn listen(&self) {
+        *self.counts.words.lock().unwrap_or_else(PoisonError::into_inner) = Some(BTreeMap::new());
+    }
+
+    /// Whether this was sent to the server since [`Self::listen`].
+    #[must_use]
+    pub fn has_heard(&self, word: &str) -> bool {
+        let words = self.counts.words.lock().unwrap_or_else(PoisonError::into_inner);
+        words.iter().flat_map(BTreeMap::values).any(|said| contains(said, word.as_bytes()))
+    }
+
     /// Changes what it does, on open connections too.
     pub fn set(&self, mode: Mode) {
         self.mode.send_replace(mode);
@@ -204,11 +228,14 @@ impl Direction {
     async fn hand_on(mut self, mut from: impl AsyncReadExt + Unpin, mut to: impl AsyncWriteExt + Unpin) {
         let mut dice = Dice::seeded(u64::from(self.counts.is_some()));
         let mut queries = Queries::default();
+        let connection =
+            self.counts.as_ref().map(|counts| counts.connections.fetch_add(1, Ordering::Relaxed));
         let mut piece = vec![0; 16 * 1024];
         while let Ok(length @ 1..) = from.read(&mut piece).await {
             let read = &piece[..length];
             if let Some(counts) = &self.counts {
                 counts.pieces.fetch_add(1, Ordering::Relaxed);
+                counts.hear(connection.unwrap_or_default(), read);
                 if self.speech == Speech::Redis && read == PING {
                     counts.pings.fetch_add(1, Ordering::Relaxed);
                 }

@@ -9,6 +9,9 @@ use e2e::relay::Mode;
 
 use super::Trial;
 
+/// After so many silences in which nothing was missed, nothing will be.
+const MOST_SILENCES: u32 = 10;
+
 /// Redis goes on answering the PING that renews the lease, but what it tells of changes is lost on the way; and Postgres,
 /// which would tell of them as well, is not heard.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -23,23 +26,25 @@ async fn a_cache_without_invalidation_is_found() {
 async fn a_lease_that_never_lapses_is_found() {
     let more = "[cache]\nmax_staleness = \"1m\"".to_owned();
     let report = with(Setting { more, ..Setting::default() }, Mode::StallReports).await;
-    // Whether an end or a choice of platform is missed is left to chance.
-    let found = report.count(Rule::ServedAfterEnd) + report.count(Rule::WrongPlatform);
-    assert!(found > 0, "{}", report.summary());
+    assert!(report.count(Rule::ServedAfterEnd) > 0, "{}", report.summary());
 }
 
 /// What is found when the second proxy hears of Redis no more than this, and nothing of Postgres.
 async fn with(setting: Setting, redis: Mode) -> Report {
     let trial = Trial::start(&setting).await;
     trial.holds(Row::Whole).await;
-    // Twice: a PING of the long lease (one every 12 s) may fall into the first silence and end it, and then into no other.
-    for _ in 0..2 {
+    // A PING of the long lease (one every 12 s) may fall into a silence and end it before anything is missed. Then there
+    // is another, for a slow machine more than one; two at the least, so that choices of platform are missed too.
+    for silence in 1..=MOST_SILENCES {
         let deaf = trial.make(Fault::WayToRedis(1, redis)).await;
         let deafer = trial.make(Fault::WayToPostgres(1, Mode::StallAnswers)).await;
         tokio::time::sleep(Duration::from_secs(4)).await;
         trial.mend(deaf).await;
         trial.mend(deafer).await;
         trial.fleet.until(Row::Whole).await;
+        if silence >= 2 && trial.has_found(Rule::ServedAfterEnd) {
+            break;
+        }
     }
     let report = trial.report().await;
     for rule in
