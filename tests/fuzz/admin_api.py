@@ -5,33 +5,19 @@ malformed is refused, that nothing works without the token. First come calls abo
 that the answers of success are judged too. Ends with an error at the first contradiction.
 """
 
-import copy
-import json
 import os
 import sys
 import time
 
 import requests
-import schemathesis
-from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis.errors import Unsatisfiable
 from schemathesis.generation import GenerationMode
-from schemathesis.specs.openapi import checks as openapi_checks
+
+from described import CHECKS, fuzz, operations, say, varies, without_security
 
 ADMIN, TOKEN = os.environ["ADMIN"], os.environ["ADMIN_TOKEN"]
 EXAMPLES = int(os.environ.get("EXAMPLES", "4"))
-SEED = int(os.environ.get("SEED", "1"))
 HEADERS = {"Authorization": f"Bearer {TOKEN}"}
-# `positive_data_acceptance` is not among them: an id of the right form need not be anybody's.
-CHECKS = [
-    schemathesis.checks.not_a_server_error,
-    openapi_checks.status_code_conformance,
-    openapi_checks.content_type_conformance,
-    openapi_checks.response_headers_conformance,
-    openapi_checks.response_schema_conformance,
-    openapi_checks.negative_data_rejection,
-    openapi_checks.ignored_auth,
-]
 
 
 def call(operation, expected, **parts):
@@ -79,29 +65,8 @@ def walk(operations):
     assert set(about) == set(calls), set(about) ^ set(calls)
 
 
-def fuzz(operation, mode, counts):
-    # Where nothing can be varied, one call is like the next.
-    varies = operation.body or operation.path_parameters or operation.query
-
-    @seed(SEED)
-    @settings(
-        max_examples=EXAMPLES if varies else 1,
-        deadline=None,
-        database=None,
-        phases=[Phase.explicit, Phase.generate],
-        suppress_health_check=list(HealthCheck),
-    )
-    @given(case=operation.as_strategy(generation_mode=mode))
-    def run(case):
-        case.call_and_validate(base_url=ADMIN, headers=HEADERS, checks=CHECKS, timeout=10)
-        counts[operation.label] = counts.get(operation.label, 0) + 1
-
-    run()
-
-
-def operations(description):
-    schema = schemathesis.openapi.from_dict(copy.deepcopy(description))
-    return [result.ok() for result in schema.get_all_operations()]
+def validate(case):
+    case.call_and_validate(base_url=ADMIN, headers=HEADERS, checks=CHECKS, timeout=10)
 
 
 def main():
@@ -111,21 +76,16 @@ def main():
     counts, unspoilt = {}, []
     walk(operations(description))
     for operation in operations(description):
-        fuzz(operation, GenerationMode.POSITIVE, counts)
-    # The token is ours to send: only what a call says besides may be wrong here.
-    for path in description["paths"].values():
-        for operation in path.values():
-            operation.pop("security", None)
-    for operation in operations(description):
-        if operation.body or operation.path_parameters or operation.query:
+        fuzz(operation, GenerationMode.POSITIVE, EXAMPLES if varies(operation) else 1, validate, counts)
+    for operation in operations(without_security(description)):
+        if varies(operation):
             try:
-                fuzz(operation, GenerationMode.NEGATIVE, counts)
+                fuzz(operation, GenerationMode.NEGATIVE, EXAMPLES, validate, counts)
             except Unsatisfiable:
                 # Any text is a text: of this one nothing malformed can be made.
                 unspoilt.append(operation.label)
     assert len(unspoilt) < 3, unspoilt
-    print(f"{sum(counts.values())} calls of {len(counts)} operations in {time.monotonic() - begin:.1f} s")
-    print(json.dumps(counts, indent=1))
+    say(counts, begin)
 
 
 if __name__ == "__main__":

@@ -5,38 +5,27 @@ malformed is refused, that nothing works without a session. A session that a cal
 Afterwards every alias is sent bodies of every kind. Ends with an error at the first contradiction.
 """
 
-import copy
 import json
 import os
 import sys
 import time
 
 import requests
-import schemathesis
-from hypothesis import HealthCheck, Phase, given, seed, settings
+from hypothesis import Phase, given, seed, settings
 from hypothesis import strategies as st
 from schemathesis.generation import GenerationMode
-from schemathesis.specs.openapi import checks as openapi_checks
+
+import described
+from described import CHECKS, SEED, fuzz, say, varies, without_security
 
 ADMIN, TOKEN = os.environ["ADMIN"], os.environ["ADMIN_TOKEN"]
 BASE = os.environ["BASE"]
 HOST = os.environ.get("HOST", "app.test")
 EXAMPLES = int(os.environ.get("EXAMPLES", "12"))
-SEED = int(os.environ.get("SEED", "1"))
 RESERVED = "/.countersign"
 ENDS_THE_SESSION = {"logout-post", "logout-everywhere-post"}
 # A stream has no end to be validated; tests of its own read it.
 NOT_HERE = {"events-get"}
-# `positive_data_acceptance` is not among them: an id or a setting of the right form need not be one of the user's.
-CHECKS = [
-    schemathesis.checks.not_a_server_error,
-    openapi_checks.status_code_conformance,
-    openapi_checks.content_type_conformance,
-    openapi_checks.response_headers_conformance,
-    openapi_checks.response_schema_conformance,
-    openapi_checks.negative_data_rejection,
-    openapi_checks.ignored_auth,
-]
 
 
 class Tab:
@@ -61,34 +50,17 @@ class Tab:
     def ask(self, method, path, **more):
         return requests.request(method, BASE + path, headers={"host": HOST}, cookies=self.cookies, timeout=10, **more)
 
-
-def fuzz(operation, tab, mode, counts):
-    # Where nothing can be varied, one call is like the next; two, because the first may have changed something.
-    varies = operation.body or operation.path_parameters
-
-    @seed(SEED)
-    @settings(
-        max_examples=EXAMPLES if varies else 2,
-        deadline=None,
-        database=None,
-        phases=[Phase.explicit, Phase.generate],
-        suppress_health_check=list(HealthCheck),
-    )
-    @given(case=operation.as_strategy(generation_mode=mode))
-    def run(case):
+    def validate(self, case):
         case.call_and_validate(
             base_url=BASE + RESERVED,
-            session=tab.http,
-            headers=tab.headers(),
-            cookies=tab.cookies,
+            session=self.http,
+            headers=self.headers(),
+            cookies=self.cookies,
             checks=CHECKS,
             timeout=10,
         )
-        counts[operation.label] = counts.get(operation.label, 0) + 1
-        if operation.definition.raw["operationId"] in ENDS_THE_SESSION:
-            tab.log_in()
-
-    run()
+        if case.operation.definition.raw["operationId"] in ENDS_THE_SESSION:
+            self.log_in()
 
 
 def fuzz_alias(tab, method, path, reads_a_body):
@@ -116,11 +88,8 @@ def fuzz_alias(tab, method, path, reads_a_body):
 
 
 def operations(description):
-    schema = schemathesis.openapi.from_dict(copy.deepcopy(description))
-    for result in schema.get_all_operations():
-        operation = result.ok()
-        if operation.definition.raw["operationId"] not in NOT_HERE:
-            yield operation
+    all_there_are = described.operations(description)
+    return [operation for operation in all_there_are if operation.definition.raw["operationId"] not in NOT_HERE]
 
 
 def main():
@@ -129,18 +98,14 @@ def main():
     description = tab.ask("GET", f"{RESERVED}/openapi.json").json()
     counts = {}
     for operation in operations(description):
-        fuzz(operation, tab, GenerationMode.POSITIVE, counts)
-    # Cookie and token are ours to send: only what a call says besides may be wrong here.
-    for path in description["paths"].values():
-        for operation in path.values():
-            operation.pop("security", None)
-    for operation in operations(description):
-        if operation.body or operation.path_parameters:
-            fuzz(operation, tab, GenerationMode.NEGATIVE, counts)
+        # Two where nothing can be varied, because the first may have changed something.
+        fuzz(operation, GenerationMode.POSITIVE, EXAMPLES if varies(operation) else 2, tab.validate, counts)
+    for operation in operations(without_security(description)):
+        if varies(operation):
+            fuzz(operation, GenerationMode.NEGATIVE, EXAMPLES, tab.validate, counts)
     for method, path, reads_a_body in json.loads(os.environ.get("ALIASES", "[]")):
         fuzz_alias(tab, method, path, reads_a_body)
-    print(f"{sum(counts.values())} calls of {len(counts)} operations in {time.monotonic() - begin:.1f} s")
-    print(json.dumps(counts, indent=1))
+    say(counts, begin)
 
 
 if __name__ == "__main__":
