@@ -279,7 +279,8 @@ const WITHOUT_TIMER: u64 = 0;
 
 /// Bounds every wait for the client; after the `last` request its connection is closed. The wait for its next request is
 /// bounded in front (`server/front.rs`), where a timer lasts for many of them.
-pub(super) fn set_timeouts(session: &mut Session, patience: Duration, last: bool) {
+pub(super) fn set_timeouts(session: &mut Session, state: &RequestState, last: bool) {
+    let patience = state.rules.snapshot.connections.patience;
     if last {
         session.set_keepalive(None);
     } else if session.get_keepalive().is_some() {

@@ -4,6 +4,7 @@
 mod account;
 mod admit;
 mod answer;
+mod direct;
 mod directive;
 mod events;
 mod exchange;
@@ -43,6 +44,7 @@ use pingora::{Error, ErrorType, Result};
 use tokio::sync::OnceCell;
 
 use self::admit::Destination;
+pub use self::direct::Served;
 use self::near::Near;
 use self::own::Own;
 use self::pool::Pool;
@@ -79,7 +81,8 @@ pub struct Core {
     pub streams: Arc<Streams>,
 }
 
-/// The proxy as Pingora sees it.
+/// The proxy as Pingora sees it. Its clones share everything.
+#[derive(Clone)]
 pub struct Gateway {
     rules: Arc<ArcSwap<Rules>>,
     core: Arc<OnceCell<Arc<Core>>>,
@@ -90,7 +93,7 @@ pub struct Gateway {
     tracer: Option<Arc<Tracer>>,
     in_flight: Near<Busy>,
     /// Connections to applications, of the requests that [`exchange`] forwards.
-    pool: Pool,
+    pool: Arc<Pool>,
 }
 
 impl Gateway {
@@ -108,7 +111,7 @@ impl Gateway {
     ) -> std::result::Result<Self, ring::error::Unspecified> {
         let in_flight = Near::new(|| metrics.in_flight.clone());
         let request_ids = RequestIds::new()?;
-        let pool = Pool::new(options);
+        let pool = Arc::new(Pool::new(options));
         Ok(Self { rules, core, metrics, clock, log, request_ids, tracer: None, in_flight, pool })
     }
 
@@ -193,7 +196,7 @@ impl Gateway {
     }
 }
 
-/// Steps 6 to 9: on Pingora's phases for bodies, WebSockets and HTTP/2, from [`exchange`] for all other requests.
+/// Steps 6 to 10: on Pingora's phases for bodies, WebSockets and HTTP/2, from [`exchange`] for all other requests.
 impl Gateway {
     fn sign<T>(
         &self,
@@ -228,6 +231,11 @@ impl Gateway {
         Ok(())
     }
 
+    fn account(&self, session: &Session, state: &mut RequestState) {
+        // 10. Account
+        account::finish(session, state, &self.metrics, self.log.as_ref(), self.tracer.as_deref());
+    }
+
     fn clean(&self, answer: &mut ResponseHeader, state: &mut RequestState) {
         incoming::clean(answer, state);
         if let Some(core) = self.core.get() {
@@ -254,7 +262,10 @@ impl ProxyHttp for Gateway {
     type CTX = Box<RequestState>;
 
     fn new_ctx(&self) -> Self::CTX {
-        // Pingora asks for a context as soon as the head is there. HTTP/2 streams have no deadline to tell.
+        if let Some(judged) = direct::handed_on() {
+            return judged;
+        }
+        // Asked for as soon as the head is there. HTTP/2 streams have no deadline to tell.
         wire::head_arrived();
         let rules = self.rules.load().here();
         Box::new(RequestState::new(rules, self.request_ids.next(), self.clock.now(), self.in_flight.here()))
@@ -265,11 +276,16 @@ impl ProxyHttp for Gateway {
     }
 
     async fn early_request_filter(&self, session: &mut Session, state: &mut Self::CTX) -> Result<()> {
-        admit::set_timeouts(session, state.rules.snapshot.connections.patience, wire::is_last());
+        admit::set_timeouts(session, state, wire::is_last());
         Ok(())
     }
 
     async fn request_filter(&self, session: &mut Session, state: &mut Self::CTX) -> Result<bool> {
+        if state.admitted.is_some() {
+            // Judged before it was handed on.
+            outgoing::forget_spelling(session.req_header_mut());
+            return Ok(false);
+        }
         match self.admit(session, state).await {
             Ok(Admission::Forward) => {
                 admit::before_forwarding(session, state.is_websocket()).await?;
@@ -398,15 +414,6 @@ impl ProxyHttp for Gateway {
         FailToProxy { error_code: reason.status(), can_reuse_downstream: false }
     }
 
-    fn persist_connection_context(
-        &self,
-        _session: &Session,
-        _state: &Self::CTX,
-    ) -> Option<Box<dyn std::any::Any + Send + Sync>> {
-        // The mark by which the deadline in front knows a connection that has served a request; it takes no memory.
-        Some(Box::new(()))
-    }
-
     fn suppress_error_log(&self, _session: &Session, _state: &Self::CTX, _error: &Error) -> bool {
         // An error's context can hold a raw head with cookies; `fault::report` says what may be said.
         true
@@ -423,7 +430,6 @@ impl ProxyHttp for Gateway {
     }
 
     async fn logging(&self, session: &mut Session, _error: Option<&Error>, state: &mut Self::CTX) {
-        // 10. Account
-        account::finish(session, state, &self.metrics, self.log.as_ref(), self.tracer.as_deref());
+        self.account(session, state);
     }
 }

@@ -24,6 +24,13 @@ impl<T> Near<T> {
     }
 }
 
+// Derived, it would ask for a `T` that can be copied.
+impl<T> Clone for Near<T> {
+    fn clone(&self) -> Self {
+        Self(self.0.clone())
+    }
+}
+
 impl<T> fmt::Debug for Near<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Near").finish_non_exhaustive()

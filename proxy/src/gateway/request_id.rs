@@ -9,7 +9,7 @@ use ring::rand::{SecureRandom, SystemRandom};
 
 /// Hands out request ids: 8 random bytes of this process and a 64-bit count, 22 characters of base64url. Two processes
 /// share their random half once in four billion starts (birthday bound of 64 bits), and their counts would have to meet.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct RequestIds {
     process: [u8; 8],
 }

@@ -91,6 +91,18 @@ impl Wire {
         self.serves.store(true, Ordering::Relaxed);
     }
 
+    /// Whether the head of the present request is here, or as much of it as will ever be read.
+    #[must_use]
+    pub fn has_head(&self) -> bool {
+        self.watch.lock().has_head()
+    }
+
+    /// Whether the present request is a well-formed head and nothing else, and its answer may have a body.
+    #[must_use]
+    pub fn is_bare(&self) -> bool {
+        self.watch.lock().is_bare()
+    }
+
     /// Why the bytes of the present request are refused, if they are.
     #[must_use]
     pub fn verdict(&self) -> Option<Reason> {

@@ -37,6 +37,8 @@ pub struct Watch {
     state: State,
     /// Whether the end of the request can be told: not where it may become a tunnel, or is refused anyway.
     has_end: bool,
+    /// Whether the request is its head and nothing else.
+    is_bare: bool,
     verdict: Option<Reason>,
 }
 
@@ -57,12 +59,13 @@ impl Watch {
     /// A watch at the beginning of a request.
     #[must_use]
     pub fn new(limits: Limits) -> Self {
-        Self { limits, state: State::Head(Vec::new()), has_end: false, verdict: None }
+        Self { limits, state: State::Head(Vec::new()), has_end: false, is_bare: false, verdict: None }
     }
 
     /// Begins anew: the next bytes are those of another request.
     pub fn restart(&mut self) {
         self.state = State::Head(Vec::new());
+        self.is_bare = false;
         self.verdict = None;
     }
 
@@ -76,6 +79,18 @@ impl Watch {
     #[must_use]
     pub const fn is_whole(&self) -> bool {
         matches!(self.state, State::Whole)
+    }
+
+    /// Whether the head is here, or as much of it as will ever be read.
+    #[must_use]
+    pub const fn has_head(&self) -> bool {
+        !matches!(self.state, State::Head(_))
+    }
+
+    /// Whether the request is a well-formed head and nothing else, and its answer may have a body.
+    #[must_use]
+    pub const fn is_bare(&self) -> bool {
+        self.is_bare
     }
 
     /// Whether a head has begun to come and is not whole yet.
@@ -149,6 +164,8 @@ impl Watch {
         self.verdict = judge_request_line(head).err();
         let framing = framing(head);
         self.has_end = self.verdict.is_none() && framing.has_end;
+        let has_body = framing.is_chunked || framing.length.is_some_and(|length| length > 0);
+        self.is_bare = self.has_end && !has_body && !head.starts_with(b"HEAD ");
         self.state = match framing.length {
             _ if framing.is_chunked => State::Chunks(Chunks::default()),
             Some(length) => State::Body(length),

@@ -1,47 +1,94 @@
 //! In front of Pingora's request reading: a deadline for a whole request head. Pingora has none; its read time-out
-//! starts anew with every byte (PINGORA.md, pitfall 6), so that a slow client could hold a connection for hours.
+//! starts anew with every byte (PINGORA.md, pitfall 6), so that a slow client could hold a connection for hours. Over HTTP/1.1
+//! the head is read here, and what it says decides who serves the request.
 
 use std::future::poll_fn;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Poll, Waker};
 
 use arc_swap::ArcSwap;
 use async_trait::async_trait;
-use pingora::apps::{HttpServerApp, HttpServerOptions, ReusedHttpStream, ServerApp};
-use pingora::protocols::http::ServerSession;
-use pingora::protocols::http::v2::server::H2Options;
+use bytes::BytesMut;
+use pingora::apps::{HttpPersistentSettings, HttpServerApp, ServerApp};
 use pingora::protocols::{ALPN, Stream};
-use pingora::proxy::HttpProxy;
+use pingora::proxy::{HttpProxy, Session};
 use pingora::server::ShutdownWatch;
+use tokio::io::AsyncReadExt;
+use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::guard::Guarded;
+use super::requests::Requests;
 use super::turn::LastTurn;
-use crate::events::Leash;
 use crate::gateway::rules::Rules;
-use crate::gateway::{Gateway, HEAD, LEASH, UPLOAD, Upload, WIRE, Wire};
+use crate::gateway::{Gateway, HEAD, WIRE, Wire};
 
 /// What a connection in the clear shows first when it speaks HTTP/2 (RFC 9113, section 3.4).
 const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+/// Room for a head before it has to grow; as much as Pingora takes.
+const HEAD_ROOM: usize = 4096;
 
 /// The proxy behind its deadline and its watch.
 pub(super) struct Front {
     requests: Arc<Requests>,
     rules: Arc<ArcSwap<Rules>>,
     draining: Arc<AtomicBool>,
+    closing: Arc<Closing>,
+}
+
+/// Tells connections that no further request is taken.
+#[derive(Default)]
+struct Closing {
+    is_told: AtomicBool,
+    told: Notify,
 }
 
 impl Front {
     /// A front under `rules`; once `draining`, every connection serves one request more at most.
     pub(super) fn new(
         proxy: HttpProxy<Gateway>,
+        gateway: Gateway,
         rules: Arc<ArcSwap<Rules>>,
         draining: Arc<AtomicBool>,
     ) -> Self {
-        let requests = Requests { proxy: Arc::new(proxy), rules: Arc::clone(&rules) };
-        Self { requests: Arc::new(requests), rules, draining }
+        let requests = Arc::new(Requests::new(proxy, gateway, Arc::clone(&rules)));
+        Self { requests, rules, draining, closing: Arc::default() }
+    }
+
+    /// Serves the requests of a connection of HTTP/1.1, one after the other.
+    async fn serve_http1(&self, mut stream: Stream, wire: &Wire, shutdown: &ShutdownWatch) -> Option<Stream> {
+        let mut carried = None::<HttpPersistentSettings>;
+        loop {
+            wire.restart(carried.is_some());
+            let head = self.head(&mut stream, wire).await?;
+            let mut session = Session::new_h1(stream);
+            match carried {
+                Some(carried) => carried.apply_to_session(&mut session),
+                None => session.set_keepalive((!*shutdown.borrow()).then_some(HEAD.as_secs())),
+            }
+            session.set_pipelined_prefix(head);
+            let served = self.requests.serve(session, wire.is_bare(), shutdown).await;
+            (stream, carried) = served?.consume();
+        }
+    }
+
+    /// Reads until the head of a request is here whole, or as much of it as will ever come. `None` when there will be no
+    /// request: the client has gone, or no more are taken.
+    async fn head(&self, stream: &mut Stream, wire: &Wire) -> Option<BytesMut> {
+        let mut head = BytesMut::with_capacity(HEAD_ROOM);
+        while !wire.has_head() {
+            let read = stream.read_buf(&mut head);
+            tokio::pin!(read);
+            let read = poll_fn(|task| match read.as_mut().poll(task) {
+                Poll::Pending if self.closing.is_told.load(Ordering::Acquire) => Poll::Ready(None),
+                read => read.map(Result::ok),
+            });
+            if read.await? == 0 {
+                break;
+            }
+        }
+        (!head.is_empty()).then_some(head)
     }
 }
 
@@ -62,21 +109,29 @@ impl ServerApp for Front {
         let wire = Wire::new(limits, patience, Arc::clone(&self.draining));
         let wire = Arc::new(if speaks_http2 { wire.awaiting(PREFACE.len()) } else { wire });
         let guarded = Box::new(Guarded::new(stream, Arc::clone(&wire)));
-        let connection = WIRE.scope(Arc::clone(&wire), self.requests.process_new(guarded, shutdown));
         if speaks_http2 {
-            return LastTurn::new(within_deadlines(connection, &wire)).await;
+            let connection = WIRE.scope(Arc::clone(&wire), self.requests.process_new(guarded, shutdown));
+            return LastTurn::new(within_deadlines(connection, &wire, &self.closing)).await;
         }
-        within_deadlines(connection, &wire).await
+        let connection = WIRE.scope(Arc::clone(&wire), self.serve_http1(guarded, &wire, shutdown));
+        within_deadlines(connection, &wire, &self.closing).await
     }
 
     async fn cleanup(&self) {
+        self.closing.is_told.store(true, Ordering::Release);
+        self.closing.told.notify_waiters();
         self.requests.http_cleanup().await;
     }
 }
 
 /// Serves a connection to its end, unless a head or the next request is overdue: then it is dropped. One timer for all
-/// requests of the connection, set anew only when it has run out; one for each request was a fiftieth of its cost.
-async fn within_deadlines(connection: impl Future<Output = Option<Stream>>, wire: &Wire) -> Option<Stream> {
+/// requests of the connection, set anew only when it has run out; one for each request was a fiftieth of its cost. Once
+/// `closing` was told, the connection is looked at again, so that one that waits for a request ends.
+async fn within_deadlines(
+    connection: impl Future<Output = Option<Stream>>,
+    wire: &Wire,
+    closing: &Closing,
+) -> Option<Stream> {
     tokio::pin!(connection);
     // Nothing that is not awaited yet can be due before this time has passed again.
     let soonest = HEAD.min(wire.patience);
@@ -84,19 +139,27 @@ async fn within_deadlines(connection: impl Future<Output = Option<Stream>>, wire
     tokio::pin!(timer);
     let cut = wire.ended();
     tokio::pin!(cut);
+    let told = closing.told.notified();
+    tokio::pin!(told);
+    let mut is_told = false;
     let mut waits_for = None::<Waker>;
     loop {
         let end = poll_fn(|task| {
             if let Poll::Ready(end) = connection.as_mut().poll(task) {
                 return Poll::Ready(Some(end));
             }
-            // Both know already whom to wake: they are asked again only when they have something to say.
+            // All know already whom to wake: they are asked again only when they have something to say.
             let is_known = waits_for.as_ref().is_some_and(|waker| waker.will_wake(task.waker()));
             if (!is_known || wire.is_ended()) && cut.as_mut().poll(task).is_ready() {
                 return Poll::Ready(Some(None));
             }
             if is_known && !timer.is_elapsed() {
                 return Poll::Pending;
+            }
+            if !is_told && told.as_mut().poll(task).is_ready() {
+                // Perhaps since the connection was looked at.
+                is_told = true;
+                task.waker().wake_by_ref();
             }
             waits_for = Some(task.waker().clone());
             timer.as_mut().poll(task).map(|()| None)
@@ -111,98 +174,5 @@ async fn within_deadlines(connection: impl Future<Output = Option<Stream>>, wire
             None => timer.as_mut().reset(now + soonest),
         }
         waits_for = None;
-    }
-}
-
-/// What is done with each request.
-pub(super) struct Requests {
-    proxy: Arc<HttpProxy<Gateway>>,
-    rules: Arc<ArcSwap<Rules>>,
-}
-
-impl Requests {
-    /// Serves one stream of HTTP/2, which can be ended from outside.
-    async fn on_a_leash(
-        &self,
-        mut session: ServerSession,
-        shutdown: &ShutdownWatch,
-    ) -> Option<ReusedHttpStream> {
-        // The head is here already; the connection has time-outs of its own.
-        let leash = Leash::new();
-        let has_body = !session.is_body_empty();
-        let request = LEASH.scope(Arc::clone(&leash), self.proxy.process_new_http(session, shutdown));
-        if !has_body {
-            return until_pulled(request, &leash).await;
-        }
-        let upload = Arc::<Upload>::default();
-        let interval = self.rules.load().snapshot.connections.patience;
-        tokio::select! {
-            biased;
-            end = UPLOAD.scope(Arc::clone(&upload), until_pulled(request, &leash)) => end,
-            () = upload.stalls(interval) => None,
-        }
-    }
-}
-
-/// Serves a request to its end, or to that of its session.
-async fn until_pulled(
-    request: impl Future<Output = Option<ReusedHttpStream>>,
-    leash: &Leash,
-) -> Option<ReusedHttpStream> {
-    let pulled = leash.pulled();
-    tokio::pin!(request, pulled);
-    poll_fn(|task| match request.as_mut().poll(task) {
-        // Only what is tied to a session waits for its end, which most requests never are.
-        Poll::Pending if leash.is_held() => pulled.as_mut().poll(task).map(|()| None),
-        end => end,
-    })
-    .await
-}
-
-/// The answer to a request as Pingora wants it: a boxed future.
-type Serving<'a> = Pin<Box<dyn Future<Output = Option<ReusedHttpStream>> + Send + 'a>>;
-
-#[async_trait]
-impl HttpServerApp for Requests {
-    // Not an `async fn`: Pingora's own future is handed on as it is. Wrapped in another one it would be moved once more
-    // for each request, and it is large (docs/performance.md).
-    fn process_new_http<'proxy, 'shutdown, 'serving>(
-        self: &'proxy Arc<Self>,
-        mut session: ServerSession,
-        shutdown: &'shutdown ShutdownWatch,
-    ) -> Serving<'serving>
-    where
-        'proxy: 'serving,
-        'shutdown: 'serving,
-        Self: 'serving,
-    {
-        if session.is_http2() {
-            return Box::pin(self.on_a_leash(session, shutdown));
-        }
-        // The gateway leaves a mark on connections that have served a request.
-        let mark = session.take_connection_user_context();
-        let was_served = mark.is_some();
-        session.set_connection_user_context(mark);
-        match WIRE.try_with(|wire| wire.restart(was_served)) {
-            Ok(()) => self.proxy.process_new_http(session, shutdown),
-            Err(_) => Box::pin(std::future::ready(None)),
-        }
-    }
-
-    fn h2_options(&self) -> Option<H2Options> {
-        let snapshot = &self.rules.load().snapshot;
-        let mut options = H2Options::new();
-        options.max_concurrent_streams(snapshot.connections.streams);
-        let largest_head = u32::try_from(snapshot.limits.head_bytes.saturating_mul(2)).unwrap_or(u32::MAX);
-        options.max_header_list_size(largest_head);
-        Some(options)
-    }
-
-    fn server_options(&self) -> Option<&HttpServerOptions> {
-        self.proxy.server_options()
-    }
-
-    async fn http_cleanup(&self) {
-        self.proxy.http_cleanup().await;
     }
 }

@@ -13,6 +13,7 @@ mod life;
 pub mod privacy;
 mod public;
 mod reload;
+mod requests;
 mod shutdown;
 mod signals;
 mod sockets;
@@ -245,14 +246,14 @@ impl Assembly {
         )
         .map_err(|_| anyhow::anyhow!("the operating system has no randomness to give"))?
         .recording(Arc::clone(&self.tracer));
-        let mut proxy = pingora::proxy::http_proxy(conf, gateway);
+        let mut proxy = pingora::proxy::http_proxy(conf, gateway.clone());
         let mut options = HttpServerOptions::default();
         options.h2c = h2c;
         // So that CONNECT reaches policy, which refuses it and says so in the log; Pingora alone would be silent.
         options.allow_connect_method_proxying = true;
         options.h2_idle_timeout = Some(CLIENT_IDLE);
         proxy.server_options = Some(options);
-        Ok(Front::new(proxy, Arc::clone(&self.rules), self.life.draining()))
+        Ok(Front::new(proxy, gateway, Arc::clone(&self.rules), self.life.draining()))
     }
 
     /// The service on the admin address, with a thread of its own, so that it answers however busy the proxy is.

@@ -69,6 +69,49 @@ async fn a_request_under_way_is_answered_after_sigterm_and_then_the_process_ends
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn connections_that_wait_for_a_request_are_closed_with_the_doors() {
+    let mut site = Site::with(Stores::embedded(), |builder| {
+        builder.more("[shutdown]\nlame_duck = \"0s\"\ngrace = \"120s\"\n")
+    })
+    .await;
+    let address = site.proxy.addresses().http1;
+    let mut idle = Vec::new();
+    for served in 0..3 {
+        let mut connection = TcpStream::connect(address).await.unwrap();
+        for _ in 0..served {
+            connection.write_all(b"GET /public/ HTTP/1.1\r\nHost: app.test\r\n\r\n").await.unwrap();
+            let mut answer = [0; 12];
+            connection.read_exact(&mut answer).await.unwrap();
+            assert_eq!(&answer, b"HTTP/1.1 200");
+            until("the answer is over", async || {
+                let mut rest = [0; 4096];
+                connection.try_read(&mut rest).is_err()
+            })
+            .await;
+        }
+        idle.push(connection);
+    }
+    // Within a head.
+    idle[0].write_all(b"GET /public/ HTTP/1.1\r\n").await.unwrap();
+    let slow = site.browser();
+    let slow = tokio::spawn(async move { slow.get("/public/sleep/90000").open().await.is_ok() });
+    until("the request arrived", async || {
+        site.app.recorded().iter().any(|request| request.target.contains("sleep"))
+    })
+    .await;
+    site.proxy.signal(Signal::TERM);
+    for mut connection in idle {
+        let mut rest = Vec::new();
+        connection.read_to_end(&mut rest).await.unwrap();
+        assert!(rest.is_empty(), "{}", String::from_utf8_lossy(&rest));
+    }
+    // It goes on meanwhile, so that they did not end with the process.
+    assert!(!slow.is_finished());
+    site.proxy.signal(Signal::TERM);
+    assert_eq!(site.proxy.ended().await.code(), Some(130));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_outlasts_the_grace_is_cut_off() {
     let mut site = Site::with(Stores::embedded(), |builder| {
         builder.more("[shutdown]\nlame_duck = \"0s\"\ngrace = \"1s\"\n")

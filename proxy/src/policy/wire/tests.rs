@@ -125,6 +125,43 @@ fn a_request_line_with_other_blanks_than_two_is_refused() {
 }
 
 #[test]
+fn a_request_that_is_only_a_head_is_told_from_all_others() {
+    let is_bare = |text: &str, size: usize| {
+        let mut watch = Watch::new(limits());
+        watch.see(b"POST / HTTP/1.1\r\nContent-Length: 1\r\n\r\nx");
+        watch.restart();
+        for piece in text.as_bytes().chunks(size) {
+            assert!(!watch.is_bare());
+            watch.see(piece);
+        }
+        assert!(watch.has_head(), "{text}");
+        watch.is_bare()
+    };
+    for (rest, bare) in [
+        ("", true),
+        ("Content-Length: 0\r\n", true),
+        ("Content-Length: 1\r\n", false),
+        ("Content-Length: x\r\n", false),
+        ("Content-Length: 0\r\nContent-Length: 0\r\n", false),
+        ("Transfer-Encoding: chunked\r\n", false),
+        ("Upgrade: websocket\r\n", false),
+    ] {
+        for (method, may_be) in [("GET", true), ("POST", true), ("HEAD", false), ("GET  ", false)] {
+            let text = format!("{method} / HTTP/1.1\r\n{rest}\r\n");
+            for size in [1, 1000] {
+                assert_eq!(is_bare(&text, size), bare && may_be, "{text}");
+            }
+        }
+    }
+    let mut watch = Watch::new(limits());
+    watch.see(b"GET / HTTP/1.1\r\nHost: a\r\n");
+    assert!(!watch.has_head());
+    // Cut: there is no more to wait for.
+    watch.see("a".repeat(1000).as_bytes());
+    assert!(watch.has_head() && !watch.is_bare());
+}
+
+#[test]
 fn a_head_beyond_a_limit_is_cut_where_the_gate_can_see_it() {
     let line = "GET / HTTP/1.1\r\n";
     for (head, longest) in [
