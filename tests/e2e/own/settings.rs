@@ -137,7 +137,7 @@ async fn another_proxy_sees_a_switch() {
 async fn a_context_that_cannot_be_found_out_says_so() {
     let mut site = Site::start(e2e::stores::Stores::to_be_stopped()).await;
     let (ana, ben) = (Tab::of(&site, ANA).await, site.logged_in(BEN).await);
-    crate::outages::until_redis_holds_all(&mut site, &ana.browser, &ben).await;
+    crate::outages::until_redis_holds_all(&mut site, &ana.browser, "11", &ben).await;
     site.stores.postgres().stop();
     until("the list cannot be had any more", async || {
         ana.get("context").await.expect(200).json()["error"] == true
