@@ -7,6 +7,8 @@ use e2e::raw::{self, RawUpstream};
 use e2e::stores::Stores;
 
 const SILENCE: Duration = Duration::from_millis(300);
+/// Longer than an answer takes that is given at once, and shorter than the deadline of a head.
+const GENEROUS: Duration = Duration::from_secs(10);
 /// What every attack tries to slip past.
 const SMUGGLED: &str = "GET /smuggled HTTP/1.1\r\nHost: app.test\r\n\r\n";
 
@@ -135,6 +137,17 @@ async fn a_request_line_that_is_not_one_is_refused() {
         assert!(exchange.closed || judged, "{line:?}: the connection was left open");
         assert!(app.take().is_empty(), "{line:?} was forwarded");
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_can_become_no_head_is_refused_without_waiting_for_its_end() {
+    let (app, proxy) = start().await;
+    let hello = b"\x16\x03\x01\x00\xa5\x01\x00\x00\xa1\x03\x03 a TLS client";
+    for begun in [&b"GET /public/ HTTP/1.1\nHost: app.test\n\n"[..], b"no head \x00\x01", b"@", hello] {
+        let exchange = raw::exchange(proxy.addresses().http1, begun, GENEROUS).await;
+        assert!(exchange.closed && exchange.status() == 400, "{begun:?}: {}", exchange.text());
+    }
+    assert!(app.take().is_empty());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -73,14 +73,17 @@ impl Front {
         }
     }
 
-    /// Reads until the head of a request is here whole, or as much of it as will ever come. `None` when there will be no
-    /// request: the client has gone, or no more are taken.
+    /// Waits for a request, and reads what has come of its head by then. `None` when there will be no request: the client
+    /// has gone, or no more are taken.
     async fn head(&self, stream: &mut Stream, wire: &Wire) -> Option<BytesMut> {
         let mut head = BytesMut::with_capacity(HEAD_ROOM);
         while !wire.has_head() {
+            let has_begun = !head.is_empty();
             let read = stream.read_buf(&mut head);
             tokio::pin!(read);
             let read = poll_fn(|task| match read.as_mut().poll(task) {
+                // Whether the rest can make a head of it is for Pingora's parser to say, before it comes.
+                Poll::Pending if has_begun => Poll::Ready(Some(0)),
                 Poll::Pending if self.closing.is_told.load(Ordering::Acquire) => Poll::Ready(None),
                 read => read.map(Result::ok),
             });
