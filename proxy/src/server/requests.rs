@@ -26,12 +26,12 @@ pub(super) struct Requests {
 }
 
 impl Requests {
-    /// Serves by `gateway`, or by `proxy`, which has another one of the same kind.
+    /// Serves by `gateway`, or by `proxy` around a clone of it.
     pub(super) fn new(proxy: HttpProxy<Gateway>, gateway: Gateway, rules: Arc<ArcSwap<Rules>>) -> Self {
         Self { proxy: Arc::new(proxy), gateway, rules }
     }
 
-    /// Serves a request whose head is here; one that `is_bare` is nothing but its head.
+    /// Serves a request that has begun to come; one that `is_bare` is here whole, and nothing but its head.
     pub(super) async fn serve(
         &self,
         session: Session,
