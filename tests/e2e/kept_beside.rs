@@ -220,7 +220,8 @@ async fn beside_tables_of_others_it_is_kept_where_their_owner_made_room_and_else
     site.direct(&ended, "end").await.expect(200);
     let ended = browser(&site, &id(2));
     ended.get("/session/").send().await.expect_problem(401, "session_ended");
-    assert!(site.proxy.output().contains("\"event\":\"session_ended\""), "the audit log is the log");
+    until("the audit log is the log", async || site.proxy.output().contains("\"event\":\"session_ended\""))
+        .await;
     site.stores.redis().restart();
     until("the end has come to Redis", async || {
         site.stores.redis().command(&["--scan", "--pattern", "cs:session:*"]).lines().count() == 1
@@ -246,7 +247,8 @@ async fn people_of_others_log_out_everywhere_and_no_outage_undoes_it() {
         becomes(&site, one, 200, &[503, 401]).await;
     }
     site.direct(&here, "end-all").await.expect(200);
-    assert!(site.proxy.output().contains("\"event\":\"sessions_ended\""), "the audit log is the log");
+    until("the audit log is the log", async || site.proxy.output().contains("\"event\":\"sessions_ended\""))
+        .await;
     let both = [browser(&site, &id(1)), browser(&site, &id(2))];
     for over in &both {
         over.get("/session/").send().await.expect_problem(401, "session_superseded");

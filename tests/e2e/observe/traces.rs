@@ -224,7 +224,10 @@ async fn a_collector_is_reached_over_tls_and_one_that_is_away_costs_no_request()
         site.proxy.metric("countersign_trace_spans_total", &["failed"]).await > 0.0
     })
     .await;
-    assert!(site.proxy.output().contains("the collector of traces did not take spans"));
+    until("the log says it too", async || {
+        site.proxy.output().contains("the collector of traces did not take spans")
+    })
+    .await;
 
     let collector = Collector::start(0, Some((&crt, &key))).await;
     let there = section("https", collector.port, "1.0", &ca);

@@ -69,7 +69,7 @@ async fn a_broken_file_changes_nothing_and_is_told_everywhere() {
     assert_eq!((status["result"].as_str(), status["generation"].as_u64()), (Some("refused"), Some(1)));
     let error = status["error"].as_str().unwrap();
     assert!(error.contains("paht") && error.contains("did you mean `path`?"), "{error}");
-    assert!(site.proxy.output().contains("the configuration was refused"), "the log does not say so");
+    until("the log says so", async || site.proxy.output().contains("the configuration was refused")).await;
     admin.post("/v1/reload", "").send().await.expect(401);
     let page = admin
         .post("/v1/reload", "")
