@@ -14,7 +14,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use sqlx::postgres::{PgPool, PgPoolOptions};
 use tokio::net::TcpStream;
 use tokio::sync::Barrier;
-use tokio::task::JoinSet;
+use tokio::task::{JoinHandle, JoinSet};
 
 use e2e::proxy::COOKIE;
 use e2e::relay::{Mode, Relay};
@@ -98,9 +98,7 @@ async fn through_the_proxy(site: &Site, people: &People) -> Result<Figures, Fail
     for tokens in tokens.chunks(PEOPLE / CONNECTIONS) {
         crowd.spawn(tab(connect(address).await?, tokens.to_vec(), start.clone()));
     }
-    // On a connection of its own: whether the server itself is drowned.
-    let pool = PgPoolOptions::new().max_connections(1).connect(&database(site)).await?;
-    let (over, asked) = ask_beside(pool, None);
+    let (over, asked) = ask_apart(database(site));
     let before = seat.postgres.queries();
     start.wait().await;
     let begin = Instant::now();
@@ -113,7 +111,7 @@ async fn through_the_proxy(site: &Site, people: &People) -> Result<Figures, Fail
     let took = begin.elapsed();
     let queries = seat.postgres.queries() - before;
     over.store(true, Ordering::Relaxed);
-    let (unrelated, unrelated_failed) = asked.await?;
+    let (unrelated, unrelated_failed) = asked.await??;
     let what = "Countersign";
     Ok(Figures { what, served: times.len(), refused, took, times, queries, unrelated, unrelated_failed })
 }
@@ -166,7 +164,7 @@ async fn naively(site: &Site, people: &People) -> Result<Figures, Failure> {
         .acquire_timeout(DEADLINE)
         .connect(&url)
         .await?;
-    let (over, asked) = ask_beside(pool.clone(), Some(DEADLINE));
+    let (over, asked) = ask_beside(pool.clone(), DEADLINE);
     let mut crowd = JoinSet::new();
     let before = relay.queries();
     let begin = Instant::now();
@@ -202,26 +200,43 @@ async fn look_up(pool: &PgPool, id: &str) -> Result<(), Failure> {
     Ok(())
 }
 
-type Asked = tokio::task::JoinHandle<(Vec<Duration>, usize)>;
+/// How long each query took, and how many failed.
+type Asked = (Vec<Duration>, usize);
 
-/// Asks for nothing in particular, again and again, until it is told to stop.
-fn ask_beside(pool: PgPool, deadline: Option<Duration>) -> (Arc<AtomicBool>, Asked) {
+/// Asks on a connection of its own, from a thread of its own: whether the server is drowned, and not how long a query waits
+/// behind ten thousand tasks of the program that measures.
+fn ask_apart(database: String) -> (Arc<AtomicBool>, JoinHandle<Result<Asked, sqlx::Error>>) {
     let over = Arc::new(AtomicBool::new(false));
     let stop = over.clone();
-    let task = tokio::spawn(async move {
-        let (mut times, mut failed) = (Vec::new(), 0);
-        while !stop.load(Ordering::Relaxed) {
-            let begin = Instant::now();
-            let asked = sqlx::query("SELECT 1").execute(&pool);
-            match tokio::time::timeout(deadline.unwrap_or(Duration::from_mins(1)), asked).await {
-                Ok(Ok(_)) => times.push(begin.elapsed()),
-                _ => failed += 1,
-            }
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-        (times, failed)
+    let task = tokio::task::spawn_blocking(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        runtime.block_on(async {
+            let pool = PgPoolOptions::new().max_connections(1).connect(&database).await?;
+            Ok(ask_again(pool, Duration::from_mins(1), &stop).await)
+        })
     });
     (over, task)
+}
+
+/// The same with the pool that everybody uses.
+fn ask_beside(pool: PgPool, deadline: Duration) -> (Arc<AtomicBool>, JoinHandle<Asked>) {
+    let over = Arc::new(AtomicBool::new(false));
+    let stop = over.clone();
+    (over, tokio::spawn(async move { ask_again(pool, deadline, &stop).await }))
+}
+
+/// Asks for nothing in particular, again and again, until it is told to stop.
+async fn ask_again(pool: PgPool, deadline: Duration, stop: &AtomicBool) -> Asked {
+    let (mut times, mut failed) = (Vec::new(), 0);
+    while !stop.load(Ordering::Relaxed) {
+        let begin = Instant::now();
+        match tokio::time::timeout(deadline, sqlx::query("SELECT 1").execute(&pool)).await {
+            Ok(Ok(_)) => times.push(begin.elapsed()),
+            _ => failed += 1,
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    (times, failed)
 }
 
 fn database(site: &Site) -> String {
