@@ -1,12 +1,11 @@
-//! Requests that are a head and nothing else, served without Pingora's proxy around its phases. That makes a future of some 80
-//! KB for each request, which could do everything, and moves it twice (docs/performance.md). Here one task goes through the
+//! Requests that are a head and nothing else, served without Pingora's proxy around its phases. That makes a future of 13 KB
+//! for each request, which could do everything, and moves it twice (docs/performance.md). Here one task goes through the
 //! same phases. What turns out to need more is handed on to Pingora, with what was found out about it.
 
 use std::cell::RefCell;
 use std::fmt;
 
 use bytes::BytesMut;
-use pingora::apps::{HttpPersistentSettings, ReusedHttpStream};
 use pingora::protocols::http::ServerSession;
 use pingora::proxy::{ProxyHttp, Session};
 use pingora::{Error, ErrorType};
@@ -19,11 +18,14 @@ tokio::task_local! {
 }
 
 /// What became of a request.
+#[derive(Debug)]
 pub enum Served {
-    /// It is over; the connection, if it can be used again.
-    Done(Option<ReusedHttpStream>),
-    /// Pingora's proxy must serve it, within [`Judged::scope`].
-    HandedOn(Box<ServerSession>, Judged),
+    /// It was answered; what becomes of its connection is for the protocol to say.
+    Answered,
+    /// It is over, and its connection with it.
+    Over,
+    /// Pingora's proxy must serve what is [`unread`], within [`Judged::scope`].
+    HandedOn(Judged),
 }
 
 /// What was found out about a request that is handed on.
@@ -42,12 +44,6 @@ impl fmt::Debug for Judged {
     }
 }
 
-impl fmt::Debug for Served {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(if matches!(self, Self::Done(_)) { "Done" } else { "HandedOn" })
-    }
-}
-
 /// The request that this task was handed, once.
 pub(super) fn handed_on() -> Option<Box<RequestState>> {
     JUDGED.try_with(RefCell::take).ok().flatten()
@@ -55,32 +51,33 @@ pub(super) fn handed_on() -> Option<Box<RequestState>> {
 
 impl Gateway {
     /// Serves a request without a body, whose head is here; the last one of its connection if that `ends`.
-    pub async fn serve(&self, mut session: Session, ends: bool) -> Served {
+    pub async fn serve(&self, session: &mut Session, ends: bool) -> Served {
         match session.downstream_session.read_request().await {
             Ok(true) => {}
-            Ok(false) => return Served::Done(None),
+            Ok(false) => return Served::Over,
             Err(error) => {
-                self.turn_away(&mut session, &error).await;
-                return Served::Done(None);
+                // Apart, as everything that is large and seldom needed: each request makes room for all that stands here.
+                Box::pin(self.turn_away(session, &error)).await;
+                return Served::Over;
             }
         }
         if ends {
             session.set_keepalive(None);
         }
         let mut state = self.new_ctx();
-        admit::set_timeouts(&mut session, &state, wire::is_last());
-        match self.request_filter(&mut session, &mut state).await {
-            Ok(true) => self.account(&session, &mut state),
-            Ok(false) => return Served::HandedOn(unread(session), Judged(state)),
+        admit::set_timeouts(session, &state, wire::is_last());
+        match self.request_filter(session, &mut state).await {
+            Ok(true) => {
+                self.account(session, &mut state);
+                Served::Answered
+            }
+            Ok(false) => Served::HandedOn(Judged(state)),
             Err(error) => {
-                self.fail_to_proxy(&mut session, &error, &mut state).await;
-                self.account(&session, &mut state);
-                return Served::Done(None);
+                self.fail_to_proxy(session, &error, &mut state).await;
+                self.account(session, &mut state);
+                Served::Over
             }
         }
-        let kept = HttpPersistentSettings::for_session(&session);
-        let stream = session.downstream_session.finish().await.ok().flatten();
-        Served::Done(stream.map(|stream| ReusedHttpStream::from_reusable_stream(stream, kept)))
     }
 
     /// Answers a head that cannot be read, and closes.
@@ -95,7 +92,8 @@ impl Gateway {
 }
 
 /// The same request, to be read once more.
-fn unread(session: Session) -> Box<ServerSession> {
+#[must_use]
+pub fn unread(session: Session) -> Box<ServerSession> {
     let mut session = session.downstream_session;
     let head = session.to_h1_raw();
     session.set_pipelined_prefix(BytesMut::from(head));

@@ -44,7 +44,7 @@ use pingora::{Error, ErrorType, Result};
 use tokio::sync::OnceCell;
 
 use self::admit::Destination;
-pub use self::direct::Served;
+pub use self::direct::{Served, unread};
 use self::near::Near;
 use self::own::Own;
 use self::pool::Pool;

@@ -3,6 +3,7 @@
 //! the head is read here, and what it says decides who serves the request.
 
 use std::future::poll_fn;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Poll, Waker};
@@ -114,9 +115,11 @@ impl ServerApp for Front {
         let guarded = Box::new(Guarded::new(stream, Arc::clone(&wire)));
         if speaks_http2 {
             let connection = WIRE.scope(Arc::clone(&wire), self.requests.process_new(guarded, shutdown));
+            tokio::pin!(connection);
             return LastTurn::new(within_deadlines(connection, &wire, &self.closing)).await;
         }
         let connection = WIRE.scope(Arc::clone(&wire), self.serve_http1(guarded, &wire, shutdown));
+        tokio::pin!(connection);
         within_deadlines(connection, &wire, &self.closing).await
     }
 
@@ -131,11 +134,10 @@ impl ServerApp for Front {
 /// requests of the connection, set anew only when it has run out; one for each request was a fiftieth of its cost. Once
 /// `closing` was told, the connection is looked at again, so that one that waits for a request ends.
 async fn within_deadlines(
-    connection: impl Future<Output = Option<Stream>>,
+    mut connection: Pin<&mut impl Future<Output = Option<Stream>>>,
     wire: &Wire,
     closing: &Closing,
 ) -> Option<Stream> {
-    tokio::pin!(connection);
     // Nothing that is not awaited yet can be due before this time has passed again.
     let soonest = HEAD.min(wire.patience);
     let timer = tokio::time::sleep(soonest);

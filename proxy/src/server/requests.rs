@@ -8,7 +8,7 @@ use std::task::Poll;
 
 use arc_swap::ArcSwap;
 use async_trait::async_trait;
-use pingora::apps::{HttpServerApp, HttpServerOptions, ReusedHttpStream};
+use pingora::apps::{HttpPersistentSettings, HttpServerApp, HttpServerOptions, ReusedHttpStream};
 use pingora::protocols::http::ServerSession;
 use pingora::protocols::http::v2::server::H2Options;
 use pingora::proxy::{HttpProxy, Session};
@@ -16,7 +16,7 @@ use pingora::server::ShutdownWatch;
 
 use crate::events::Leash;
 use crate::gateway::rules::Rules;
-use crate::gateway::{Gateway, LEASH, Served, UPLOAD, Upload};
+use crate::gateway::{Gateway, LEASH, Served, UPLOAD, Upload, unread};
 
 /// Who serves requests.
 pub(super) struct Requests {
@@ -31,10 +31,11 @@ impl Requests {
         Self { proxy: Arc::new(proxy), gateway, rules }
     }
 
-    /// Serves a request that has begun to come; one that `is_bare` is here whole, and nothing but its head.
+    /// Serves a request over HTTP/1.1 that has begun to come; one that `is_bare` is here whole, and nothing but its head.
+    /// Answers the connection, if it can be used again.
     pub(super) async fn serve(
         &self,
-        session: Session,
+        mut session: Session,
         is_bare: bool,
         shutdown: &ShutdownWatch,
     ) -> Option<ReusedHttpStream> {
@@ -42,35 +43,59 @@ impl Requests {
             return self.proxy.process_new_http(*session.downstream_session, shutdown).await;
         }
         let ends = *shutdown.borrow();
-        match self.gateway.serve(session, ends).await {
-            Served::Done(stream) => stream,
-            Served::HandedOn(session, judged) => {
-                judged.scope(self.proxy.process_new_http(*session, shutdown)).await
+        match self.gateway.serve(&mut session, ends).await {
+            Served::Answered => {
+                let kept = HttpPersistentSettings::for_session(&session);
+                // What `finish` does, without room for what it does over other protocols.
+                let ServerSession::H1(mut session) = *session.downstream_session else { return None };
+                session.finish_body().await.ok()?;
+                let stream = session.reuse().await.ok()??;
+                Some(ReusedHttpStream::from_reusable_stream(stream, kept))
+            }
+            Served::Over => None,
+            Served::HandedOn(judged) => {
+                judged.scope(self.proxy.process_new_http(*unread(session), shutdown)).await
             }
         }
     }
 
-    /// Serves one stream of HTTP/2, which can be ended from outside.
-    async fn on_a_leash(
-        &self,
-        mut session: ServerSession,
-        shutdown: &ShutdownWatch,
-    ) -> Option<ReusedHttpStream> {
-        // The head is here already; the connection has time-outs of its own.
+    /// Serves one stream of HTTP/2, which can be ended from outside. The head is here already; the connection has time-outs
+    /// of its own. This future is made for each request and moved twice, so that nothing large may stand in it.
+    async fn on_a_leash(&self, mut session: Session, shutdown: &ShutdownWatch) {
         let leash = Leash::new();
-        let has_body = !session.is_body_empty();
-        let is_bare = !has_body && session.req_header().method != http::Method::HEAD;
-        let request = LEASH.scope(Arc::clone(&leash), self.serve(opened(session), is_bare, shutdown));
-        if !has_body {
-            return until_pulled(request, &leash).await;
+        if !session.as_mut().is_body_empty() {
+            return Box::pin(self.with_body(session, &leash, shutdown)).await;
         }
+        if session.req_header().method == http::Method::HEAD {
+            self.by_proxy(session.downstream_session, &leash, shutdown).await;
+            return;
+        }
+        let ends = *shutdown.borrow();
+        match until_pulled(self.gateway.serve(&mut session, ends), &leash).await {
+            Some(Served::Answered) => {
+                // Nobody is left to be told when this fails.
+                let _ = session.downstream_session.finish_body().await;
+            }
+            Some(Served::HandedOn(judged)) => {
+                judged.scope(self.by_proxy(unread(session), &leash, shutdown)).await;
+            }
+            Some(Served::Over) | None => {}
+        }
+    }
+
+    /// The same, where a body comes that may stall.
+    async fn with_body(&self, session: Session, leash: &Arc<Leash>, shutdown: &ShutdownWatch) {
         let upload = Arc::<Upload>::default();
         let interval = self.rules.load().snapshot.connections.patience;
         tokio::select! {
             biased;
-            end = UPLOAD.scope(Arc::clone(&upload), until_pulled(request, &leash)) => end,
-            () = upload.stalls(interval) => None,
+            () = UPLOAD.scope(Arc::clone(&upload), self.by_proxy(session.downstream_session, leash, shutdown)) => {}
+            () = upload.stalls(interval) => {}
         }
+    }
+
+    async fn by_proxy(&self, session: Box<ServerSession>, leash: &Arc<Leash>, shutdown: &ShutdownWatch) {
+        until_pulled(self.proxy.process_new_http(*session, shutdown), leash).await;
     }
 }
 
@@ -82,17 +107,15 @@ fn opened(request: ServerSession) -> Session {
     session
 }
 
-/// Serves a request to its end, or to that of its session.
-async fn until_pulled(
-    request: impl Future<Output = Option<ReusedHttpStream>>,
-    leash: &Leash,
-) -> Option<ReusedHttpStream> {
+/// Serves a request to its end, unless that of its session comes first.
+async fn until_pulled<T>(request: impl Future<Output = T>, leash: &Arc<Leash>) -> Option<T> {
+    let request = LEASH.scope(Arc::clone(leash), request);
     let pulled = leash.pulled();
     tokio::pin!(request, pulled);
     poll_fn(|task| match request.as_mut().poll(task) {
         // Only what is tied to a session waits for its end, which most requests never are.
         Poll::Pending if leash.is_held() => pulled.as_mut().poll(task).map(|()| None),
-        end => end,
+        end => end.map(Some),
     })
     .await
 }
@@ -106,7 +129,8 @@ impl HttpServerApp for Requests {
         shutdown: &ShutdownWatch,
     ) -> Option<ReusedHttpStream> {
         if session.is_http2() {
-            return self.on_a_leash(session, shutdown).await;
+            self.on_a_leash(opened(session), shutdown).await;
+            return None;
         }
         self.proxy.process_new_http(session, shutdown).await
     }
