@@ -10,7 +10,7 @@ use countersign::cache::copies::{self, Copies, Times};
 use countersign::cache::marks::Name;
 use countersign::cache::proof::Source;
 use countersign::clock::{Clock, SystemClock, Timestamp};
-use countersign::context::{Authn, Context, Layer, Platform, Session, SessionId, User};
+use countersign::context::{Authn, Context, LastUse, Layer, Platform, Session, SessionId, User};
 use countersign::headers::forwarded::{self, Fields, Hop, Scheme};
 use countersign::headers::names::Names;
 use countersign::headers::render::{self, RenderInput};
@@ -91,7 +91,7 @@ fn context(session: u64) -> Context {
         }),
         platform: Some(Arc::new(platform)),
         platform_refused: false,
-        last_seen: NOW,
+        last_seen: LastUse::at(NOW),
         layer: Layer::Process,
         password: None,
     }

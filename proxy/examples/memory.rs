@@ -11,7 +11,9 @@ use countersign::cache::copies::{self, Copies};
 use countersign::cache::marks::Name;
 use countersign::cache::proof::Source;
 use countersign::clock::{SystemClock, Timestamp};
-use countersign::context::{Authn, Context, Layer, Platform, PlatformId, Session, SessionId, User, UserId};
+use countersign::context::{
+    Authn, Context, LastUse, Layer, Platform, PlatformId, Session, SessionId, User, UserId,
+};
 use countersign::headers::forwarded::Fields;
 use countersign::headers::names::Names;
 use countersign::headers::render::RenderInput;
@@ -41,7 +43,7 @@ fn main() {
     }
     let cells = resident();
     for number in 0..sessions {
-        activity.note(&SessionId::of_token(&number.to_be_bytes()), NOW);
+        activity.note_by_id(&SessionId::of_token(&number.to_be_bytes()), NOW);
     }
     let uses = resident();
     for number in 0..sessions {
@@ -98,7 +100,7 @@ fn context(number: u64) -> Context {
         user: Arc::new(user),
         platform: Some(Arc::new(platform)),
         platform_refused: false,
-        last_seen: NOW,
+        last_seen: LastUse::at(NOW),
         layer: Layer::Store,
         password: None,
     }

@@ -1,4 +1,4 @@
-//! The lock-free parts as they stand in the product (lease, epochs, cells and the hit rule) run over thousands of orders of
+//! The lock-free parts as they stand in the product (lease, epochs, cells, the hit rule and last uses) run over thousands of orders of
 //! their steps, with the atomics of `shuttle` in the place of the standard ones, which are all as strong as they can be.
 //! Beside each scene stands one with a fault, which must be found. No harness: the source taken in here brings its unit
 //! tests along otherwise.
@@ -43,16 +43,24 @@ mod store {
     pub use super::coherence::{Epoch, Lease};
 }
 
+mod clock {
+    pub use countersign::clock::Timestamp;
+}
+
 #[path = "../src/store/coherence.rs"]
 mod coherence;
+#[path = "../src/context/last_use.rs"]
+mod last_use;
 #[path = "../src/cache/marks.rs"]
 #[expect(unused_imports, reason = "of its unit tests only that is left without a harness")]
 mod marks;
 #[path = "../src/cache/proof.rs"]
 mod proof;
 
+use clock::Timestamp;
 use coherence::{Lease, Line};
 use context::SessionId;
+use last_use::LastUse;
 use marks::{Marks, Name};
 use proof::Reading;
 use store::EntityKey;
@@ -120,6 +128,8 @@ fn main() {
     fails("the same, without the epoch", || replaced(Rule::NoEpoch));
     holds("a lease that is held while it is renewed", held);
     holds("a connection that ends while its epoch opens", ending);
+    holds("a use while the session is forgotten", || used(true));
+    fails("the same, without a look at what came last", || used(false));
 }
 
 fn holds(what: &str, scene: fn()) {
@@ -241,4 +251,35 @@ fn ending() {
     }
     driver.join().expect("it closes");
     assert!(!lease.epoch().is_open(), "{opened:?} stays open");
+}
+
+/// A session is used while whoever writes uses down forgets it, having written the one before, as `Activity` does.
+fn used(looks_again: bool) {
+    let (first, second) = (Timestamp::from_secs(1), Timestamp::from_secs(2));
+    let last = LastUse::at(first);
+    last.watch();
+    // The entry, while there is one.
+    let watched = Arc::new(Mutex::default());
+    *watched.lock() = Some(last.clone());
+    let request = thread::spawn({
+        let (last, watched) = (last.clone(), watched.clone());
+        move || {
+            if !last.advance(second) {
+                let mut watched = watched.lock();
+                last.watch();
+                *watched = Some(last.clone());
+            }
+        }
+    });
+    {
+        let mut entry = watched.lock();
+        let is_clean = last.get() == first;
+        if is_clean && (last.unwatch() == first || !looks_again) {
+            *entry = None;
+        } else {
+            last.watch();
+        }
+    }
+    request.join().expect("it notes");
+    assert_eq!(watched.lock().as_ref().map(LastUse::get), Some(second), "the use is lost");
 }

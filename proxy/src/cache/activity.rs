@@ -11,7 +11,7 @@ use parking_lot::Mutex;
 use tokio::time::{Instant, MissedTickBehavior, interval, interval_at};
 
 use crate::clock::{Clock, Timestamp};
-use crate::context::{Layer, SessionId};
+use crate::context::{Context, LastUse, Layer, SessionId};
 use crate::directory::{Directory, DirectoryError};
 use crate::store::{Store, StoreError};
 use crate::telemetry::Metrics;
@@ -38,9 +38,8 @@ pub struct Activity {
 }
 
 /// What is known of one session.
-#[derive(Clone, Copy, Default)]
 struct Seen {
-    last: Timestamp,
+    last: LastUse,
     store: Written,
     directory: Written,
 }
@@ -65,19 +64,39 @@ impl Activity {
         Self { touch_interval, capacity, shards: std::array::from_fn(|_| Mutex::new(HashMap::new())) }
     }
 
-    /// Notes that a session was used. A map lookup under a lock shared by a 64th of the sessions; never waits for I/O.
-    pub fn note(&self, id: &SessionId, at: Timestamp) {
+    /// Notes that the session of `context` was used: one number is written. Only the first use in a while is looked up,
+    /// under a lock shared by a 64th of the sessions; never waits for I/O.
+    pub fn note(&self, context: &Context, at: Timestamp) {
+        if !context.last_seen.advance(at) {
+            self.watch(&context.session.id, &context.last_seen);
+        }
+    }
+
+    /// The same for a session whose context nobody holds.
+    pub fn note_by_id(&self, id: &SessionId, at: Timestamp) {
+        self.watch(id, &LastUse::at(at));
+    }
+
+    /// Reads `last` from now on. It takes the place of the number that was read until now, which another copy of the
+    /// context left.
+    fn watch(&self, id: &SessionId, last: &LastUse) {
         let mut shard = self.shard(id).lock();
         if let Some(seen) = shard.get_mut(id) {
-            seen.last = seen.last.max(at);
+            if !seen.last.is(last) {
+                last.advance(seen.last.unwatch());
+                seen.last = last.clone();
+            }
+            last.watch();
         } else if shard.len() < self.capacity.div_ceil(SHARDS) {
-            shard.insert(*id, Seen { last: at, ..Seen::default() });
+            last.watch();
+            let (store, directory) = (Written::default(), Written::default());
+            shard.insert(*id, Seen { last: last.clone(), store, directory });
         }
     }
 
     /// When this process last saw the session used, as far as it remembers: older uses lie in the directory.
     pub fn last_seen(&self, id: &SessionId) -> Option<Timestamp> {
-        self.shard(id).lock().get(id).map(|seen| seen.last)
+        self.shard(id).lock().get(id).map(|seen| seen.last.get())
     }
 
     /// Writes what is due to the store. Answers how many sessions were written.
@@ -180,14 +199,15 @@ impl Activity {
         while *from < SHARDS && batch.len() < BATCH {
             let mut more = false;
             self.shards[*from].lock().retain(|id, seen| {
-                if seen.is_due(layer, now, spacing) {
+                let last = seen.last.get();
+                if seen.is_due(last, layer, now, spacing) {
                     if batch.len() < BATCH {
-                        batch.push((*id, seen.last));
+                        batch.push((*id, last));
                     } else {
                         more = true;
                     }
                 }
-                !seen.is_done(now, self.touch_interval)
+                !seen.is_over(last, now, self.touch_interval)
             });
             if !more {
                 *from += 1;
@@ -225,15 +245,24 @@ impl Seen {
         }
     }
 
-    fn is_due(&self, layer: Layer, now: Timestamp, spacing: Duration) -> bool {
+    fn is_due(&self, last: Timestamp, layer: Layer, now: Timestamp, spacing: Duration) -> bool {
         let written = self.written(layer);
-        self.last > written.upto && now.since(written.at) >= spacing
+        last > written.upto && now.since(written.at) >= spacing
     }
 
-    fn is_done(&self, now: Timestamp, touch_interval: Duration) -> bool {
-        let clean = self.last <= self.store.upto && self.last <= self.directory.upto;
-        let latest = self.last.max(self.store.at).max(self.directory.at);
-        clean && now.since(latest) >= touch_interval
+    /// Whether it may be forgotten: it is written, and was not used for a while. Who uses it from now on finds that nobody
+    /// reads the number any more, and has it watched again.
+    fn is_over(&self, last: Timestamp, now: Timestamp, touch_interval: Duration) -> bool {
+        let clean = |last| last <= self.store.upto && last <= self.directory.upto;
+        let latest = last.max(self.store.at).max(self.directory.at);
+        if !clean(last) || now.since(latest) < touch_interval {
+            return false;
+        }
+        let is_over = clean(self.last.unwatch());
+        if !is_over {
+            self.last.watch();
+        }
+        is_over
     }
 }
 

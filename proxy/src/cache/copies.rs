@@ -2,7 +2,6 @@
 //! nobody and holds no lock while it looks. The rules are in PROTOCOL.md; the numbers in comments are its rules.
 
 use std::fmt;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -105,8 +104,6 @@ struct Known {
     proof: Proof,
     /// The absolute end of the session.
     ends: Timestamp,
-    /// The latest use that was heard of here, in milliseconds.
-    last_seen: AtomicU64,
 }
 
 /// The times of a session, as the request that asks for it judges them.
@@ -282,9 +279,8 @@ impl Copies {
             return;
         }
         let id = context.session.id;
-        let last_seen = AtomicU64::new(context.last_seen.as_millis());
         let context = Arc::new(Context { layer: Layer::Process, ..context.clone() });
-        self.sessions.insert(id, Arc::new(Known { context, proof, ends, last_seen }));
+        self.sessions.insert(id, Arc::new(Known { context, proof, ends }));
     }
 
     /// Keeps user and platform.
@@ -322,11 +318,11 @@ impl Known {
     /// known here has run out; whatever others noted is for the stores to say.
     fn is_in_use(&self, id: &SessionId, times: &Times<'_>) -> bool {
         let in_use = |seen| times.now.since(seen) < times.idle_timeout;
-        if in_use(Timestamp::from_millis(self.last_seen.load(Ordering::Relaxed))) {
+        if in_use(self.context.last_seen.get()) {
             return true;
         }
         let Some(seen) = times.activity.last_seen(id).filter(|seen| in_use(*seen)) else { return false };
-        self.last_seen.fetch_max(seen.as_millis(), Ordering::Relaxed);
+        self.context.last_seen.advance(seen);
         true
     }
 }

@@ -47,7 +47,18 @@ impl<'a> Name<'a> {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Mark {
     cell: u32,
-    count: u64,
+    count: Count,
+}
+
+/// A count in halves, so that it lies behind the number of its cell without a gap: a session has four.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+struct Count([u32; 2]);
+
+impl Count {
+    #[expect(clippy::cast_possible_truncation, reason = "the upper half is the other one")]
+    const fn of(count: u64) -> Self {
+        Self([count as u32, (count >> 32) as u32])
+    }
 }
 
 /// All cells of this process.
@@ -75,7 +86,7 @@ impl Marks {
     /// whether an invalidation overtook the answer.
     pub(super) fn look(&self, name: Name<'_>) -> Mark {
         let cell = self.cell_of(name);
-        Mark { cell, count: self.count(cell) }
+        Mark { cell, count: Count::of(self.count(cell)) }
     }
 
     /// Marks a cell: whatever was noted of it does not stand any more.
@@ -96,7 +107,7 @@ impl Marks {
 
     /// Whether no invalidation arrived since `mark` was noted.
     pub(super) fn stands(&self, mark: Mark) -> bool {
-        self.count(mark.cell) == mark.count
+        Count::of(self.count(mark.cell)) == mark.count
     }
 
     fn count(&self, cell: u32) -> u64 {

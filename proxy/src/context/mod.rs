@@ -4,6 +4,7 @@
 mod entities;
 mod foreign;
 mod ids;
+mod last_use;
 mod password;
 mod session;
 
@@ -12,10 +13,10 @@ use std::sync::Arc;
 pub use entities::{Platform, SealedCredential, User};
 pub use foreign::ForeignRecord;
 pub use ids::{IdError, PlatformId, SessionId, UserId};
+pub use last_use::LastUse;
 pub use password::{Password, PasswordClaim, PasswordKey, PasswordKeys, PasswordMark, digest_of};
 pub use session::Session;
 
-use crate::clock::Timestamp;
 use crate::reason::Reason;
 
 /// What one request may know about who sent it.
@@ -32,8 +33,8 @@ pub struct Context {
     pub platform: Option<Arc<Platform>>,
     /// Why there is no platform although one was chosen: it is gone, inactive or somebody else's.
     pub platform_refused: bool,
-    /// When the session was last used before this request, as far as anyone knows.
-    pub last_seen: Timestamp,
+    /// When the session was last used, as far as anyone knows; moved on by every use that is noted here.
+    pub last_seen: LastUse,
     /// The slowest layer that had to be asked.
     pub layer: Layer,
     /// What the session says of the password with which it began, where that is compared.

@@ -12,7 +12,7 @@ use super::app::{App, serve};
 use super::seed::{self, Account};
 use super::verify::{Trust, TrustSettings};
 use crate::clock::{Clock, SystemClock};
-use crate::context::{Authn, Context, Layer, Session, SessionId};
+use crate::context::{Authn, Context, LastUse, Layer, Session, SessionId};
 use crate::headers::forwarded::Fields;
 use crate::headers::names::Names;
 use crate::headers::render::RenderInput;
@@ -154,7 +154,7 @@ impl Stage {
             user: account.user.clone().into(),
             platform: platform.map(Arc::new),
             platform_refused: false,
-            last_seen: now,
+            last_seen: LastUse::at(now),
             layer: Layer::Store,
             password: None,
         }

@@ -269,12 +269,12 @@ impl EventStream {
         let (now, warning) = (self.clock.now(), self.core.hub.settings().expiry_warning);
         let absolute = lifetime::absolute_end(&context.session, &self.session);
         let seen = self.core.activity.last_seen(&context.session.id).unwrap_or_default();
-        let mut end = absolute.min(context.last_seen.max(seen).plus(self.session.idle_timeout));
+        let mut end = absolute.min(context.last_seen.get().max(seen).plus(self.session.idle_timeout));
         if end.since(now) > warning {
             return None;
         }
         let elsewhere = self.core.hub.last_seen(&context.session.id).await.ok()?.unwrap_or_default();
-        end = absolute.min(context.last_seen.max(seen).max(elsewhere).plus(self.session.idle_timeout));
+        end = absolute.min(context.last_seen.get().max(seen).max(elsewhere).plus(self.session.idle_timeout));
         if end.since(now) > warning || self.told_end == Some(end) {
             return None;
         }

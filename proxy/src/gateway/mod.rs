@@ -188,7 +188,7 @@ impl Gateway {
         let extras = admit::extras(core, &rules, route, context, deadline).await;
         let extras = admit::held_against(route, extras, state::Extras::default(), state)?;
         if let Some(context) = context {
-            core.activity.note(&context.session.id, state.at);
+            core.activity.note(context, state.at);
         }
         state.steps.end(Step::Decide, state.started);
         state.admitted = Some(admit::admitted(&road, authn, claim, resolution, extras, websocket));

@@ -132,7 +132,7 @@ impl Own<'_> {
                 self.check_csrf(headers, context, state)?;
             }
             if call.line.endpoint != Endpoint::Logout {
-                self.core.activity.note(&context.session.id, state.at);
+                self.core.activity.note(context, state.at);
             }
         }
         let body =

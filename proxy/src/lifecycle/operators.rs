@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::{Ended, Lifecycle, LifecycleError, Origin};
 use crate::cache::Invalidate;
-use crate::context::{Context, Layer, PlatformId, Resolution, Session, SessionId, UserId};
+use crate::context::{Context, LastUse, Layer, PlatformId, Resolution, Session, SessionId, UserId};
 use crate::directory::{
     AuditEntry, AuditPage, AuditRecord, Changed, Directory, DirectoryError, SessionPage, SessionRow,
 };
@@ -236,7 +236,7 @@ impl Lifecycle {
             user: Arc::new(user),
             platform: platform.map(Arc::new),
             platform_refused: false,
-            last_seen: now,
+            last_seen: LastUse::at(now),
             layer: Layer::Directory,
             password: None,
         })))

@@ -252,7 +252,7 @@ async fn a_rotated_session_is_not_idle_before_its_first_use() {
     let old = scene.start("ana").await.session;
     for _ in 0..3 {
         scene.world.clock.advance(20 * MINUTE);
-        scene.world.activity.note(&old.id, scene.world.now());
+        scene.world.activity.note_by_id(&old.id, scene.world.now());
     }
     let new = scene.lifecycle.rotate(&old, false, &origin()).await.unwrap().session;
     scene.known(&new.id).await;

@@ -147,7 +147,7 @@ async fn a_copy_does_not_outlive_the_session() {
     scene.known(&id).await;
     scene.world.clock.advance(idle_timeout.saturating_sub(Duration::from_millis(1)));
     assert_eq!(scene.known(&id).await.layer, Layer::Process);
-    scene.world.activity.note(&id, scene.world.now());
+    scene.world.activity.note_by_id(&id, scene.world.now());
     scene.world.clock.advance(idle_timeout.saturating_sub(Duration::from_millis(1)));
     assert_eq!(scene.known(&id).await.layer, Layer::Process, "it was used meanwhile");
     scene.world.clock.advance(Duration::from_millis(1));
@@ -159,7 +159,7 @@ async fn a_copy_does_not_outlive_the_session() {
     while let Some(rest) = left.checked_sub(idle_timeout / 2).filter(|rest| !rest.is_zero()) {
         left = rest;
         scene.world.clock.advance(idle_timeout / 2);
-        scene.world.activity.note(&id, scene.world.now());
+        scene.world.activity.note_by_id(&id, scene.world.now());
         assert_eq!(scene.known(&id).await.layer, Layer::Process);
     }
     scene.world.clock.advance(left);

@@ -16,7 +16,7 @@ use crate::cache::marks::Name;
 use crate::cache::proof::{Proof, Reading, Source};
 use crate::clock::Timestamp;
 use crate::context::{
-    Context, ForeignRecord, Layer, Password, PasswordClaim, Resolution, Session, SessionId, User,
+    Context, ForeignRecord, LastUse, Layer, Password, PasswordClaim, Resolution, Session, SessionId, User,
 };
 use crate::directory::TableSession;
 use crate::formats::table::{Row, Table};
@@ -140,7 +140,7 @@ impl Layers {
             platform: entities.pair.platform.clone(),
             platform_refused: entities.pair.platform_refused,
             // The framework decides when a session was idle for too long.
-            last_seen: now,
+            last_seen: LastUse::at(now),
             layer: if row.is_some() { Layer::Directory } else { Layer::Store.max(entities.layer) },
             password,
         };

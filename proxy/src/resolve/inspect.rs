@@ -10,7 +10,8 @@ use serde::Serialize;
 
 use crate::clock::Timestamp;
 use crate::context::{
-    Context, Layer, PasswordClaim, Platform, PlatformId, Resolution, Session, SessionId, User, UserId,
+    Context, LastUse, Layer, PasswordClaim, Platform, PlatformId, Resolution, Session, SessionId, User,
+    UserId,
 };
 use crate::directory::Directory;
 use crate::formats::{Claimed, Format};
@@ -131,7 +132,7 @@ impl Looking<'_> {
             user: Arc::new(user),
             platform: platform.map(Arc::new),
             platform_refused,
-            last_seen: seen.last_use,
+            last_seen: LastUse::at(seen.last_use),
             layer: seen.layer,
             password: seen.password,
         })))

@@ -31,7 +31,9 @@ use crate::cache::proof::{Proof, Reading};
 use crate::cache::values::Value;
 use crate::cache::{Activity, Invalidate, SingleFlight};
 use crate::clock::Clock;
-use crate::context::{Context, Layer, PasswordKeys, PlatformId, Resolution, Session, SessionId, UserId};
+use crate::context::{
+    Context, LastUse, Layer, PasswordKeys, PlatformId, Resolution, Session, SessionId, UserId,
+};
 use crate::directory::Directory;
 use crate::reason::Reason;
 use crate::session::{Settings as SessionSettings, lifetime};
@@ -210,7 +212,7 @@ impl Resolver {
             user: Arc::clone(&pair.user),
             platform: pair.platform.clone(),
             platform_refused: pair.platform_refused,
-            last_seen: context.last_seen,
+            last_seen: context.last_seen.clone(),
             layer: context.layer.max(layer),
             password: context.password.clone(),
         }))
@@ -281,7 +283,7 @@ impl Layers {
             user: Arc::clone(&pair.user),
             platform: pair.platform.clone(),
             platform_refused: pair.platform_refused,
-            last_seen: found.last_seen,
+            last_seen: LastUse::at(found.last_seen),
             layer: found.layer.max(layer),
             password: None,
         };

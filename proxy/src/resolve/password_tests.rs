@@ -10,7 +10,7 @@ use crate::cache::copies;
 use crate::cache::faults::Fault::Fails;
 use crate::cache::faults::Faulty;
 use crate::cache::world::{COPIES, MINUTE, World};
-use crate::context::{Password, PasswordClaim, PasswordKey};
+use crate::context::{LastUse, Password, PasswordClaim, PasswordKey};
 use crate::directory::{self, Kind, Queries};
 use crate::resolve::tests::resolver_over;
 use crate::secret::Secret;
@@ -159,7 +159,7 @@ async fn a_request_that_names_a_platform_meets_the_same_check() {
             user: Arc::clone(&user),
             platform: None,
             platform_refused: false,
-            last_seen: scene.world.now(),
+            last_seen: LastUse::at(scene.world.now()),
             layer: Layer::Process,
             password: Some(Box::new(claim(password))),
         })

@@ -298,7 +298,7 @@ async fn the_absolute_end_needs_no_further_lookup() {
     let world = World::new().await;
     let id = world.warm("ana", None).await;
     world.clock.advance(720 * MINUTE);
-    world.activity.note(&id, world.now());
+    world.activity.note_by_id(&id, world.now());
     assert_eq!(unknown(&resolver(&world), &id).await, Reason::SessionExpired);
     assert_eq!((world.store.calls("entities"), world.directory.calls("users")), (0, 0));
 }
@@ -333,15 +333,15 @@ async fn any_one_who_knows_of_a_later_use_keeps_the_session() {
         (world.warm("ana", None).await, world.warm("ana", None).await, world.warm("ana", None).await);
     world.clock.advance(20 * MINUTE);
     let used = world.now();
-    world.activity.note(&process, used);
+    world.activity.note_by_id(&process, used);
     world.store.inner().note_activity(&[(set, used)]).await.unwrap();
     world.directory.inner().note_activity(&[(directory, used)]).await.unwrap();
     world.clock.advance(20 * MINUTE);
     let resolver = resolver(&world);
-    assert_eq!(known(&resolver, &process).await.last_seen, used);
-    assert_eq!(known(&resolver, &set).await.last_seen, used);
+    assert_eq!(known(&resolver, &process).await.last_seen.get(), used);
+    assert_eq!(known(&resolver, &set).await.last_seen.get(), used);
     assert_eq!(world.directory.all_calls(), 0);
-    assert_eq!(known(&resolver, &directory).await.last_seen, used);
+    assert_eq!(known(&resolver, &directory).await.last_seen.get(), used);
 }
 
 #[tokio::test]
@@ -361,7 +361,7 @@ async fn an_apparently_idle_session_is_undetermined_while_the_activity_set_canno
     world.store.break_all(TimesOut);
     let resolver = resolver(&world);
     assert_eq!(undetermined(&resolver, &id).await, Reason::StoreTimeout);
-    world.activity.note(&id, world.now());
+    world.activity.note_by_id(&id, world.now());
     known(&resolver, &id).await;
 }
 

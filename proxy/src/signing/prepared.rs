@@ -15,7 +15,7 @@ use smallvec::SmallVec;
 use super::jwt::{Digests, Statement};
 use super::message::Begun;
 use crate::clock::Timestamp;
-use crate::context::{Context, Platform, Session, SessionId, User};
+use crate::context::{Context, Platform, Session, User};
 use crate::headers::render::{self, ContextHeaders};
 use crate::reason::Reason;
 
@@ -31,15 +31,10 @@ pub struct Shelf {
     cache: Cache<Place, Arc<Prepared>, Bytewise>,
 }
 
-/// Where a prepared context is looked up. Not all that it is made of: [`Prepared::serves`] compares that.
+/// Where a prepared context is looked up: one number, so that little memory is looked at. Two contexts that meet are made
+/// anew in turn; [`Prepared::serves`] compares what they are made of.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub(super) struct Place {
-    upstream: u64,
-    authn: u8,
-    session: Option<SessionId>,
-    platform: u64,
-    digests: u64,
-}
+pub(super) struct Place(u64);
 
 /// The headers of one context for one upstream.
 pub(super) struct Prepared {
@@ -120,24 +115,25 @@ impl Place {
     pub(super) fn new(upstream: u64, statement: &Statement<'_>) -> Self {
         let Statement { authn, identity, digests } = statement;
         let platform = identity.and_then(|context| context.platform.as_ref());
-        Self {
-            upstream,
-            authn: *authn as u8,
-            session: identity.map(|context| context.session.id),
-            platform: platform.map_or(0, |platform| mixed(platform.id.as_str().as_bytes())),
-            digests: [digests.settings, digests.stats]
-                .into_iter()
-                .flatten()
-                .fold(0, |so_far, digest| mixed(&digest) ^ so_far.rotate_left(1)),
+        let mut place = mixed(mixed(BASIS, upstream), *authn as u64);
+        if let Some(context) = identity {
+            // A quarter of it: it is a hash already, of a token that we made or a framework drew.
+            let (quarters, _) = context.session.id.as_bytes().as_chunks::<8>();
+            place = mixed(place, u64::from_ne_bytes(quarters[0]));
         }
+        let platform = platform.map(|platform| platform.id.as_str().as_bytes());
+        let digests =
+            [&digests.settings, &digests.stats].map(|digest| digest.as_ref().map(<[u8; 32]>::as_slice));
+        let bytes = platform.into_iter().chain(digests.into_iter().flatten()).flatten();
+        Self(bytes.fold(place, |place, byte| mixed(place, u64::from(*byte))))
     }
 }
 
-/// Tells the platforms of one session apart (FNV-1a); two that meet are made anew in turn.
-fn mixed(id: &[u8]) -> u64 {
-    id.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
-        (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3)
-    })
+const BASIS: u64 = 0xcbf2_9ce4_8422_2325;
+
+/// FNV-1a, a number at a time.
+const fn mixed(place: u64, number: u64) -> u64 {
+    (place ^ number).wrapping_mul(0x0000_0100_0000_01b3)
 }
 
 impl Prepared {

@@ -8,7 +8,7 @@ use proptest::prelude::*;
 
 use super::keyring::{Purpose, derive_text, generate};
 use super::*;
-use crate::context::{Authn, Context, Layer, Platform, Session, SessionId, User};
+use crate::context::{Authn, Context, LastUse, Layer, Platform, Session, SessionId, User};
 use crate::headers::forwarded::{ClientOrigin, Scheme};
 use crate::keys::{JwtAlgorithm, Key, SigningKey};
 use crate::secret::Secret;
@@ -174,7 +174,7 @@ impl Facts {
             user: Arc::new(user),
             platform: platform.map(Arc::new),
             platform_refused: false,
-            last_seen: NOW,
+            last_seen: LastUse::at(NOW),
             layer: Layer::Process,
             password: None,
         }

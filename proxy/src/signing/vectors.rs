@@ -14,7 +14,7 @@ use serde_json::Value;
 
 use super::keyring::{Purpose, derive_text, generate};
 use super::*;
-use crate::context::{Authn, Context, Layer, Platform, Session, User};
+use crate::context::{Authn, Context, LastUse, Layer, Platform, Session, User};
 use crate::keys::{JwtAlgorithm, Key, SigningKey};
 use crate::secret::Secret;
 
@@ -128,7 +128,7 @@ fn produce(keys: &KeyFile, vector: &Accepted, given: Option<&str>) -> Vec<(Strin
         user: Arc::new(given.user.clone()),
         platform: given.platform.clone().map(Arc::new),
         platform_refused: false,
-        last_seen: Timestamp::from_secs(NOW),
+        last_seen: LastUse::at(Timestamp::from_secs(NOW)),
         layer: Layer::Process,
         password: None,
     });

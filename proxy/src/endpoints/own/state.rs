@@ -42,7 +42,7 @@ fn known(services: Services<'_>, request: &Request, context: &Context) -> Sessio
     let (session, settings) = (&context.session, &request.settings);
     let token = csrf::issue(&settings.csrf, &session.id, request.now);
     let noted = services.activity.last_seen(&session.id);
-    let last_seen = noted.map_or(context.last_seen, |noted| noted.max(context.last_seen));
+    let last_seen = context.last_seen.get().max(noted.unwrap_or_default());
     let end = lifetime::absolute_end(session, &settings.session);
     let idle_end = last_seen.plus(settings.session.idle_timeout).min(end);
     SessionState::Known(Box::new(KnownSession {

@@ -7,7 +7,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::clock::Timestamp;
-use crate::context::{Layer, Session, SessionId, User};
+use crate::context::{LastUse, Layer, Session, SessionId, User};
 
 fn context(name: &str, roles: &[String], platform_name: &str) -> Context {
     let user = "42".parse().unwrap();
@@ -45,7 +45,7 @@ fn context(name: &str, roles: &[String], platform_name: &str) -> Context {
         session: Arc::new(session),
         platform: Some(Arc::new(platform)),
         platform_refused: false,
-        last_seen: Timestamp::from_secs(2_000),
+        last_seen: LastUse::at(Timestamp::from_secs(2_000)),
         layer: Layer::Process,
         password: None,
     }

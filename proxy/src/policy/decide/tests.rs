@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::{Decision, decide, only_reported};
 use crate::clock::Timestamp;
-use crate::context::{Authn, Context, Layer, Platform, Resolution, Session, SessionId, User};
+use crate::context::{Authn, Context, LastUse, Layer, Platform, Resolution, Session, SessionId, User};
 use crate::policy::{Demands, Requirement};
 use crate::reason::Reason;
 
@@ -47,7 +47,7 @@ fn known(roles: &[&str], platform: bool, platform_refused: bool) -> Resolution {
         user: Arc::new(user),
         platform: platform.then(|| Arc::new(chosen)),
         platform_refused,
-        last_seen: Timestamp::from_secs(LOGIN),
+        last_seen: LastUse::at(Timestamp::from_secs(LOGIN)),
         layer: Layer::Store,
         password: None,
     }))
