@@ -116,6 +116,10 @@ fn digits<const N: usize>(out: &mut Vec<u8>, number: u64, behind: u8) {
 
 /// Appends a number in decimal.
 pub fn append_number(out: &mut Vec<u8>, number: u64) {
+    if number < 10 {
+        out.push(decimal(number));
+        return;
+    }
     let mut digits = [0; 20];
     let (mut at, mut rest) = (digits.len(), number);
     loop {

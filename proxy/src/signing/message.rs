@@ -92,7 +92,7 @@ impl MessageSigner {
     pub(super) fn begin(&self, key: usize, headers: &[(HeaderName, HeaderValue)]) -> Begun {
         let (mut lines, mut covered) = (Vec::with_capacity(1536), Vec::with_capacity(512));
         for (name, value) in headers {
-            line(&mut lines, name.as_str(), &[value.as_bytes()]);
+            line(&mut lines, name.as_str(), value.as_bytes());
             cover(&mut covered, name.as_str());
         }
         for derived in ["@method", "@authority", "@path", "@query"] {
@@ -121,7 +121,7 @@ impl MessageSigner {
             Vec::with_capacity(begun.covered.len() + message.size() + key.constant_parameters.len());
         target_lines(&mut rest, message.outgoing)?;
         for (name, value) in message.headers {
-            line(&mut rest, name.as_str(), &[value.as_bytes()]);
+            line(&mut rest, name.as_str(), value.as_bytes());
         }
         rest.extend_from_slice(b"\"@signature-params\": ");
         let parameters = rest.len();
@@ -242,25 +242,32 @@ fn target_lines(base: &mut Vec<u8>, outgoing: &Outgoing<'_>) -> Result<(), Reaso
     if target.iter().any(|text| !text.bytes().all(|byte| matches!(byte, b'!'..=b'~'))) {
         return Err(Reason::CannotSign);
     }
-    line(base, "@method", &[outgoing.method.as_bytes()]);
+    target_line(base, b"\"@method\": ", outgoing.method.as_bytes());
+    let authority = b"\"@authority\": ";
     if outgoing.authority.bytes().any(|byte| byte.is_ascii_uppercase()) {
-        line(base, "@authority", &[outgoing.authority.to_ascii_lowercase().as_bytes()]);
+        target_line(base, authority, outgoing.authority.to_ascii_lowercase().as_bytes());
     } else {
-        line(base, "@authority", &[outgoing.authority.as_bytes()]);
+        target_line(base, authority, outgoing.authority.as_bytes());
     }
-    line(base, "@path", &[if outgoing.path.is_empty() { b"/" } else { outgoing.path.as_bytes() }]);
+    let path = if outgoing.path.is_empty() { b"/" } else { outgoing.path.as_bytes() };
+    target_line(base, b"\"@path\": ", path);
     // An absent query is a question mark alone (RFC 9421, section 2.2.7).
-    line(base, "@query", &[b"?", outgoing.query.unwrap_or_default().as_bytes()]);
+    target_line(base, b"\"@query\": ?", outgoing.query.unwrap_or_default().as_bytes());
     Ok(())
 }
 
-fn line(base: &mut Vec<u8>, name: &str, parts: &[&[u8]]) {
+fn line(base: &mut Vec<u8>, name: &str, value: &[u8]) {
     base.push(b'"');
     base.extend_from_slice(name.as_bytes());
     base.extend_from_slice(b"\": ");
-    for part in parts {
-        base.extend_from_slice(part);
-    }
+    base.extend_from_slice(value);
+    base.push(b'\n');
+}
+
+/// The same for a part of the target, with all that is the same in front of it.
+fn target_line<const N: usize>(base: &mut Vec<u8>, begun: &[u8; N], value: &[u8]) {
+    base.extend_from_slice(begun);
+    base.extend_from_slice(value);
     base.push(b'\n');
 }
 
