@@ -42,8 +42,6 @@ enum MessageMaterial {
 /// A signature whose first lines are written: those of the headers that a context always has.
 pub(super) struct Begun {
     key: usize,
-    /// Their names as the covered list has them.
-    covered: Box<[u8]>,
     lines: Lines,
 }
 
@@ -90,13 +88,9 @@ impl MessageSigner {
 
     /// Begins signatures of requests that all carry `headers`.
     pub(super) fn begin(&self, key: usize, headers: &[(HeaderName, HeaderValue)]) -> Begun {
-        let (mut lines, mut covered) = (Vec::with_capacity(1536), Vec::with_capacity(512));
+        let mut lines = Vec::with_capacity(1536);
         for (name, value) in headers {
             line(&mut lines, name.as_str(), value.as_bytes());
-            cover(&mut covered, name.as_str());
-        }
-        for derived in ["@method", "@authority", "@path", "@query"] {
-            cover(&mut covered, derived);
         }
         let lines = match &self.keys[key].material {
             MessageMaterial::Hmac(secret) => {
@@ -106,35 +100,36 @@ impl MessageSigner {
             }
             MessageMaterial::Ed25519(_) => Lines::Ed25519(lines.into()),
         };
-        Begun { key, covered: covered.into(), lines }
+        Begun { key, lines }
     }
 
-    /// `Signature-Input` and `Signature` for a request that carries exactly the headers begun with and its own.
+    /// `Signature-Input` and `Signature` for a request that carries exactly the headers begun with, which are `covered`,
+    /// and its own.
     pub(super) fn sign(
         &self,
         begun: &Begun,
+        covered: &[u8],
         keyring: &Keyring,
         message: &Message<'_>,
     ) -> Result<[(HeaderName, HeaderValue); 2], Reason> {
         let key = self.keys.get(begun.key).ok_or(Reason::CannotSign)?;
-        let mut rest =
-            Vec::with_capacity(begun.covered.len() + message.size() + key.constant_parameters.len());
+        let mut rest = Vec::with_capacity(covered.len() + message.size() + key.constant_parameters.len());
         target_lines(&mut rest, message.outgoing)?;
         for (name, value) in message.headers {
             line(&mut rest, name.as_str(), value.as_bytes());
         }
         rest.extend_from_slice(b"\"@signature-params\": ");
         let parameters = rest.len();
-        self.append_parameters(&mut rest, begun, message, &key.constant_parameters);
+        self.append_parameters(&mut rest, covered, message, &key.constant_parameters);
         let signature = key.material.sign(keyring, &begun.lines, &rest)?;
         let input = [LABEL.as_bytes(), b"=", &rest[parameters..]].concat();
         Ok([(SIGNATURE_INPUT, header(input)?), (SIGNATURE, header(signature)?)])
     }
 
-    fn append_parameters(&self, rest: &mut Vec<u8>, begun: &Begun, message: &Message<'_>, constant: &str) {
+    fn append_parameters(&self, rest: &mut Vec<u8>, covered: &[u8], message: &Message<'_>, constant: &str) {
         rest.push(b'(');
         // Without the blank in front of the first name.
-        rest.extend_from_slice(begun.covered.get(1..).unwrap_or_default());
+        rest.extend_from_slice(covered.get(1..).unwrap_or_default());
         for (name, _) in message.headers {
             cover(rest, name.as_str());
         }
@@ -158,11 +153,10 @@ impl MessageSigner {
 impl Begun {
     /// Bytes that it holds besides itself.
     pub(super) fn weight(&self) -> usize {
-        let lines = match &self.lines {
+        match &self.lines {
             Lines::Hmac(_) => size_of::<hmac::Context>(),
             Lines::Ed25519(lines) => lines.len(),
-        };
-        self.covered.len() + lines
+        }
     }
 }
 
@@ -269,6 +263,14 @@ fn target_line<const N: usize>(base: &mut Vec<u8>, begun: &[u8; N], value: &[u8]
     base.extend_from_slice(begun);
     base.extend_from_slice(value);
     base.push(b'\n');
+}
+
+/// The beginning of the covered list: the headers that a context always has, and the parts of the target.
+pub(super) fn covered<'a>(headers: impl Iterator<Item = &'a HeaderName>) -> Box<[u8]> {
+    let mut covered = Vec::with_capacity(512);
+    let derived = ["@method", "@authority", "@path", "@query"];
+    headers.map(HeaderName::as_str).chain(derived).for_each(|name| cover(&mut covered, name));
+    covered.into()
 }
 
 fn cover(covered: &mut Vec<u8>, name: &str) {

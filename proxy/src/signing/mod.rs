@@ -243,7 +243,9 @@ impl Signer {
     ) -> Result<Signed, Reason> {
         let message = Message { outgoing, headers: &own, request_id, now };
         let signature = match (&self.message, &prepared.begun) {
-            (Some(signer), Some(begun)) => Some(signer.sign(begun, &self.message_keys, &message)?),
+            (Some(signer), Some(begun)) => {
+                Some(signer.sign(begun, prepared.covered(), &self.message_keys, &message)?)
+            }
             _ => None,
         };
         let host = HeaderValue::from_str(outgoing.authority).map_err(|_| Reason::CannotSign)?;

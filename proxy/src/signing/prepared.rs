@@ -13,7 +13,7 @@ use quick_cache::sync::Cache;
 use smallvec::SmallVec;
 
 use super::jwt::{Digests, Statement};
-use super::message::Begun;
+use super::message::{self, Begun};
 use crate::clock::Timestamp;
 use crate::context::{Context, Platform, Session, User};
 use crate::headers::render::{self, ContextHeaders};
@@ -208,6 +208,11 @@ impl Prepared {
         headers
     }
 
+    /// How a signature lists the headers.
+    pub(super) fn covered(&self) -> &[u8] {
+        &self.sheet.covered
+    }
+
     /// The headers as the lines of HTTP/1.1, without those that only one request has.
     pub(super) fn lines(&self) -> &[u8] {
         &self.lines
@@ -227,7 +232,8 @@ impl Prepared {
 /// sent beside them.
 pub(super) type Rest = SmallVec<[(HeaderName, HeaderValue); 10]>;
 
-/// Maps of names without values, `Host` first (RFC 9112, section 3.2), with room for more.
+/// What contexts share that have headers of the same names: maps of the names without values, `Host` first (RFC 9112,
+/// section 3.2), with room for more, and how a signature lists them.
 pub(super) struct Sheet {
     /// The names that a context has.
     context: HeaderMap,
@@ -235,17 +241,19 @@ pub(super) struct Sheet {
     rest: Box<[HeaderName]>,
     /// Both.
     whole: HeaderMap,
+    covered: Box<[u8]>,
 }
 
 impl Sheet {
     /// A sheet for the headers of a context, and of requests that add `rest`.
     pub(super) fn new<'a>(
-        context: impl Iterator<Item = &'a HeaderName>,
+        context: impl Iterator<Item = &'a HeaderName> + Clone,
         rest: impl Iterator<Item = HeaderName>,
     ) -> Self {
         let empty = HeaderValue::from_static("");
         let mut names = HeaderMap::with_capacity(ROOM);
         names.append(HOST, empty.clone());
+        let covered = message::covered(context.clone());
         for name in context {
             names.append(name, empty.clone());
         }
@@ -255,7 +263,7 @@ impl Sheet {
         for name in &rest {
             whole.append(name, empty.clone());
         }
-        Self { context: names, rest, whole }
+        Self { context: names, rest, whole, covered }
     }
 }
 
