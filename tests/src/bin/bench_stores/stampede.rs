@@ -98,7 +98,7 @@ async fn through_the_proxy(site: &Site, people: &People) -> Result<Figures, Fail
     for tokens in tokens.chunks(PEOPLE / CONNECTIONS) {
         crowd.spawn(tab(connect(address).await?, tokens.to_vec(), start.clone()));
     }
-    let (over, asked) = ask_apart(database(site));
+    let (over, asked) = ask_apart(database(site)).await?;
     let before = seat.postgres.queries();
     start.wait().await;
     let begin = Instant::now();
@@ -205,17 +205,24 @@ type Asked = (Vec<Duration>, usize);
 
 /// Asks on a connection of its own, from a thread of its own: whether the server is drowned, and not how long a query waits
 /// behind ten thousand tasks of the program that measures.
-fn ask_apart(database: String) -> (Arc<AtomicBool>, JoinHandle<Result<Asked, sqlx::Error>>) {
+/// Connected when this returns, so that nothing of the crowd is missed.
+async fn ask_apart(
+    database: String,
+) -> Result<(Arc<AtomicBool>, JoinHandle<Result<Asked, sqlx::Error>>), Failure> {
     let over = Arc::new(AtomicBool::new(false));
     let stop = over.clone();
+    let (ready, is_ready) = tokio::sync::oneshot::channel();
     let task = tokio::task::spawn_blocking(move || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         runtime.block_on(async {
             let pool = PgPoolOptions::new().max_connections(1).connect(&database).await?;
+            // Whoever waits for it has gone when this fails.
+            let _ = ready.send(());
             Ok(ask_again(pool, Duration::from_mins(1), &stop).await)
         })
     });
-    (over, task)
+    is_ready.await?;
+    Ok((over, task))
 }
 
 /// The same with the pool that everybody uses.
