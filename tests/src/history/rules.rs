@@ -40,7 +40,11 @@ pub(super) fn in_force(book: &Book, bounds: &Bounds, change: &Operation, proxy: 
     let end = change.end;
     let window = (change.begin.saturating_sub(bounds.reconciling), end);
     let without = |part, proxy| book.outages.iter().any(|outage| hits(outage, part, proxy, window));
-    let returned = |part, proxy| returns(book, part, proxy, window).map(|at| at.max(end) + bounds.returning);
+    // Until the bound is over a proxy need not have heard what Postgres alone knows, nor has it if it loses Postgres first.
+    let hearing = (window.0, end + bounds.degraded_lease);
+    let deaf = book.outages.iter().any(|outage| hits(outage, Part::Postgres, proxy, hearing));
+    let returned =
+        |part, proxy, window| returns(book, part, proxy, window).map(|at| at.max(end) + bounds.returning);
     let outcome = match &change.outcome {
         Outcome::Taken
             if without(Part::Postgres, change.proxy)
@@ -59,14 +63,14 @@ pub(super) fn in_force(book: &Book, bounds: &Bounds, change: &Operation, proxy: 
             Some(end + if lease { bounds.degraded_lease } else { bounds.max_staleness })
         }
         // The residual: it was not told by Redis, and does not hear Postgres. The first that returns tells it.
-        Outcome::Done if without(Part::Postgres, proxy) => {
-            earliest(returned(Part::Postgres, proxy), returned(Part::Redis, change.proxy))
+        Outcome::Done if deaf => {
+            earliest(returned(Part::Postgres, proxy, hearing), returned(Part::Redis, change.proxy, window))
         }
         Outcome::Done => Some(end + bounds.degraded_lease),
         Outcome::Accepted if is_forgotten(book, bounds, change) => None,
         // The same residual seen from the other side: only Redis knows it, until Postgres has returned and was told.
         Outcome::Accepted if loses_redis_before_durable(book, bounds, change, proxy) => {
-            let durable = returned(Part::Postgres, change.proxy);
+            let durable = returned(Part::Postgres, change.proxy, window);
             earliest(redis_back(book, bounds, change, proxy), durable)
         }
         Outcome::Accepted => Some(end + bounds.max_staleness),

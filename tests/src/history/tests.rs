@@ -195,6 +195,20 @@ fn without_redis_the_bound_is_the_degraded_lease_and_the_residual_waits_for_a_re
 }
 
 #[test]
+fn postgres_that_goes_away_before_the_bound_is_over_may_not_have_been_heard() {
+    let mut book = book();
+    book.operations.push(done(20_000, 20_010, Deed::End(0)));
+    book.outages.push(away(Part::Redis, Some(0), 19_000, 22_000));
+    book.outages.push(away(Part::Postgres, None, 21_011, 60_000));
+    book.requests.push(served(22_400, "11"));
+    assert_eq!(rules(&book), [Rule::ServedAfterEnd], "the bound was over, everybody had heard");
+    book.outages[1].begin = ms(20_060);
+    assert_eq!(rules(&book), []);
+    book.requests.push(served(32_001, "11"));
+    assert_eq!(rules(&book), [Rule::ServedAfterEnd], "Redis has returned to who ended it");
+}
+
+#[test]
 fn an_accepted_end_is_in_force_at_once_unless_redis_forgot_it_before_it_was_durable() {
     let mut book = book();
     book.outages.push(away(Part::Postgres, None, 19_000, 30_000));
