@@ -11,7 +11,8 @@ use countersign::cache::marks::Name;
 use countersign::cache::proof::Source;
 use countersign::clock::{Clock, SystemClock, Timestamp};
 use countersign::context::{Authn, Context, LastUse, Layer, Platform, Session, SessionId, User};
-use countersign::headers::forwarded::{self, Fields, Hop, Scheme};
+use countersign::headers::forwarded::{self, Hop, Scheme};
+use countersign::headers::lines::Lines;
 use countersign::headers::names::Names;
 use countersign::headers::render::{self, RenderInput};
 use countersign::headers::scrub;
@@ -154,7 +155,9 @@ fn headers(criterion: &mut Criterion) {
     criterion.bench_function("headers/forwarded", |bencher| {
         bencher.iter(|| {
             let origin = forwarded::origin(&hop, black_box(&inbound));
-            (forwarded::family(&inbound), forwarded::rebuilt(&origin))
+            let mut lines = Lines::behind(Vec::with_capacity(512));
+            let rebuilt = forwarded::rebuild(&origin, &mut lines);
+            (forwarded::family(&inbound), rebuilt, lines)
         });
     });
     criterion.bench_function("cookie/find", |bencher| {
@@ -180,7 +183,7 @@ fn signing(criterion: &mut Criterion) {
     for (name, message, token) in cases {
         let signer = signer(message, token);
         criterion.bench_function(name, |bencher| {
-            bencher.iter(|| signer.sign(black_box(&OUTGOING), &input, Fields::new(), NOW));
+            bencher.iter(|| signer.lines(Vec::with_capacity(4096), black_box(&OUTGOING), &input, None, NOW));
         });
     }
     for (name, algorithm) in [
@@ -194,7 +197,7 @@ fn signing(criterion: &mut Criterion) {
         criterion.bench_function(name, |bencher| {
             bencher.iter(|| {
                 now = if now.since(NOW) > Duration::from_hours(8) { NOW } else { now.plus(JWT_LIFETIME / 2) };
-                signer.sign(&OUTGOING, &input, Fields::new(), now)
+                signer.lines(Vec::with_capacity(4096), &OUTGOING, &input, None, now)
             });
         });
     }

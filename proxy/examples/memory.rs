@@ -14,7 +14,6 @@ use countersign::clock::{SystemClock, Timestamp};
 use countersign::context::{
     Authn, Context, LastUse, Layer, Platform, PlatformId, Session, SessionId, User, UserId,
 };
-use countersign::headers::forwarded::Fields;
 use countersign::headers::names::Names;
 use countersign::headers::render::RenderInput;
 use countersign::keys::{JwtAlgorithm, Key, SigningKey};
@@ -168,5 +167,5 @@ fn prepare(signer: &Signer, context: &Context) {
         stats: None,
         client_certificate: None,
     };
-    signer.sign(&outgoing, &input, Fields::new(), NOW).expect("the sample can be signed");
+    signer.map(&outgoing, &input, None, NOW).expect("the sample can be signed");
 }

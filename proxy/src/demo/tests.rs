@@ -13,7 +13,6 @@ use super::seed::{self, Account};
 use super::verify::{Trust, TrustSettings};
 use crate::clock::{Clock, SystemClock};
 use crate::context::{Authn, Context, LastUse, Layer, Session, SessionId};
-use crate::headers::forwarded::Fields;
 use crate::headers::names::Names;
 use crate::headers::render::RenderInput;
 use crate::keys::{JwtAlgorithm, Key, SigningKey};
@@ -105,8 +104,7 @@ impl Stage {
         let authority = self.address.to_string();
         let outgoing = Outgoing { method: sent.method, authority: &authority, path, query };
         let signer = Signer::new(&settings).unwrap();
-        let mut headers =
-            signer.sign(&outgoing, &input, Fields::new(), SystemClock.now()).unwrap().into_map();
+        let mut headers = signer.map(&outgoing, &input, None, SystemClock.now()).unwrap();
         headers.remove("host");
         headers.iter().map(|(name, value)| (name.clone(), value.clone())).collect()
     }

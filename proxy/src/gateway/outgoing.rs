@@ -7,17 +7,17 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, header};
 use pingora::http::RequestHeader;
 use pingora::{Error, ErrorType};
 
-use super::head::{Head, Put};
+use super::head::{self, Put};
 use super::state::{Admitted, RequestState};
 use super::trace;
 use crate::clock::Timestamp;
-use crate::headers::forwarded::{self, Scheme};
+use crate::headers::forwarded::{self, ClientOrigin, Scheme};
 use crate::headers::names::alike;
 use crate::headers::render::RenderInput;
 use crate::headers::scrub;
 use crate::policy::accept::Accepted;
 use crate::reason::Reason;
-use crate::signing::{Outgoing, Signed};
+use crate::signing::{Outgoing, Signer};
 use crate::telemetry::Metrics;
 
 /// Prepares Pingora's copy of the request, which leaves.
@@ -34,8 +34,10 @@ pub(super) fn prepare(
     let mut parts = taken(request);
     let from = std::mem::take(&mut parts.headers);
     parts.uri = address(&parts.uri, state)?;
-    let signed = signed(&parts.method, state, now, metrics)?;
-    parts.headers = filled(signed.into_map(), &from, received, state, metrics);
+    let ours = signed(&parts.method, state, metrics, |signer, outgoing, input, origin| {
+        signer.map(outgoing, input, origin, now)
+    })?;
+    parts.headers = filled(ours, &from, received, state, metrics);
     *request = parts.into();
     Ok(())
 }
@@ -50,11 +52,13 @@ pub(super) fn head(
     now: Timestamp,
     metrics: &Metrics,
 ) -> Result<Vec<u8>, Reason> {
-    let signed = signed(&received.method, state, now, metrics)?;
     let target = state.accepted.as_ref().ok_or(Reason::Internal)?.target.as_str();
-    let head = Head::new(received.method.as_str(), target, &signed);
+    let head = head::begun(received.method.as_str(), target);
+    let ours = signed(&received.method, state, metrics, |signer, outgoing, input, origin| {
+        signer.lines(head, outgoing, input, origin, now)
+    })?;
     let headers = &received.headers;
-    Ok(filled(head, headers, headers, state, metrics).finish())
+    Ok(head::ended(filled(ours, headers, headers, state, metrics)))
 }
 
 /// What policy saw is what is forwarded: the canonical target.
@@ -68,12 +72,12 @@ fn address(uri: &Uri, state: &RequestState) -> Result<Uri, Reason> {
 }
 
 /// The headers of ours, signed for the request as it will be sent, exactly one Host among them; and where it came from.
-fn signed(
+fn signed<H>(
     method: &Method,
     state: &mut RequestState,
-    now: Timestamp,
     metrics: &Metrics,
-) -> Result<Signed, Reason> {
+    sign: impl FnOnce(&Signer, &Outgoing<'_>, &RenderInput<'_>, Option<&ClientOrigin>) -> Result<H, Reason>,
+) -> Result<H, Reason> {
     let (Some(admitted), Some(accepted), Some(origin)) = (&state.admitted, &state.accepted, &state.origin)
     else {
         return Err(Reason::Internal);
@@ -94,7 +98,7 @@ fn signed(
         stats: admitted.extras.stats.as_ref(),
         client_certificate: state.client_certificate.as_ref(),
     };
-    let signed = admitted.road.upstream.signer.sign(&outgoing, &input, forwarded::rebuilt(origin), now)?;
+    let signed = sign(&admitted.road.upstream.signer, &outgoing, &input, Some(origin))?;
     let signed_at = Instant::now();
     metrics.signing_seconds.observe((signed_at - begun).as_secs_f64());
     state.sent = Some(signed_at);

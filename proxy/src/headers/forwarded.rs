@@ -2,16 +2,16 @@
 //! Only a trusted peer is listened to, from right to left; an untrusted one's words are dropped (THREATS H10).
 
 use std::net::IpAddr;
-use std::ops::Range;
 
-use bytes::Bytes;
 use http::header::FORWARDED;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use ipnet::IpNet;
-use smallvec::SmallVec;
 
+use super::lines::Lines;
 use super::names::{begins, equals, in_namespace, without_leading_separators};
 use super::scrub::Removals;
+use crate::clock::append_number;
+use crate::reason::Reason;
 use crate::telemetry::request_line::append_address;
 
 /// The scheme of the public side.
@@ -102,60 +102,43 @@ pub fn family(headers: &HeaderMap) -> Removals {
     headers.keys().filter(|name| belongs(name.as_str())).cloned().collect()
 }
 
-/// The fields that tell it on, made from `origin` alone: one client, one element. The values are slices of that element
-/// where they stand in it.
-#[must_use]
-pub fn rebuilt(origin: &ClientOrigin) -> Fields {
-    let (scheme, host) = (origin.scheme.as_str(), origin.host.as_str());
-    let mut element = Vec::with_capacity(host.len() + 80);
-    element.extend_from_slice(b"for=");
-    let address = append_node(&mut element, origin.address);
-    element.extend_from_slice(b";host=\"");
-    let host_at = element.len()..element.len() + host.len();
-    element.extend_from_slice(host.as_bytes());
-    element.extend_from_slice(b"\";proto=");
-    element.extend_from_slice(scheme.as_bytes());
-    let element = Bytes::from(element);
-
-    let port = match port_of(host) {
-        Some(port) => HeaderValue::from(port),
-        None => HeaderValue::from_static(origin.scheme.default_port()),
-    };
-    let mut fields = SmallVec::new();
-    fields.push((X_FORWARDED_PROTO, HeaderValue::from_static(scheme)));
-    fields.push((X_FORWARDED_PORT, port));
-    let cut = |range| HeaderValue::from_maybe_shared(element.slice(range));
-    // A host that is no header value has not passed the acceptance check; it is left out rather than altered.
-    if let (Ok(whole), Ok(host)) = (cut(0..element.len()), cut(host_at)) {
-        fields.push((FORWARDED, whole));
-        fields.push((X_FORWARDED_HOST, host));
+/// Tells it on in fields made from `origin` alone: one client, one element.
+///
+/// # Errors
+/// `CannotSign` when the host is nothing that can be written, which none is that was accepted.
+pub fn rebuild(origin: &ClientOrigin, lines: &mut Lines) -> Result<(), Reason> {
+    let (scheme, host) = (origin.scheme.as_str().as_bytes(), origin.host.as_bytes());
+    lines.write(&X_FORWARDED_PROTO, |value| value.extend_from_slice(scheme))?;
+    lines.write(&X_FORWARDED_PORT, |value| match port_of(&origin.host) {
+        Some(port) => append_number(value, port.into()),
+        None => value.extend_from_slice(origin.scheme.default_port().as_bytes()),
+    })?;
+    lines.write(&FORWARDED, |value| {
+        value.extend_from_slice(b"for=");
+        append_node(value, origin.address);
+        value.extend_from_slice(b";host=\"");
+        value.extend_from_slice(host);
+        value.extend_from_slice(b"\";proto=");
+        value.extend_from_slice(scheme);
+    })?;
+    lines.write(&X_FORWARDED_HOST, |value| value.extend_from_slice(host))?;
+    if let Some(address) = origin.address {
+        lines.write(&X_FORWARDED_FOR, |value| append_address(value, address))?;
+        lines.write(&X_REAL_IP, |value| append_address(value, address))?;
     }
-    if let Some(address) = address.and_then(|address| cut(address).ok()) {
-        fields.push((X_FORWARDED_FOR, address.clone()));
-        fields.push((X_REAL_IP, address));
-    }
-    fields
+    Ok(())
 }
 
-/// Appends a node (RFC 7239, section 6) and says where in it the address stands.
-fn append_node(element: &mut Vec<u8>, address: Option<IpAddr>) -> Option<Range<usize>> {
-    let Some(address) = address else {
-        element.extend_from_slice(b"unknown");
-        return None;
-    };
+/// Appends a node (RFC 7239, section 6).
+fn append_node(element: &mut Vec<u8>, address: Option<IpAddr>) {
+    let Some(address) = address else { return element.extend_from_slice(b"unknown") };
     let quotes: [&[u8]; 2] = if address.is_ipv6() { [b"\"[", b"]\""] } else { [b"", b""] };
     element.extend_from_slice(quotes[0]);
-    let start = element.len();
     append_address(element, address);
-    let end = element.len();
     element.extend_from_slice(quotes[1]);
-    Some(start..end)
 }
 
-/// Fields that say where a request came from.
-pub type Fields = SmallVec<[(HeaderName, HeaderValue); 6]>;
-
-/// The names that [`rebuilt`] answers, in its order, where the client's address is known.
+/// The names that [`rebuild`] writes, in its order, where the client's address is known.
 pub const REBUILT: [HeaderName; 6] =
     [X_FORWARDED_PROTO, X_FORWARDED_PORT, FORWARDED, X_FORWARDED_HOST, X_FORWARDED_FOR, X_REAL_IP];
 

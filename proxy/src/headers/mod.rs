@@ -1,6 +1,7 @@
-//! What crosses the border towards an application and back. Pure: header maps in, header maps out.
+//! What crosses the border towards an application and back. Pure: headers in, headers out.
 
 pub mod forwarded;
+pub mod lines;
 pub mod names;
 pub mod render;
 pub mod response;

@@ -8,10 +8,12 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use http::{HeaderName, HeaderValue};
 use ring::hmac;
+use ring::signature::Signature;
 
 use super::keyring::{Keyring, Material, Purpose, derive};
 use super::{MessageAlgorithm, Outgoing};
 use crate::clock::{Timestamp, append_number};
+use crate::headers::lines::Lines;
 use crate::headers::names::{SIGNATURE, SIGNATURE_INPUT};
 use crate::headers::render::encode;
 use crate::reason::Reason;
@@ -42,10 +44,10 @@ enum MessageMaterial {
 /// A signature whose first lines are written: those of the headers that a context always has.
 pub(super) struct Begun {
     key: usize,
-    lines: Lines,
+    lines: Fed,
 }
 
-enum Lines {
+enum Fed {
     /// Fed already.
     Hmac(Box<hmac::Context>),
     Ed25519(Box<[u8]>),
@@ -96,57 +98,61 @@ impl MessageSigner {
             MessageMaterial::Hmac(secret) => {
                 let mut state = hmac::Context::with_key(secret);
                 state.update(&lines);
-                Lines::Hmac(Box::new(state))
+                Fed::Hmac(Box::new(state))
             }
-            MessageMaterial::Ed25519(_) => Lines::Ed25519(lines.into()),
+            MessageMaterial::Ed25519(_) => Fed::Ed25519(lines.into()),
         };
         Begun { key, lines }
     }
 
-    /// `Signature-Input` and `Signature` for a request that carries exactly the headers begun with, which are `covered`,
-    /// and its own.
+    /// Writes `Signature-Input` and `Signature` for a request that carries exactly the headers begun with, which are
+    /// `covered`, and its own. The parameters are signed where they are written.
     pub(super) fn sign(
         &self,
         begun: &Begun,
         covered: &[u8],
         keyring: &Keyring,
         message: &Message<'_>,
-    ) -> Result<[(HeaderName, HeaderValue); 2], Reason> {
+        lines: &mut Lines,
+    ) -> Result<(), Reason> {
         let key = self.keys.get(begun.key).ok_or(Reason::CannotSign)?;
-        let mut rest = Vec::with_capacity(covered.len() + message.size() + key.constant_parameters.len());
-        target_lines(&mut rest, message.outgoing)?;
+        let mut base = Vec::with_capacity(message.size());
+        target_lines(&mut base, message.outgoing)?;
         for (name, value) in message.headers {
-            line(&mut rest, name.as_str(), value.as_bytes());
+            line(&mut base, name.as_str(), value.as_bytes());
         }
-        rest.extend_from_slice(b"\"@signature-params\": ");
-        let parameters = rest.len();
-        self.append_parameters(&mut rest, covered, message, &key.constant_parameters);
-        let signature = key.material.sign(keyring, &begun.lines, &rest)?;
-        let input = [LABEL.as_bytes(), b"=", &rest[parameters..]].concat();
-        Ok([(SIGNATURE_INPUT, header(input)?), (SIGNATURE, header(signature)?)])
+        base.extend_from_slice(b"\"@signature-params\": ");
+        let signature = lines.write(&SIGNATURE_INPUT, |input| {
+            input.extend_from_slice(LABEL.as_bytes());
+            input.push(b'=');
+            let start = input.len();
+            self.append_parameters(input, covered, message, &key.constant_parameters);
+            key.material.sign(keyring, &begun.lines, [&base, &input[start..]])
+        })??;
+        lines.write(&SIGNATURE, |value| append_signature(value, signature.as_ref()))?
     }
 
-    fn append_parameters(&self, rest: &mut Vec<u8>, covered: &[u8], message: &Message<'_>, constant: &str) {
-        rest.push(b'(');
+    fn append_parameters(&self, input: &mut Vec<u8>, covered: &[u8], message: &Message<'_>, constant: &str) {
+        input.push(b'(');
         // Without the blank in front of the first name.
-        rest.extend_from_slice(covered.get(1..).unwrap_or_default());
+        input.extend_from_slice(covered.get(1..).unwrap_or_default());
         for (name, _) in message.headers {
-            cover(rest, name.as_str());
+            cover(input, name.as_str());
         }
-        rest.extend_from_slice(b");created=");
-        append_number(rest, message.now.as_secs());
-        rest.extend_from_slice(b";expires=");
-        append_number(rest, message.now.plus(self.lifetime).as_secs());
-        rest.extend_from_slice(b";nonce=\"");
+        input.extend_from_slice(b");created=");
+        append_number(input, message.now.as_secs());
+        input.extend_from_slice(b";expires=");
+        append_number(input, message.now.plus(self.lifetime).as_secs());
+        input.extend_from_slice(b";nonce=\"");
         for &byte in encode(message.request_id.as_bytes()).iter() {
             // The two characters that a structured string escapes (RFC 9651, section 3.3.3).
             if matches!(byte, b'"' | b'\\') {
-                rest.push(b'\\');
+                input.push(b'\\');
             }
-            rest.push(byte);
+            input.push(byte);
         }
-        rest.push(b'"');
-        rest.extend_from_slice(constant.as_bytes());
+        input.push(b'"');
+        input.extend_from_slice(constant.as_bytes());
     }
 }
 
@@ -154,8 +160,8 @@ impl Begun {
     /// Bytes that it holds besides itself.
     pub(super) fn weight(&self) -> usize {
         match &self.lines {
-            Lines::Hmac(_) => size_of::<hmac::Context>(),
-            Lines::Ed25519(lines) => lines.len(),
+            Fed::Hmac(_) => size_of::<hmac::Context>(),
+            Fed::Ed25519(lines) => lines.len(),
         }
     }
 }
@@ -196,18 +202,18 @@ fn constant_parameters(algorithm: &str, key_id: &str) -> String {
 }
 
 impl MessageMaterial {
-    /// The value of the `Signature` field.
-    fn sign(&self, keyring: &Keyring, begun: &Lines, rest: &[u8]) -> Result<Vec<u8>, Reason> {
+    /// Signs what was begun, and the pieces of the rest behind it.
+    fn sign(&self, keyring: &Keyring, begun: &Fed, rest: [&[u8]; 2]) -> Result<Made, Reason> {
         match (self, begun) {
-            (Self::Hmac(_), Lines::Hmac(state)) => {
+            (Self::Hmac(_), Fed::Hmac(state)) => {
                 let mut state = hmac::Context::clone(state);
-                state.update(rest);
-                signature_value(state.sign().as_ref())
+                rest.iter().for_each(|piece| state.update(piece));
+                Ok(Made::Hmac(state.sign()))
             }
-            (Self::Ed25519(position), Lines::Ed25519(lines)) => {
+            (Self::Ed25519(position), Fed::Ed25519(lines)) => {
                 match keyring.keys.get(*position).map(|key| &key.material) {
                     Some(Material::Ed25519(pair)) => {
-                        signature_value(pair.sign(&[lines, rest].concat()).as_ref())
+                        Ok(Made::Ed25519(pair.sign(&[lines, rest[0], rest[1]].concat())))
                     }
                     _ => Err(Reason::CannotSign),
                 }
@@ -218,15 +224,31 @@ impl MessageMaterial {
     }
 }
 
-fn signature_value(signature: &[u8]) -> Result<Vec<u8>, Reason> {
-    let start = LABEL.len() + 2;
+/// A signature.
+enum Made {
+    Hmac(hmac::Tag),
+    Ed25519(Signature),
+}
+
+impl AsRef<[u8]> for Made {
+    fn as_ref(&self) -> &[u8] {
+        match self {
+            Self::Hmac(tag) => tag.as_ref(),
+            Self::Ed25519(signature) => signature.as_ref(),
+        }
+    }
+}
+
+/// The value of the `Signature` field.
+fn append_signature(value: &mut Vec<u8>, signature: &[u8]) -> Result<(), Reason> {
+    value.extend_from_slice(LABEL.as_bytes());
+    value.extend_from_slice(b"=:");
+    let start = value.len();
     // As base64 writes it: four characters for every three bytes, the last group filled up.
-    let mut value = vec![b':'; start + signature.len().div_ceil(3) * 4 + 1];
-    value[..LABEL.len()].copy_from_slice(LABEL.as_bytes());
-    value[LABEL.len()] = b'=';
-    let end = value.len() - 1;
-    STANDARD.encode_slice(signature, &mut value[start..end]).map_err(|_| Reason::CannotSign)?;
-    Ok(value)
+    value.resize(start + signature.len().div_ceil(3) * 4, b'=');
+    STANDARD.encode_slice(signature, &mut value[start..]).map_err(|_| Reason::CannotSign)?;
+    value.push(b':');
+    Ok(())
 }
 
 /// The lines of what is signed besides headers (RFC 9421, section 2.5).
@@ -277,9 +299,4 @@ fn cover(covered: &mut Vec<u8>, name: &str) {
     covered.extend_from_slice(b" \"");
     covered.extend_from_slice(name.as_bytes());
     covered.push(b'"');
-}
-
-/// Takes a value over as it lies.
-fn header(value: Vec<u8>) -> Result<HeaderValue, Reason> {
-    HeaderValue::from_maybe_shared(bytes::Bytes::from(value)).map_err(|_| Reason::CannotSign)
 }

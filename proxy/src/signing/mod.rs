@@ -19,15 +19,16 @@ use parking_lot::Mutex;
 
 use crate::clock::Timestamp;
 use crate::context::Authn;
-use crate::headers::forwarded::{self, Fields};
+use crate::headers::forwarded::{self, ClientOrigin};
+use crate::headers::lines::Lines;
 use crate::headers::names::{ContextHeader, Names, SIGNATURE, SIGNATURE_INPUT};
 use crate::headers::render::{self, ContextHeaders, RenderInput};
 use crate::reason::Reason;
 use jwt::{Digests, Statement};
 use keyring::{KeyError, Keyring};
 use message::Message;
-use prepared::{Place, Positions, Prepared, Rest, Sheet};
-pub use prepared::{Shelf, write_line};
+pub use prepared::Shelf;
+use prepared::{Place, Positions, Prepared, Sheet};
 
 /// Algorithms of message signatures (RFC 9421, section 3.3).
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -74,6 +75,8 @@ pub const MESSAGE_LIFETIME: Duration = Duration::from_secs(30);
 pub const JWT_LIFETIME: Duration = Duration::from_mins(1);
 /// Default size of the shelf of prepared contexts: some 110,000 of them. What does not fit is signed anew.
 pub const SHELF_BYTES: u64 = 256 * 1024 * 1024;
+/// What a request usually adds to its context, in bytes.
+const USUAL_BYTES: usize = 2048;
 /// The longest that a context without a token stays prepared.
 const LONGEST: Duration = Duration::from_mins(5);
 
@@ -153,25 +156,59 @@ impl Signer {
         })
     }
 
-    /// All headers of ours for one request: `Host`, context, token and message signature, and `beside` them what is not
-    /// signed (where the request came from), with room for others. `outgoing` is the request as it will be sent; nothing
-    /// that is covered may change afterwards. Can be repeated for each attempt.
+    /// Writes all headers of ours for one request behind `head`: `Host`, context, token and message signature, and beside
+    /// them, not signed, where it came `from`. `outgoing` is the request as it will be sent; nothing that is covered may
+    /// change afterwards. Can be repeated for each attempt.
     ///
     /// # Errors
     /// `CannotSign` when no key may sign, the session has ended, a session is claimed and no context given, or the
     /// request cannot be written down; `ContextTooLarge` over the byte budget. The request must not be forwarded then.
-    pub fn sign(
+    pub fn lines(
+        &self,
+        head: Vec<u8>,
+        outgoing: &Outgoing<'_>,
+        input: &RenderInput<'_>,
+        from: Option<&ClientOrigin>,
+        now: Timestamp,
+    ) -> Result<Lines, Reason> {
+        let request = self.request(outgoing, input, now)?;
+        let mut lines = Lines::behind(head);
+        lines.write(&HOST, |value| value.extend_from_slice(outgoing.authority.as_bytes()))?;
+        lines.take_over(request.prepared.lines());
+        self.complete(&request, from, &mut lines)?;
+        Ok(lines)
+    }
+
+    /// The same as a map, with room for more.
+    ///
+    /// # Errors
+    /// As [`Self::lines`].
+    pub fn map(
         &self,
         outgoing: &Outgoing<'_>,
         input: &RenderInput<'_>,
-        beside: Fields,
+        from: Option<&ClientOrigin>,
         now: Timestamp,
-    ) -> Result<Signed, Reason> {
+    ) -> Result<HeaderMap, Reason> {
+        let request = self.request(outgoing, input, now)?;
+        let host = HeaderValue::from_str(outgoing.authority).map_err(|_| Reason::CannotSign)?;
+        let mut lines = Lines::apart(USUAL_BYTES);
+        self.complete(&request, from, &mut lines)?;
+        let (_, rest) = lines.into_slices()?;
+        Ok(request.prepared.headers(host, rest))
+    }
+
+    fn request<'a>(
+        &self,
+        outgoing: &'a Outgoing<'a>,
+        input: &RenderInput<'a>,
+        now: Timestamp,
+    ) -> Result<OneRequest<'a>, Reason> {
         let own = render::of_request(&self.names, input)?;
         let digests = Digests::of(&own, &self.names);
         let statement = Statement { authn: input.authn, identity: input.identity(), digests };
         let prepared = self.prepared(statement, now)?;
-        self.complete(prepared, (outgoing, input.request_id), own, beside, now)
+        Ok(OneRequest { prepared, outgoing, own, id: input.request_id, now })
     }
 
     /// What is the same for every request with this context, kept or made now.
@@ -232,62 +269,35 @@ impl Signer {
         Arc::clone(sheets.entry(names).or_insert_with_key(new))
     }
 
-    /// Adds what only this request has, and its signature.
+    /// Writes what only this request has, its signature, and where it came from.
     fn complete(
         &self,
-        prepared: Arc<Prepared>,
-        (outgoing, request_id): (&Outgoing<'_>, &str),
-        own: ContextHeaders,
-        beside: Fields,
-        now: Timestamp,
-    ) -> Result<Signed, Reason> {
-        let message = Message { outgoing, headers: &own, request_id, now };
-        let signature = match (&self.message, &prepared.begun) {
-            (Some(signer), Some(begun)) => {
-                Some(signer.sign(begun, prepared.covered(), &self.message_keys, &message)?)
-            }
-            _ => None,
-        };
-        let host = HeaderValue::from_str(outgoing.authority).map_err(|_| Reason::CannotSign)?;
-        let mut rest: Rest = own.into_iter().chain(signature.into_iter().flatten()).collect();
-        let size = prepared.size + render::size(rest.iter().map(|(name, value)| (name, value)));
-        if size > self.budget {
+        request: &OneRequest<'_>,
+        from: Option<&ClientOrigin>,
+        lines: &mut Lines,
+    ) -> Result<(), Reason> {
+        let OneRequest { prepared, outgoing, own, id, now } = request;
+        let before = lines.size();
+        own.iter().for_each(|(name, value)| lines.put(name, value));
+        if let (Some(signer), Some(begun)) = (&self.message, &prepared.begun) {
+            let message = Message { outgoing, headers: own, request_id: id, now: *now };
+            signer.sign(begun, prepared.covered(), &self.message_keys, &message, lines)?;
+        }
+        if prepared.size + lines.size() - before > self.budget {
             return Err(Reason::ContextTooLarge);
         }
-        rest.extend(beside);
-        Ok(Signed { prepared, host, rest })
+        from.map_or(Ok(()), |origin| forwarded::rebuild(origin, lines))
     }
 }
 
-/// All headers of ours for one request, signed, and not written down yet.
-pub struct Signed {
+/// A request whose context is prepared.
+struct OneRequest<'a> {
     prepared: Arc<Prepared>,
-    host: HeaderValue,
-    rest: Rest,
-}
-
-impl Signed {
-    /// As a map, with room for more.
-    #[must_use]
-    pub fn into_map(self) -> HeaderMap {
-        self.prepared.headers(self.host, self.rest)
-    }
-
-    /// As lines of HTTP/1.1.
-    pub fn write(&self, lines: &mut Vec<u8>) {
-        write_line(lines, &HOST, &self.host);
-        lines.extend_from_slice(self.prepared.lines());
-        for (name, value) in &self.rest {
-            write_line(lines, name, value);
-        }
-    }
-
-    /// How many bytes the lines have.
-    #[must_use]
-    pub fn length(&self) -> usize {
-        let rest: usize = self.rest.iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum();
-        HOST.as_str().len() + self.host.len() + 4 + self.prepared.lines().len() + rest
-    }
+    outgoing: &'a Outgoing<'a>,
+    /// Context headers that only it has.
+    own: ContextHeaders,
+    id: &'a str,
+    now: Timestamp,
 }
 
 #[cfg(test)]

@@ -10,12 +10,12 @@ use http::header::HOST;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use quick_cache::Weighter;
 use quick_cache::sync::Cache;
-use smallvec::SmallVec;
 
 use super::jwt::{Digests, Statement};
 use super::message::{self, Begun};
 use crate::clock::Timestamp;
 use crate::context::{Context, Platform, Session, User};
+use crate::headers::lines::{Fields, Lines};
 use crate::headers::render::{self, ContextHeaders};
 use crate::reason::Reason;
 
@@ -186,9 +186,10 @@ impl Prepared {
         same && self.digests == digests && self.keys == keys && self.made <= now && now < self.serves_until
     }
 
-    /// `host`, the headers, and `rest` behind them, with room for more. The names' map is copied and filled by
-    /// position: where `rest` is the usual one, nothing is hashed.
-    pub(super) fn headers(&self, host: HeaderValue, rest: Rest) -> HeaderMap {
+    /// `host`, the headers, and behind them the `rest` that the request adds: its own context headers, the signature, and
+    /// what is sent beside them. With room for more. The names' map is copied and filled by position: where `rest` is
+    /// the usual one, nothing is hashed.
+    pub(super) fn headers(&self, host: HeaderValue, rest: Fields) -> HeaderMap {
         let is_usual = rest.iter().map(|(name, _)| name).eq(&*self.sheet.rest);
         let mut headers = HeaderMap::clone(if is_usual { &self.sheet.whole } else { &self.sheet.context });
         let mut places = headers.values_mut();
@@ -228,10 +229,6 @@ impl Prepared {
     }
 }
 
-/// What a request adds to the headers of its context, in this order: its own context headers, the signature, and what is
-/// sent beside them.
-pub(super) type Rest = SmallVec<[(HeaderName, HeaderValue); 10]>;
-
 /// What contexts share that have headers of the same names: maps of the names without values, `Host` first (RFC 9112,
 /// section 3.2), with room for more, and how a signature lists them.
 pub(super) struct Sheet {
@@ -269,35 +266,10 @@ impl Sheet {
 
 /// The headers as lines, and their values as slices of them.
 fn packed(headers: &ContextHeaders) -> Result<(Bytes, Box<[HeaderValue]>), Reason> {
-    let mut lines = Vec::with_capacity(USUAL_BYTES);
-    for (name, value) in headers {
-        write_line(&mut lines, name, value);
-    }
-    lines.shrink_to_fit();
-    let lines = Bytes::from(lines);
-    let mut end = 0;
-    let pack = |(name, value): &(HeaderName, HeaderValue)| {
-        let start = end + name.as_str().len() + BEFORE_VALUE.len();
-        let slice = lines.slice(start..start + value.len());
-        let mut packed = HeaderValue::from_maybe_shared(slice).map_err(|_| Reason::CannotSign)?;
-        packed.set_sensitive(value.is_sensitive());
-        end = start + value.len() + AFTER_VALUE.len();
-        Ok(packed)
-    };
-    let values = headers.iter().map(pack).collect::<Result<_, _>>()?;
-    Ok((lines, values))
-}
-
-/// What stands between a name and its value.
-const BEFORE_VALUE: &[u8] = b": ";
-/// What ends a line.
-const AFTER_VALUE: &[u8] = b"\r\n";
-
-/// Writes a header as a line of HTTP/1.1 (RFC 9112, section 5). Neither a name nor a value can hold a line end.
-pub fn write_line(lines: &mut Vec<u8>, name: &HeaderName, value: &HeaderValue) {
-    for piece in [name.as_str().as_bytes(), BEFORE_VALUE, value.as_bytes(), AFTER_VALUE] {
-        lines.extend_from_slice(piece);
-    }
+    let mut lines = Lines::apart(USUAL_BYTES);
+    headers.iter().for_each(|(name, value)| lines.put(name, value));
+    let (bytes, fields) = lines.into_slices()?;
+    Ok((bytes, fields.into_iter().map(|(_, value)| value).collect()))
 }
 
 /// Weighs a prepared context with everything it holds.

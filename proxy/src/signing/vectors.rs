@@ -169,12 +169,10 @@ fn produce(keys: &KeyFile, vector: &Accepted, given: Option<&str>) -> Vec<(Strin
         let token = jwt::Token { value: HeaderValue::from_str(given).unwrap(), reuse_until: now };
         let keys = Positions { message: Some(0), token: Some(0) };
         let prepared = signer.prepare(statement, keys, Some(token), now).unwrap();
-        let prepared = Arc::new(prepared);
-        signer.complete(prepared, (&outgoing, input.request_id), own, Fields::new(), now).unwrap()
+        signer.forced(prepared, own, &outgoing, input.request_id, now)
     } else {
-        signer.sign(&outgoing, &input, Fields::new(), now).unwrap()
-    }
-    .into_map();
+        signer.map(&outgoing, &input, None, now).unwrap()
+    };
     headers.remove("host");
     headers.iter().map(|(name, value)| (name.to_string(), value.to_str().unwrap().to_owned())).collect()
 }

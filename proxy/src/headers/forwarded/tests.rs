@@ -2,6 +2,7 @@
 
 use proptest::prelude::*;
 
+use super::super::lines::Fields;
 use super::*;
 
 const PROXY: &str = "10.0.0.9";
@@ -120,6 +121,12 @@ fn the_whole_family_is_removed_in_any_spelling_and_via_stays() {
     removed.sort();
     gone.sort();
     assert_eq!(removed, gone);
+}
+
+fn rebuilt(origin: &ClientOrigin) -> Fields {
+    let mut lines = Lines::apart(0);
+    rebuild(origin, &mut lines).unwrap();
+    lines.into_slices().unwrap().1
 }
 
 #[test]
