@@ -22,15 +22,15 @@ impl Authority {
     pub fn parse(raw: &[u8]) -> Result<Self, Reason> {
         let raw = std::str::from_utf8(raw).map_err(|_| Reason::BadHost)?;
         let (host, port) = split(raw).ok_or(Reason::BadHost)?;
-        let mut text = if host.starts_with('[') {
-            canonical_v6(host)?
-        } else {
+        port.map_or(Ok(()), check_port)?;
+        if !host.starts_with('[') {
             check_name(host)?;
-            host.to_ascii_lowercase()
-        };
+            // The port has digits alone.
+            return Ok(Self { text: raw.to_ascii_lowercase(), host_len: host.len() });
+        }
+        let mut text = canonical_v6(host)?;
         let host_len = text.len();
         if let Some(port) = port {
-            check_port(port)?;
             text.push(':');
             text.push_str(port);
         }
@@ -72,9 +72,9 @@ fn canonical_v6(host: &str) -> Result<String, Reason> {
 /// Letters, digits, `-`, `.` and `_` (container networks use it), as DNS limits them (RFC 1035, section 2.3.4).
 fn check_name(host: &str) -> Result<(), Reason> {
     let fits = (1..=253).contains(&host.len())
-        && host.split('.').all(|label| {
+        && host.as_bytes().split(|&byte| byte == b'.').all(|label| {
             (1..=63).contains(&label.len())
-                && label.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
+                && label.iter().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_'))
         });
     // A name that ends in a number is read as an IPv4 address by browsers (WHATWG URL, "ends in a number"),
     // so it must be one in its plain form: neither `127.1` nor `0x7f.0.0.1` nor `2130706433`.
