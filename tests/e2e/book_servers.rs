@@ -97,12 +97,18 @@ fn what_the_readme_builds_with_is_there() {
             let is_there = match words.as_slice() {
                 ["tests/run"] => root().join("tests/run").is_file(),
                 // The first is run in `what_is_shown_for_a_terminal_serves`.
-                ["cargo", "run", "--release", "--", "demo"]
-                | ["cargo", "build", "--release", "--workspace", "--bins", "--examples"] => true,
-                ["cargo", "run", "--release", "-p", "e2e", "--bin", name] => program("tests/src/bin", name),
-                ["cargo", "run", "--release", "-p", "e2e", "--bin", name, "--", part] => {
-                    let parts =
-                        fs::read_to_string(root().join("tests/src/bin").join(name).join("main.rs")).unwrap();
+                ["cargo", "run", "--release", "--", "demo"] => true,
+                ["cargo", "build", "--profile", "dist", "--workspace", targets @ ..] => {
+                    targets.as_chunks().0.iter().all(|[kind, name]| match (*kind, *name) {
+                        ("--bin", "countersign") => program("proxy/src", "main"),
+                        ("--bin", name) => program("tests/src/bin", name),
+                        ("--example", name) => program("proxy/examples", name),
+                        _ => false,
+                    })
+                }
+                ["target/dist/bench"] => program("tests/src/bin", "bench"),
+                ["target/dist/bench", part] => {
+                    let parts = fs::read_to_string(root().join("tests/src/bin/bench/main.rs")).unwrap();
                     parts.contains(&format!("\"{part}\" =>"))
                 }
                 ["cargo", "bench", "-p", "countersign", "--bench", name] => {

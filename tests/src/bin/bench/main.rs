@@ -1,8 +1,7 @@
 //! What Countersign costs, measured as ratios of one run on one machine: beside Pingora and nginx with Lua, in latency,
 //! in memory, in instructions. Prints tables; `docs/performance.md` says how to read them.
 //!
-//! `cargo build --release --workspace --bins --examples && cargo run --release -p e2e --bin bench -- [PART ...]`
-//! with the parts `cpu`, `latency`, `memory` (all of these without arguments), `cpu-nginx` (nginx as well), `cpu-all`
+//! `target/dist/bench [PART ...]` (built as CONTRIBUTING.md says) with the parts `cpu`, `latency`, `memory` (all of these without arguments), `cpu-nginx` (nginx as well), `cpu-all`
 //! (100,000 sessions in Redis and Postgres and nginx as well), `foreign` (sessions of other frameworks beside ours), `instructions` and, to write today's number down as the one to compare with, `instructions-write`.
 
 mod cpu;

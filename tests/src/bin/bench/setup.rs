@@ -46,7 +46,7 @@ pub(super) struct Wanted<'a> {
     pub(super) servers: Option<&'a Servers>,
 }
 
-/// The folder of the release build, which this program lies in itself.
+/// The folder of the build, which this program lies in itself.
 pub(super) fn release_folder() -> Result<PathBuf, Failure> {
     let program = std::env::current_exe()?;
     Ok(program.parent().ok_or("the program lies in no folder")?.to_owned())
