@@ -149,10 +149,17 @@ fn time_of(node: &Node) -> Option<Timestamp> {
         Node::Float(seconds) if (0.0..1e11).contains(seconds) => Some(seconds_of(*seconds)),
         Node::Text(text) => {
             let text = std::str::from_utf8(text).ok()?;
-            text.parse().ok().and_then(count).or_else(|| written(text))
+            text.parse().ok().and_then(count).or_else(|| fraction(text)).or_else(|| written(text))
         }
         _ => None,
     }
+}
+
+/// Seconds with a fraction, as `str(time.time())` writes them.
+fn fraction(text: &str) -> Option<Timestamp> {
+    let plain = text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.');
+    let seconds: f64 = if plain { text.parse().ok()? } else { return None };
+    (0.0..1e11).contains(&seconds).then(|| seconds_of(seconds))
 }
 
 fn count(number: i64) -> Option<Timestamp> {

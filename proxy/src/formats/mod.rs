@@ -283,7 +283,7 @@ fn complete(found: &mut Found, session: &Decoded, locator: &Locator) -> Result<(
 fn check_active(session: &Decoded, locator: &Locator) -> Result<(), Refusal> {
     let Some(active) = &locator.active else { return Ok(()) };
     match locate::follow(session, active)? {
-        None => Ok(()),
+        None | Some(value::Node::Bool(true)) => Ok(()),
         Some(value::Node::Text(text)) if **text == *b"true" => Ok(()),
         Some(_) => Err(Refusal::Inactive),
     }

@@ -17,6 +17,8 @@ pub struct Spelling {
     pub form: bool,
     /// `.`, space and `[` in names are read as `_`, as PHP does.
     pub php_names: bool,
+    /// White space ends a cookie as `;` does.
+    pub white_separates: bool,
 }
 
 /// A cookie as it stands in the header.
@@ -64,6 +66,27 @@ impl Spelling {
         } else {
             undone == name.as_bytes()
         }
+    }
+}
+
+impl Spelling {
+    /// Whether the framework would, or might, find a cookie called `name` behind the beginning of what stands between two
+    /// `;`. (`http.cookies` of Python goes on behind white space, whatever stands before it.)
+    #[must_use]
+    pub fn hides(self, part: &[u8], name: &str) -> bool {
+        if !self.white_separates {
+            return false;
+        }
+        let words = |part: &[u8]| part.iter().position(|byte| matches!(byte, b' ' | b'\t'));
+        let mut rest = part;
+        while let Some(at) = words(rest) {
+            rest = &rest[at + 1..];
+            let behind = rest.strip_prefix(name.as_bytes()).map(<[u8]>::trim_ascii_start);
+            if behind.is_some_and(|behind| behind.is_empty() || behind.starts_with(b"=")) {
+                return true;
+            }
+        }
+        false
     }
 }
 

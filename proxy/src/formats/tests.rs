@@ -99,6 +99,9 @@ fn javas_scalars_are_read_and_an_object_is_no_identity() {
         (format!("aced0005 7372 000e 6a6176612e6c616e672e42797465 9c4e6084ee50f51c 02 0001 42 0005 76616c7565 {number} 2a"), "42"),
         ("aced0005 7372 0011 6a6176612e6c616e672e426f6f6c65616e cd207280d59cfaee 02 0001 5a 0005 76616c7565 7870 01".to_owned(), "!"),
         ("aced0005 74 0002 3432".to_owned(), "42"),
+        // Beyond the first plane, in two surrogates; one alone is no text.
+        ("aced0005 74 0006 eda0bdedb880".to_owned(), "\u{1f600}"),
+        ("aced0005 74 0003 eda0bd".to_owned(), "!"),
         ("aced0005 70".to_owned(), "-"),
         ("aced0005 7372 000e 6a6176612e7574696c2e55554944 bc9903f7986d852f 02 0002 4a 000c 6c65617374536967426974734a000b6d6f737453696742697473 7870 9f7ddf96679d32fe33fdd1b6b4964b33".to_owned(), "33fdd1b6-b496-4b33-9f7d-df96679d32fe"),
         ("aced0005 7372 000e 6a6176612e7574696c2e44617465 686a81014b597419 03 0000 7870 7708 0000000000000000 78".to_owned(), "-"),
@@ -407,6 +410,12 @@ fn too_large_too_deep_and_too_many_are_told_apart() {
     assert_eq!(json(format!("{}1{}", "[".repeat(33), "]".repeat(33))), Err(DecodeError::TooDeep));
     assert_eq!(json(format!("{}1{}", "[".repeat(32), "]".repeat(32))), Ok(()));
     assert_eq!(json(format!("[{}1]", "1,".repeat(10_000))), Err(DecodeError::TooMany));
+    // Keys are no values.
+    let object = |count: usize| {
+        format!("{{{}}}", (0..count).map(|key| format!("\"{key}\":1")).collect::<Vec<_>>().join(","))
+    };
+    assert_eq!(json(object(9_900)), Ok(()));
+    assert_eq!(json(object(10_100)), Err(DecodeError::TooMany));
     assert_eq!(json("[1,]".to_owned()), Err(DecodeError::Malformed("JSON")));
 }
 
@@ -434,11 +443,12 @@ fn times_are_read_in_every_way_that_frameworks_write_them() {
         "\"2026-11-21T01:30:00\"",
         "\"2026-11-21 01:30:00\"",
         "\"1795224600\"",
+        "\"1795224600.000123\"",
     ] {
         assert_eq!(moment(json), Ok(Some(NOW.as_millis())), "{json}");
     }
     assert_eq!(moment("null"), Ok(None));
-    for json in ["true", "-1", "\"\"", "\"tomorrow\"", "1e300", "[]"] {
+    for json in ["true", "-1", "\"\"", "\"tomorrow\"", "\".\"", "\"1.2.3\"", "1e300", "[]"] {
         assert_eq!(moment(json), Err(locate::Unusable::NotOne), "{json}");
     }
 }

@@ -125,6 +125,7 @@ pub struct Twice;
 pub struct Mark {
     nodes: usize,
     links: usize,
+    entries: usize,
     text: usize,
 }
 
@@ -133,6 +134,8 @@ pub struct Mark {
 pub struct Builder {
     nodes: Vec<Node>,
     links: usize,
+    /// Entries of maps and objects, whose keys are no values.
+    entries: usize,
     text: usize,
 }
 
@@ -142,7 +145,7 @@ impl Builder {
     /// # Errors
     /// There are too many.
     pub fn add(&mut self, node: Node) -> Result<NodeId, DecodeError> {
-        if self.nodes.len() >= MOST_ITEMS {
+        if self.nodes.len() >= MOST_ITEMS + self.entries {
             return Err(DecodeError::TooMany);
         }
         let id = u32::try_from(self.nodes.len()).map_err(|_| DecodeError::TooMany)?;
@@ -180,6 +183,7 @@ impl Builder {
     /// There are too many.
     pub fn insert(&mut self, map: NodeId, key: NodeId, value: NodeId) -> Result<(), DecodeError> {
         self.link()?;
+        self.entries += 1;
         if let Some(Node::Map(entries) | Node::Object(_, entries)) = self.nodes.get_mut(map.0 as usize) {
             entries.push((key, value));
         }
@@ -201,13 +205,13 @@ impl Builder {
     /// Where it stands, to come back to.
     #[must_use]
     pub fn mark(&self) -> Mark {
-        Mark { nodes: self.nodes.len(), links: self.links, text: self.text }
+        Mark { nodes: self.nodes.len(), links: self.links, entries: self.entries, text: self.text }
     }
 
     /// Forgets all that was added since. Nothing from before may point there.
     pub fn back_to(&mut self, mark: Mark) {
         self.nodes.truncate(mark.nodes);
-        (self.links, self.text) = (mark.links, mark.text);
+        (self.links, self.entries, self.text) = (mark.links, mark.entries, mark.text);
     }
 
     /// The values that were added since.

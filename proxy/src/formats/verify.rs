@@ -37,8 +37,8 @@ pub enum Verification {
         /// Newest first. They are made ready once: a request hashes what it brings and no key.
         keys: Vec<hmac::Key>,
     },
-    /// A second cookie, `name.sig`, signs name and value with HMAC-SHA1.
-    Keygrip(Vec<hmac::Key>),
+    /// A second cookie, `name.sig`, signs name and value with HMAC: SHA-1, where the application has chosen no other hash.
+    Keygrip(Vec<Vec<hmac::Key>>),
     /// `id.signature` with HMAC-SHA1 under a derived key.
     ItsDangerous(Vec<hmac::Key>),
     /// The id is encrypted, together with a proof of the cookie's name.
@@ -71,10 +71,13 @@ impl Verification {
         Self::Signed { prefix, padded, keys: keys.collect() }
     }
 
-    /// A second cookie with HMAC-SHA1 under these secrets.
+    /// A second cookie with HMAC under these secrets, by any of the hashes that keygrip is told to use: which one it was is
+    /// seen by the length.
     #[must_use]
     pub fn keygrip(secrets: &[Secret]) -> Self {
-        Self::Keygrip(secrets.iter().map(|secret| hmac::Key::new(SHA1, secret.expose())).collect())
+        let hashes = [SHA1, hmac::HMAC_SHA256, hmac::HMAC_SHA512];
+        let by = |hash| secrets.iter().map(|secret| hmac::Key::new(hash, secret.expose())).collect();
+        Self::Keygrip(hashes.map(by).into())
     }
 
     /// As Flask-Session signs: HMAC-SHA1 under keys that are derived from these secrets.
@@ -116,7 +119,12 @@ impl Verification {
             }
             Self::Keygrip(keys) => {
                 let signature = signature.ok_or(Refusal::Unsigned)?;
-                any(keys, |key| {
+                // In base64, four characters for every three bytes.
+                let has_length = |keys: &&Vec<hmac::Key>| {
+                    let bytes = keys.first().map(|key| key.algorithm().digest_algorithm().output_len());
+                    bytes.is_some_and(|bytes| (bytes * 4).div_ceil(3) == signature.len())
+                };
+                any(keys.iter().find(has_length).ok_or(Refusal::Unsigned)?, |key| {
                     let mac = mac_with(key, &[name.as_bytes(), b"=", value]);
                     same(URL_SAFE_NO_PAD.encode(mac).as_bytes(), signature)
                 })?;

@@ -9,7 +9,7 @@ use smallvec::SmallVec;
 
 use super::Settings;
 use super::token::SessionToken;
-use crate::formats::spelling::Written;
+use crate::formats::spelling::{Spelling, Written};
 use crate::reason::Reason;
 
 /// Most bytes of `Cookie` that are looked at. The limit on the whole request head (32 KiB) is usually met first.
@@ -58,19 +58,26 @@ pub fn find<'a>(headers: &'a HeaderMap, name: &str) -> Presented<'a> {
     presented
 }
 
-/// As [`find`], for a cookie of another framework: how it stands in the header is part of the answer, and a cookie
-/// whose name `confuses` says might be read as this one counts as another value.
+/// As [`find`], for a cookie of another framework: how it stands in the header is part of the answer, and a part that
+/// `spelling` says might be read as this one counts as another value.
 pub fn find_written<'a>(
     headers: &'a HeaderMap,
     name: &str,
-    confuses: impl Fn(&[u8]) -> bool,
+    spelling: Spelling,
 ) -> Result<Option<Written<'a>>, Reason> {
     let mut written: Option<Written<'a>> = None;
+    let mut bare = false;
     for part in parts(headers) {
         let part = part.ok_or(Reason::MalformedCookie)?;
-        let Some((own, value)) = split_once(part) else { continue };
+        if spelling.hides(trim(part), name) {
+            return Err(Reason::ConflictingCookies);
+        }
+        let Some((own, value)) = split_once(part) else {
+            bare |= trim(part) == name.as_bytes();
+            continue;
+        };
         if trim(own) != name.as_bytes() {
-            if confuses(trim(own)) {
+            if spelling.confuses(trim(own), name) {
                 return Err(Reason::ConflictingCookies);
             }
             continue;
@@ -83,7 +90,8 @@ pub fn find_written<'a>(
             Some(_) => return Err(Reason::ConflictingCookies),
         }
     }
-    Ok(written)
+    // Where the first one counts, or a name may stand alone, that is an empty value.
+    if bare && written.is_some() { Err(Reason::ConflictingCookies) } else { Ok(written) }
 }
 
 /// All parts of all `Cookie` fields; `None` when there are more than are looked at.
@@ -112,22 +120,31 @@ pub fn without(headers: &HeaderMap, name: &str) -> Option<HeaderValue> {
     without_those(headers, |part| value_of(part, name).is_some())
 }
 
-/// As [`without`], for the cookies whose name, without white space around it, `drop` says yes to.
-pub fn without_named(headers: &HeaderMap, mut drop: impl FnMut(&[u8]) -> bool) -> Option<HeaderValue> {
-    without_those(headers, |part| split_once(part).is_some_and(|(own, _)| drop(trim(own))))
+/// As [`without`], for the cookies that `drop` says yes to. It is told the name of each, and the whole of it, both
+/// without white space around them.
+pub fn without_named(headers: &HeaderMap, mut drop: impl FnMut(&[u8], &[u8]) -> bool) -> Option<HeaderValue> {
+    without_those(headers, |part| {
+        let own = split_once(part).map_or(part, |(own, _)| own);
+        drop(trim(own), trim(part))
+    })
 }
 
-/// The only `Cookie` field, if each cookie in it may stay as it stands. `drop` is told a name without white space around
-/// it, and whether it is there again.
-pub fn untouched(headers: &HeaderMap, mut drop: impl FnMut(&[u8], bool) -> bool) -> Option<&HeaderValue> {
+/// The only `Cookie` field, if each cookie in it may stay as it stands. `drop` is told its name and the whole of it, without
+/// white space around them, and whether the name is there again.
+pub fn untouched(
+    headers: &HeaderMap,
+    mut drop: impl FnMut(&[u8], &[u8], bool) -> bool,
+) -> Option<&HeaderValue> {
     let mut fields = headers.get_all(COOKIE).into_iter();
     let field = fields.next().filter(|field| field.len() <= MOST_BYTES)?;
     let bytes = field.as_bytes();
     let mut names = SmallVec::<[&[u8]; 16]>::new();
     for piece in pieces(bytes) {
-        let Some((own, _)) = split_once(piece) else { continue };
-        let own = trim(own);
-        if names.len() == MOST_COMPARED || drop(own, names.contains(&own)) {
+        let own = trim(split_once(piece).map_or(piece, |(own, _)| own));
+        if own.is_empty() {
+            continue;
+        }
+        if names.len() == MOST_COMPARED || drop(own, trim(piece), names.contains(&own)) {
             return None;
         }
         names.push(own);

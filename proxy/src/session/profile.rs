@@ -223,7 +223,8 @@ impl Profile {
             Self::Native { cookie, .. } => return cookie::without(headers, cookie),
             Self::Several(sources) => sources,
         };
-        let takes_part = |own: &[u8], again: bool| sources.iter().any(|source| source.meddles(own, again));
+        let takes_part =
+            |own: &[u8], whole: &[u8], again| sources.iter().any(|source| source.meddles(own, whole, again));
         match cookie::untouched(headers, takes_part) {
             // Nearly always: the application's own session, once.
             Some(field) => Some(field.clone()),
@@ -233,13 +234,17 @@ impl Profile {
 }
 
 impl Source {
-    /// Whether a cookie of this name, `again` when it is not the first one of its name, may not simply be passed on.
-    fn meddles(&self, own: &[u8], again: bool) -> bool {
+    /// Whether a cookie of this name, `again` when it is not the first one of its name, may not simply be passed on as
+    /// the `whole` of it stands.
+    fn meddles(&self, own: &[u8], whole: &[u8], again: bool) -> bool {
         match self {
             Self::Native { cookie, .. } => own == cookie.as_bytes(),
             Self::Foreign(format) => {
-                let is_one =
-                    |name: &str| (again && own == name.as_bytes()) || format.spelling.confuses(own, name);
+                let is_one = |name: &str| {
+                    (again && own == name.as_bytes())
+                        || format.spelling.confuses(own, name)
+                        || format.spelling.hides(whole, name)
+                };
                 is_one(&format.cookie) || format.signature_cookie().is_some_and(|name| is_one(&name))
             }
         }
@@ -263,9 +268,12 @@ fn picked(headers: &HeaderMap, sources: &[Source]) -> Option<HeaderValue> {
             }
         }
     }
-    cookie::without_named(headers, |own| {
+    cookie::without_named(headers, |own, whole| {
         let is_gone = gone.iter().any(|(name, format)| {
-            own == name.as_bytes() || format.is_some_and(|format| format.spelling.confuses(own, name))
+            let is_read = |format: &Arc<Format>| {
+                format.spelling.confuses(own, name) || format.spelling.hides(whole, name)
+            };
+            own == name.as_bytes() || format.is_some_and(is_read)
         });
         let mut is_again = false;
         for (name, seen) in singles.iter_mut().filter(|(name, _)| own == name.as_bytes()) {
@@ -322,7 +330,7 @@ fn written<'a>(
     format: &Format,
     name: &str,
 ) -> Result<Option<crate::formats::spelling::Written<'a>>, Reason> {
-    cookie::find_written(headers, name, |other| format.spelling.confuses(other, name))
+    cookie::find_written(headers, name, format.spelling)
 }
 
 #[cfg(test)]
@@ -359,7 +367,8 @@ mod tests {
         let options = || Options { secrets: vec![Secret::new(b"secret".to_vec())], ..Options::default() };
         let foreign = |kind: Kind| Source::Foreign(Arc::new(kind.format(options()).unwrap()));
         let native = Source::Native { cookie: "sid".to_owned(), keys: keys().as_slice().into() };
-        let sources = vec![native, foreign(Kind::Express), foreign(Kind::Koa), foreign(Kind::Php)];
+        let kinds = [Kind::Express, Kind::Koa, Kind::Php, Kind::Aiohttp];
+        let sources: Vec<_> = std::iter::once(native).chain(kinds.map(foreign)).collect();
         let profile = Profile::Several(sources.clone());
         let pieces = [
             "a=1",
@@ -373,6 +382,8 @@ mod tests {
             " ",
             "=",
             "connect.sid",
+            "AIOHTTP_SESSION=x",
+            "a=1 AIOHTTP_SESSION=y",
         ];
         for number in 0..pieces.len().pow(3) {
             let of = |place: u32| pieces[number / pieces.len().pow(place) % pieces.len()];
@@ -390,6 +401,31 @@ mod tests {
                 assert_eq!(profile.forwarded(&headers), picked(&headers, &sources), "{headers:?}");
             }
         }
+    }
+
+    #[test]
+    fn a_session_behind_white_space_in_another_cookie_is_a_second_one_where_it_is_read() {
+        let profile = |kind: Kind| {
+            let options = Options { secrets: vec![Secret::new(b"secret".to_vec())], ..Options::default() };
+            Profile::Several(vec![Source::Foreign(Arc::new(kind.format(options).unwrap()))])
+        };
+        let id = "0123456789abcdef0123456789abcdef";
+        for other in ["theme=dark AIOHTTP_SESSION=b", "x=\"1\"\tAIOHTTP_SESSION =b", "x AIOHTTP_SESSION=b"] {
+            let cookie = format!("AIOHTTP_SESSION={id}; {other}; a=1");
+            let headers = HeaderMap::from_iter([(COOKIE, HeaderValue::from_str(&cookie).unwrap())]);
+            let claim = profile(Kind::Aiohttp).claim(&headers);
+            assert!(matches!(claim, Claim::Nobody(Reason::ConflictingCookies)), "{cookie}: {claim:?}");
+            assert_eq!(profile(Kind::Aiohttp).forwarded(&headers).unwrap(), "a=1", "{cookie}");
+        }
+        let kept = format!("AIOHTTP_SESSION={id}; theme=dark AIOHTTP_SESSIONS=b");
+        let headers = HeaderMap::from_iter([(COOKIE, HeaderValue::from_str(&kept).unwrap())]);
+        assert!(matches!(profile(Kind::Aiohttp).claim(&headers), Claim::Candidates(_)));
+        assert_eq!(profile(Kind::Aiohttp).forwarded(&headers).unwrap(), kept);
+        let twice = HeaderMap::from_iter([(
+            COOKIE,
+            HeaderValue::from_static("PHPSESSID; PHPSESSID=0123456789abcdef0123456789"),
+        )]);
+        assert!(matches!(profile(Kind::Php).claim(&twice), Claim::Nobody(Reason::ConflictingCookies)));
     }
 
     #[test]

@@ -2,6 +2,8 @@
 //! of whatever else there is by their names. Classes are descriptions in the stream and nothing more: none is looked up,
 //! no object is ever made, and nothing that a class would do is done.
 
+use std::borrow::Cow;
+
 use crate::formats::input::Input;
 use crate::formats::value::{Builder, DecodeError, Depth, MOST_BYTES, Node, NodeId};
 
@@ -124,7 +126,7 @@ impl<'a> Reader<'a, '_> {
             let length = u64::from_be_bytes(self.input.array()?);
             self.input.take_long(length)?
         };
-        let id = self.builder.text(bytes)?;
+        let id = self.builder.text(&standard(bytes))?;
         self.handles.push(Handle::Value(id));
         Ok(id)
     }
@@ -384,6 +386,45 @@ impl<'a> Reader<'a, '_> {
         let parts = [&digits[..8], &digits[8..12], &digits[12..16], &digits[16..20], &digits[20..]];
         Some(parts.join("-"))
     }
+}
+
+/// Text as everybody else writes it. Java writes characters beyond the first plane as two surrogates of three bytes each, and
+/// NUL in two (modified UTF-8, `java.io.DataInput`).
+fn standard(bytes: &[u8]) -> Cow<'_, [u8]> {
+    if !bytes.iter().any(|byte| matches!(byte, 0xed | 0xc0)) {
+        return Cow::Borrowed(bytes);
+    }
+    let mut out = Vec::with_capacity(bytes.len());
+    let mut rest = bytes;
+    while let [first, behind @ ..] = rest {
+        match rest {
+            [0xc0, 0x80, behind @ ..] => {
+                out.push(0);
+                rest = behind;
+            }
+            [
+                0xed,
+                high @ 0xa0..=0xaf,
+                low @ 0x80..=0xbf,
+                0xed,
+                third @ 0xb0..=0xbf,
+                last @ 0x80..=0xbf,
+                behind @ ..,
+            ] => {
+                let bits = |byte: u8, mask: u8| u32::from(byte & mask);
+                let plane = (bits(*high, 0x0f) << 6 | bits(*low, 0x3f)) + 0x40;
+                let code = plane << 10 | bits(*third, 0x0f) << 6 | bits(*last, 0x3f);
+                let letter = char::from_u32(code).unwrap_or(char::REPLACEMENT_CHARACTER);
+                out.extend_from_slice(letter.encode_utf8(&mut [0; 4]).as_bytes());
+                rest = behind;
+            }
+            _ => {
+                out.push(*first);
+                rest = behind;
+            }
+        }
+    }
+    Cow::Owned(out)
 }
 
 #[cfg(test)]

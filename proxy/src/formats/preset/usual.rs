@@ -45,8 +45,14 @@ pub(super) struct Usual {
 }
 
 /// Nothing but the value itself.
-const PLAIN: Spelling =
-    Spelling { quotes: false, spaces: false, percent: false, form: false, php_names: false };
+const PLAIN: Spelling = Spelling {
+    quotes: false,
+    spaces: false,
+    percent: false,
+    form: false,
+    php_names: false,
+    white_separates: false,
+};
 /// Python's cookie parsers, and many that do as they do.
 const PYTHON: Spelling = Spelling { quotes: true, spaces: true, ..PLAIN };
 /// PHP's own cookies.
@@ -214,7 +220,7 @@ const AIOHTTP: Usual = Usual {
     name: "aiohttp",
     cookie: Some("AIOHTTP_SESSION"),
     prefix: Some("AIOHTTP_SESSION_"),
-    spelling: PYTHON,
+    spelling: Spelling { white_separates: true, ..PYTHON },
     // `key_factory` is the application's own.
     id: shape(Alphabet::UrlSafe, 32, 64),
     user: &["/session/user_id", "/session/AIOHTTP_SECURITY"],
