@@ -162,6 +162,32 @@ async fn http_1_0_cannot_bring_a_transfer_coding() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn http_1_0_cannot_bring_a_body_that_ends_with_its_connection() {
+    let (app, proxy) = start().await;
+    for (method, fields) in [("POST", ""), ("POST", "Connection: keep-alive\r\n"), ("PUT", ""), ("PATCH", "")]
+    {
+        let request = format!("{method} /public/ HTTP/1.0\r\nHost: app.test\r\n{fields}\r\n{SMUGGLED}");
+        let exchange = raw::exchange(proxy.addresses().http1, request.as_bytes(), SILENCE).await;
+        assert_eq!((exchange.status(), exchange.answers()), (400, 1), "{method}: {}", exchange.text());
+        assert!(exchange.closed && app.take().is_empty(), "{method}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_field_that_could_be_read_as_one_of_framing_is_refused() {
+    let (app, proxy) = start().await;
+    for name in
+        ["Transfer--Encoding", "_Transfer-Encoding", "Content--Length", "-Content-Length", "Content.Length"]
+    {
+        let request =
+            format!("POST /public/ HTTP/1.1\r\nHost: app.test\r\nContent-Length: 0\r\n{name}: 5\r\n\r\n");
+        let exchange = raw::exchange(proxy.addresses().http1, request.as_bytes(), SILENCE).await;
+        assert_eq!(exchange.status(), 400, "{name}: {}", exchange.text());
+        assert!(exchange.closed && app.take().is_empty(), "{name}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_body_of_a_refused_request_is_never_read_as_a_request() {
     let (app, proxy) = start().await;
     for lines in [

@@ -95,6 +95,18 @@ impl RawUpstream {
     /// # Panics
     /// When no port is free.
     pub async fn answering(answer: &[u8]) -> Self {
+        Self::running(answer, false).await
+    }
+
+    /// One that answers a request with these bytes, and closes.
+    ///
+    /// # Panics
+    /// When no port is free.
+    pub async fn answering_once(answer: &[u8]) -> Self {
+        Self::running(answer, true).await
+    }
+
+    async fn running(answer: &[u8], closes: bool) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = listener.local_addr().expect("a bound listener");
         let received: Arc<Mutex<Vec<Vec<u8>>>> = Arc::default();
@@ -106,7 +118,7 @@ impl RawUpstream {
                     all.push(Vec::new());
                     all.len() - 1
                 };
-                tokio::spawn(keep(stream, all.clone(), place, answer.clone()));
+                tokio::spawn(keep(stream, all.clone(), place, answer.clone(), closes));
             }
         });
         Self { address, received, task }
@@ -140,7 +152,13 @@ impl Drop for RawUpstream {
 
 /// Answers once the client has nothing more to say for the moment: where a body ends is what is being tested, so it
 /// is not asked here.
-async fn keep(mut stream: TcpStream, all: Arc<Mutex<Vec<Vec<u8>>>>, place: usize, answer: Vec<u8>) {
+async fn keep(
+    mut stream: TcpStream,
+    all: Arc<Mutex<Vec<Vec<u8>>>>,
+    place: usize,
+    answer: Vec<u8>,
+    closes: bool,
+) {
     let mut piece = vec![0; 16 * 1024];
     let mut seen = Vec::new();
     let mut answered = 0;
@@ -155,7 +173,7 @@ async fn keep(mut stream: TcpStream, all: Arc<Mutex<Vec<Vec<u8>>>>, place: usize
             Ok(_) => return,
             Err(_) => {
                 answered += unanswered;
-                if stream.write_all(&answer.repeat(unanswered)).await.is_err() {
+                if stream.write_all(&answer.repeat(unanswered)).await.is_err() || closes {
                     return;
                 }
             }

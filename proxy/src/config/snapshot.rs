@@ -170,7 +170,7 @@ pub struct Listener {
     pub place: Listening,
     /// TLS; `None` is in the clear.
     pub tls: Option<ListenerTls>,
-    /// Whether it speaks cleartext HTTP/2 with prior knowledge, and nothing else.
+    /// Whether it speaks cleartext HTTP/2 with prior knowledge beside HTTP/1.1.
     pub h2c: bool,
     /// Whose `Forwarded` and `X-Forwarded-*` are believed.
     pub trusted_proxies: Vec<IpNet>,

@@ -1,5 +1,7 @@
 //! Answers of our own, written to the client. The only place where a reason becomes bytes.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use http::{Response, header};
 use pingora::http::ResponseHeader;
@@ -52,6 +54,16 @@ pub(super) async fn write_after_fault(session: &mut Session, answer: Response<By
     let (parts, body) = answer.into_parts();
     let head = head(&parts, body.len())?;
     session.write_error_response(head, body).await
+}
+
+/// How long a client may take to receive what is left of an answer that goes no further.
+const FAREWELL: Duration = Duration::from_secs(1);
+
+/// Sends what has come of an answer that goes no further, and ends the connection: who got nothing at all could not tell
+/// that there was an answer (THREATS F16).
+pub(super) async fn leave_off(session: &mut Session) {
+    // Nobody is left to be told when it takes longer.
+    let _ = tokio::time::timeout(FAREWELL, session.downstream_session.shutdown()).await;
 }
 
 fn head(parts: &http::response::Parts, length: usize) -> pingora::Result<ResponseHeader> {

@@ -25,9 +25,20 @@ pub(super) fn reason(error: &Error, state: &RequestState) -> Reason {
             ErrorType::ReadTimedout => Reason::ClientTooSlow,
             _ => Reason::MalformedRequest,
         },
+        // Nobody answers what has not been said to its end.
+        (ErrorSource::Upstream, ErrorType::ReadTimedout) if is_silent(state) => Reason::ClientTooSlow,
         (ErrorSource::Upstream, kind) => upstream(kind),
         _ => Reason::Internal,
     }
+}
+
+/// Whether a client that has not ended its body has sent nothing for most of the time that either side is waited for.
+fn is_silent(state: &RequestState) -> bool {
+    let patience = state.rules.snapshot.connections.patience;
+    let of_route = state.route().and_then(|route| route.read_timeout);
+    let of_upstream = state.admitted.as_ref().map(|admitted| admitted.road.upstream.settings.read_timeout);
+    let shortest = of_route.or(of_upstream).map_or(patience, |timeout| timeout.min(patience));
+    !state.is_websocket() && state.body_awaited.is_some_and(|since| since.elapsed() >= shortest / 2)
 }
 
 fn upstream(kind: &ErrorType) -> Reason {
@@ -43,6 +54,9 @@ fn upstream(kind: &ErrorType) -> Reason {
 
 /// Counts an upstream's failure and says so in one line, without the error's context, which may hold a raw head.
 pub(super) fn report(error: &Error, reason: Reason, state: &RequestState, metrics: &Metrics) {
+    if reason == Reason::ClientTooSlow {
+        return;
+    }
     if *error.esource() == ErrorSource::Upstream {
         if let Some(admitted) = &state.admitted {
             let name = admitted.road.upstream.settings.name.as_str();

@@ -65,7 +65,8 @@ pub(super) fn clean(answer: &mut ResponseHeader, state: &RequestState) {
     }
     if state.route().is_some_and(|route| route.requirement != Requirement::Nothing) {
         for (name, value) in response::privacy(&answer.headers).into_iter().flatten() {
-            let _ = answer.append_header(name, value);
+            // In place of what it was made of.
+            let _ = answer.insert_header(name, value);
         }
     }
 }

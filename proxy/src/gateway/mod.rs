@@ -30,7 +30,7 @@ mod websocket;
 mod wire;
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use async_trait::async_trait;
@@ -291,6 +291,7 @@ impl ProxyHttp for Gateway {
                 admit::before_forwarding(session, state.is_websocket()).await?;
                 if !exchange::suits(session, state) {
                     outgoing::forget_spelling(session.req_header_mut());
+                    state.body_awaited = (!session.as_mut().is_body_empty()).then(Instant::now);
                     return Ok(false);
                 }
                 self.exchange(session, state).await?;
@@ -410,6 +411,8 @@ impl ProxyHttp for Gateway {
             let answer = answer::refused(session, state, reason);
             // Nobody is left to be told when this fails too.
             let _ = answer::write_after_fault(session, answer).await;
+        } else if !session.is_http2() {
+            answer::leave_off(session).await;
         }
         FailToProxy { error_code: reason.status(), can_reuse_downstream: false }
     }

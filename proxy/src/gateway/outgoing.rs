@@ -226,6 +226,7 @@ const SLOWEST: u64 = 64;
 /// `ClientTooSlow` below the slowest rate, but for routes that say themselves how long a silence may last.
 pub(super) fn count_body(bytes: usize, last: bool, state: &mut RequestState) -> Result<(), Reason> {
     state.body_bytes += bytes as u64;
+    state.body_awaited = (!last).then(Instant::now);
     let Some(route) = state.route().filter(|_| !state.is_websocket()) else { return Ok(()) };
     if route.body_limit.is_some_and(|limit| state.body_bytes > limit) {
         return Err(Reason::BodyTooLarge);

@@ -69,6 +69,8 @@ pub struct RequestState {
     pub(super) dropped_cookies: Vec<String>,
     /// Request body bytes that passed.
     pub(super) body_bytes: u64,
+    /// Since when more of its body is awaited; `None` when all of it is here.
+    pub(super) body_awaited: Option<Instant>,
     /// Seconds after which the client may ask again, where that is known.
     pub(super) retry_after: Option<u64>,
     /// Its place among the streams of its session, if the answer is a stream.
@@ -194,6 +196,7 @@ impl RequestState {
             set_cookies: SmallVec::new(),
             dropped_cookies: Vec::new(),
             body_bytes: 0,
+            body_awaited: None,
             retry_after: None,
             tied: None,
             _in_flight: InFlight::enter(in_flight),

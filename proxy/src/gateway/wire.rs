@@ -2,7 +2,7 @@
 //! whether its bytes broke the grammar. The server room sets it up; HTTP/2 streams have none, only their connection.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -10,6 +10,7 @@ use tokio::time::Instant;
 
 use crate::events::Leash;
 use crate::policy::Limits;
+use crate::policy::wire::frames::{Frames, Standing};
 use crate::policy::wire::{Pass, Watch};
 use crate::reason::Reason;
 
@@ -34,14 +35,20 @@ enum Due {
     Anything(Instant),
 }
 
-/// One connection: of HTTP/1 request by request, of HTTP/2 until its preface is here.
+#[derive(Debug)]
+struct Http2 {
+    /// How much of the preface has not come yet.
+    preface: usize,
+    frames: Frames,
+}
+
+/// One connection: of HTTP/1 request by request, of HTTP/2 frame by frame.
 #[derive(Debug)]
 pub struct Wire {
     watch: Mutex<Watch>,
     due: Mutex<Due>,
-    /// How much of the preface of HTTP/2 has not come yet, where that is spoken; everything behind it has an end of its
-    /// own, and is not watched.
-    preface: Option<AtomicUsize>,
+    /// Where HTTP/2 is spoken: its frames are followed, and no requests.
+    http2: Option<Mutex<Http2>>,
     /// Whether a request is being served whose answer has an end.
     serves: AtomicBool,
     /// Whether the process is on its way out.
@@ -58,7 +65,7 @@ impl Wire {
         Self {
             watch: Mutex::new(Watch::new(limits)),
             due: Mutex::new(Due::Nothing),
-            preface: None,
+            http2: None,
             serves: AtomicBool::new(false),
             draining,
             leash: Leash::new(),
@@ -67,11 +74,12 @@ impl Wire {
     }
 
     /// The same for HTTP/2, whose preface has so many bytes; all of it is due as a head is. Pingora waits for it without
-    /// any time-out, and looks after the connection only then.
+    /// any time-out, and looks after the connection only then; for the heads behind it has none but that of idle connections.
     #[must_use]
     pub fn awaiting(mut self, preface: usize) -> Self {
-        self.preface = Some(AtomicUsize::new(preface));
-        self.due = Mutex::new(Due::Head(Instant::now() + HEAD));
+        let now = Instant::now();
+        self.http2 = Some(Mutex::new(Http2 { preface, frames: Frames::new(now.into_std()) }));
+        self.due = Mutex::new(Due::Head(now + HEAD));
         self
     }
 
@@ -83,6 +91,12 @@ impl Wire {
         let now = Instant::now();
         *self.due.lock() =
             if was_served { Due::Anything(now + self.patience) } else { Due::Head(now + HEAD) };
+    }
+
+    /// Whether a request has been served since the connection was made, or since [`Self::restart`].
+    #[must_use]
+    pub fn has_served(&self) -> bool {
+        self.serves.load(Ordering::Relaxed)
     }
 
     /// Notes that the head of the present request is here, and is served.
@@ -122,15 +136,8 @@ impl Wire {
 
     /// Looks at bytes before anybody else reads them.
     pub fn see(&self, bytes: &[u8]) -> Pass {
-        if let Some(preface) = &self.preface {
-            let left = preface.load(Ordering::Relaxed);
-            if left > 0 {
-                preface.store(left.saturating_sub(bytes.len()), Ordering::Relaxed);
-                if bytes.len() >= left {
-                    *self.due.lock() = Due::Nothing;
-                }
-            }
-            return Pass::All;
+        if let Some(http2) = &self.http2 {
+            return self.see_frames(&mut http2.lock(), bytes);
         }
         let mut watch = self.watch.lock();
         let pass = watch.see(bytes);
@@ -141,6 +148,23 @@ impl Wire {
             }
         }
         pass
+    }
+
+    fn see_frames(&self, http2: &mut Http2, bytes: &[u8]) -> Pass {
+        let start = http2.preface.min(bytes.len());
+        http2.preface -= start;
+        if http2.preface > 0 {
+            return Pass::All;
+        }
+        let standing = http2.frames.see(&bytes[start..], std::time::Instant::now);
+        let mut due = self.due.lock();
+        match (standing, *due) {
+            (Standing::Flood, _) => return Pass::None,
+            (Standing::Between, _) => *due = Due::Nothing,
+            (Standing::WithinHead { begins: false }, Due::Head(_)) => {}
+            (Standing::WithinHead { .. }, _) => *due = Due::Head(Instant::now() + HEAD),
+        }
+        Pass::All
     }
 
     /// Whether whatever the client sends now has to wait until the present request is answered.

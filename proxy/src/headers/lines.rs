@@ -118,7 +118,8 @@ impl Lines {
 /// Whether these bytes can be a value (RFC 9110, section 5.5; what [`HeaderValue`] takes, without the tab). All of them are
 /// looked at, sixteen at a time, because nearly always they can.
 fn is_value(bytes: &[u8]) -> bool {
-    bytes.iter().fold(true, |fits, &byte| fits & (byte >= b' ') & (byte != 0x7f))
+    let is_control = |byte: u8| byte < b' ' || byte == 0x7f;
+    !bytes.iter().fold(false, |found, &byte| found | is_control(byte))
 }
 
 #[cfg(test)]

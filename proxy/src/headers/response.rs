@@ -28,7 +28,8 @@ pub fn forbidden(headers: &HeaderMap, status: StatusCode, names: &Names) -> Remo
 /// application has not said itself how its answer may be stored.
 #[must_use]
 pub fn privacy(headers: &HeaderMap) -> Option<[(HeaderName, HeaderValue); 2]> {
-    if headers.contains_key(CACHE_CONTROL) {
+    // An empty field says nothing.
+    if headers.get_all(CACHE_CONTROL).iter().any(|value| !value.is_empty()) {
         return None;
     }
     if !headers.contains_key(VARY) {
@@ -112,6 +113,8 @@ mod tests {
         headers.insert(VARY, HeaderValue::from_static("Accept"));
         let [(_, private), (_, vary)] = privacy(&headers).unwrap();
         assert_eq!((private.as_bytes(), vary.as_bytes()), (&b"private"[..], &b"Accept, Cookie"[..]));
+        headers.insert(CACHE_CONTROL, HeaderValue::from_static(""));
+        assert!(privacy(&headers).is_some());
         headers.insert(CACHE_CONTROL, HeaderValue::from_static("public, max-age=60"));
         assert!(privacy(&headers).is_none());
     }

@@ -71,7 +71,16 @@ fn read<'a>(head: &Head<'a>, limits: &Limits) -> Result<Fields<'a>, Reason> {
             }
         }
     }
+    check_length(&parts.method, &fields)?;
     Ok(fields)
+}
+
+/// A body over HTTP/1.0 says how long it is (RFC 1945, section 7.2.2): one that ends with its connection cannot be told from
+/// another request (THREATS F3).
+fn check_length(method: &Method, fields: &Fields<'_>) -> Result<(), Reason> {
+    let has_body = matches!(*method, Method::POST | Method::PUT | Method::PATCH);
+    let is_endless = has_body && fields.version == Version::HTTP_10 && !fields.length;
+    if is_endless { Err(Reason::AmbiguousFraming) } else { Ok(()) }
 }
 
 /// Known methods and any other of upper-case letters and `-` (`PROPFIND`, `M-SEARCH`), as registered methods are
@@ -148,8 +157,8 @@ impl<'a> Fields<'a> {
                 let known = value.eq_ignore_ascii_case(b"100-continue");
                 if again || !known { Err(Reason::UnsupportedExpectation) } else { Ok(()) }
             }
-            14 if reads_as(name, b"content-length") => self.see_length(name, value),
-            17 if reads_as(name, b"transfer-encoding") => self.see_coding(name, value),
+            14.. if reads_as(name, b"content-length") => self.see_length(name, value),
+            17.. if reads_as(name, b"transfer-encoding") => self.see_coding(name, value),
             2 | 7 | 10 | 16 if self.version == Version::HTTP_2 => check_connection_specific(name, value),
             _ => Ok(()),
         }
@@ -157,13 +166,14 @@ impl<'a> Fields<'a> {
 
     fn see_length(&mut self, name: &[u8], value: &[u8]) -> Result<(), Reason> {
         let again = std::mem::replace(&mut self.length, true);
-        let fine = name[7] == b'-' && !again && !self.chunked && is_length(value);
+        let fine = name.len() == 14 && name[7] == b'-' && !again && !self.chunked && is_length(value);
         if fine { Ok(()) } else { Err(Reason::AmbiguousFraming) }
     }
 
     fn see_coding(&mut self, name: &[u8], value: &[u8]) -> Result<(), Reason> {
         let again = std::mem::replace(&mut self.chunked, true);
-        let fine = name[8] == b'-'
+        let fine = name.len() == 17
+            && name[8] == b'-'
             && !again
             && !self.length
             && self.version == Version::HTTP_11
@@ -172,11 +182,21 @@ impl<'a> Fields<'a> {
     }
 }
 
-/// Whether an application that folds separators together reads `name` as `wanted` (THREATS F2, F4; same length).
+/// Whether an application that folds separators together, however many, reads `name` as `wanted` (THREATS F2, F4).
 fn reads_as(name: &[u8], wanted: &[u8]) -> bool {
-    name.iter()
-        .zip(wanted)
-        .all(|(&b, &w)| if w == b'-' { !b.is_ascii_alphanumeric() } else { b.to_ascii_lowercase() == w })
+    let mut rest = without_separators(name);
+    wanted.split(|&byte| byte == b'-').all(|word| {
+        let begins = rest.get(..word.len()).is_some_and(|start| start.eq_ignore_ascii_case(word));
+        let behind = rest.get(word.len()..).unwrap_or_default();
+        rest = without_separators(behind);
+        // Both names have two words: between them something separates, and behind the second nothing is left.
+        begins && (rest.is_empty() || rest.len() < behind.len())
+    }) && rest.is_empty()
+}
+
+fn without_separators(name: &[u8]) -> &[u8] {
+    let start = name.iter().position(u8::is_ascii_alphanumeric).unwrap_or(name.len());
+    &name[start..]
 }
 
 /// Digits alone, as a number is printed: what is forwarded is then what re-serialising would give. 18 digits fit

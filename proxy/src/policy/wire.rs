@@ -4,6 +4,7 @@
 //! waits for bytes that do not come, and whoever sees an earlier one is left with some and closes: never out of step.
 
 mod chunks;
+pub mod frames;
 
 use memchr::{memchr, memchr_iter};
 

@@ -14,7 +14,7 @@ use pingora::protocols::Stream;
 use pingora::protocols::http::ServerSession;
 use pingora::server::ShutdownWatch;
 use tokio::sync::OnceCell;
-use tokio::time::timeout;
+use tokio::time::{Instant, sleep, timeout};
 
 use super::guard::Guarded;
 use super::life::Life;
@@ -34,8 +34,10 @@ use crate::telemetry::Metrics;
 
 /// How long an idle connection is kept for the next request.
 const KEEP_ALIVE_SECONDS: u64 = 60;
-/// The longest that a head may take to arrive: what an idle connection has, and a little more.
-const HEAD: Duration = Duration::from_secs(75);
+/// The longest that a connection waits for its next request: what is promised, and a little more.
+const IDLE: Duration = Duration::from_secs(75);
+/// How often it is looked whether a head is overdue.
+const TICK: Duration = Duration::from_secs(1);
 /// The longest that a body may take to arrive.
 const BODY: Duration = Duration::from_secs(10);
 
@@ -66,7 +68,7 @@ pub(super) struct Watched(pub(super) Arc<Admin>);
 #[async_trait]
 impl ServerApp for Watched {
     async fn process_new(self: &Arc<Self>, stream: Stream, shutdown: &ShutdownWatch) -> Option<Stream> {
-        let wire = Arc::new(Wire::new(Limits::default(), HEAD, Arc::default()));
+        let wire = Arc::new(Wire::new(Limits::default(), IDLE, Arc::default()));
         let guarded = Box::new(Guarded::new(stream, Arc::clone(&wire)));
         WIRE.scope(wire, self.0.process_new(guarded, shutdown)).await
     }
@@ -125,11 +127,15 @@ impl HttpServerApp for Admin {
         shutdown: &ShutdownWatch,
     ) -> Option<ReusedHttpStream> {
         let wire = WIRE.try_with(Arc::clone).ok()?;
-        // The deadline is kept here; the public side has other ones.
-        wire.restart(false);
-        let fault = match timeout(HEAD, session.read_request()).await {
-            Ok(Ok(true)) => fault_of(&session, &wire),
-            Ok(Err(error)) if *error.etype() == ErrorType::InvalidHTTPHeader => {
+        wire.restart(wire.has_served());
+        let read = tokio::select! {
+            biased;
+            read = session.read_request() => read,
+            () = overdue(&wire) => return None,
+        };
+        let fault = match read {
+            Ok(true) => fault_of(&session, &wire),
+            Err(error) if *error.etype() == ErrorType::InvalidHTTPHeader => {
                 self.metrics.framework_refusals.with_label_values(&["malformed_head"]).inc();
                 Some(Fault::MalformedRequest)
             }
@@ -149,6 +155,13 @@ impl HttpServerApp for Admin {
         let settings = HttpPersistentSettings::for_session(&session);
         let stream = session.finish().await.ok()??;
         Some(ReusedHttpStream::from_reusable_stream(stream, settings))
+    }
+}
+
+/// Returns when the head that `wire` waits for should be here. When it is due changes with its first byte.
+async fn overdue(wire: &Wire) {
+    while wire.due().is_some_and(|due| Instant::now() < due) {
+        sleep(TICK).await;
     }
 }
 

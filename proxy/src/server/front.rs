@@ -3,6 +3,7 @@
 //! the head is read here, and what it says decides who serves the request.
 
 use std::future::poll_fn;
+use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -101,11 +102,9 @@ impl ServerApp for Front {
     async fn process_new(self: &Arc<Self>, mut stream: Stream, shutdown: &ShutdownWatch) -> Option<Stream> {
         let mut speaks_http2 = matches!(stream.selected_alpn_proto(), Some(ALPN::H2));
         let h2c = self.requests.server_options().is_some_and(|options| options.h2c);
-        let mut preface = [0; PREFACE.len()];
         if h2c && stream.get_ssl_digest().is_none() {
             // Pingora waits for the preface without any time-out (PINGORA.md, pitfall 7).
-            tokio::time::timeout(HEAD, stream.try_peek(&mut preface)).await.ok()?.ok()?;
-            speaks_http2 = preface == *PREFACE;
+            speaks_http2 = tokio::time::timeout(HEAD, shows_preface(&mut stream)).await.ok()?.ok()?;
         }
         let rules = self.rules.load_full();
         let (limits, patience) = (rules.snapshot.limits, rules.snapshot.connections.patience);
@@ -128,6 +127,18 @@ impl ServerApp for Front {
         self.closing.told.notify_waiters();
         self.requests.http_cleanup().await;
     }
+}
+
+/// Whether a connection begins with the preface. Its first letters are looked at first: no method begins so, and a head of
+/// HTTP/1.1 may be shorter than the preface.
+async fn shows_preface(stream: &mut Stream) -> io::Result<bool> {
+    let (mut letters, mut preface) = ([0; 3], [0; PREFACE.len()]);
+    stream.try_peek(&mut letters).await?;
+    if !PREFACE.starts_with(&letters) {
+        return Ok(false);
+    }
+    stream.try_peek(&mut preface).await?;
+    Ok(preface == *PREFACE)
 }
 
 /// Serves a connection to its end, unless a head or the next request is overdue: then it is dropped. One timer for all

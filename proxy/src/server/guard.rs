@@ -148,7 +148,7 @@ impl AsyncRead for Guarded {
             Pass::None => {
                 buffer.set_filled(before);
                 self.cut = true;
-                Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, "malformed chunked body")))
+                Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, "bytes that break the rules")))
             }
         }
     }

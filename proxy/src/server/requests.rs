@@ -70,6 +70,16 @@ impl Requests {
             self.by_proxy(session.downstream_session, &leash, shutdown).await;
             return;
         }
+        if session.req_header().headers.contains_key(http::header::CONTENT_LENGTH) {
+            // Nothing, it says, but not that the stream ends here: what comes all the same is an error of the stream, and no
+            // request (RFC 9113, section 8.1.1; THREATS T5).
+            let patience = self.rules.load().snapshot.connections.patience;
+            match Box::pin(tokio::time::timeout(patience, has_ended(&mut session))).await {
+                Ok(true) => {}
+                Ok(false) => return,
+                Err(_) => return session.downstream_session.shutdown().await,
+            }
+        }
         let ends = *shutdown.borrow();
         match until_pulled(self.gateway.serve(&mut session, ends), &leash).await {
             Some(Served::Answered) => {
@@ -105,6 +115,17 @@ fn opened(request: ServerSession) -> Session {
     let mut session = Session::new_h1(Box::new(Cursor::new(Vec::new())));
     *session.downstream_session = request;
     session
+}
+
+/// Waits for the end of a stream that has nothing more to say. `false` when it has.
+async fn has_ended(session: &mut Session) -> bool {
+    loop {
+        match session.downstream_session.read_request_body().await {
+            Ok(None) => return true,
+            Ok(Some(piece)) if piece.is_empty() => {}
+            _ => return false,
+        }
+    }
 }
 
 /// Serves a request to its end, unless that of its session comes first.

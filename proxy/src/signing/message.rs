@@ -207,7 +207,9 @@ impl MessageMaterial {
         match (self, begun) {
             (Self::Hmac(_), Fed::Hmac(state)) => {
                 let mut state = hmac::Context::clone(state);
-                rest.iter().for_each(|piece| state.update(piece));
+                for piece in rest {
+                    state.update(piece);
+                }
                 Ok(Made::Hmac(state.sign()))
             }
             (Self::Ed25519(position), Fed::Ed25519(lines)) => {

@@ -278,7 +278,9 @@ impl Signer {
     ) -> Result<(), Reason> {
         let OneRequest { prepared, outgoing, own, id, now } = request;
         let before = lines.size();
-        own.iter().for_each(|(name, value)| lines.put(name, value));
+        for (name, value) in own {
+            lines.put(name, value);
+        }
         if let (Some(signer), Some(begun)) = (&self.message, &prepared.begun) {
             let message = Message { outgoing, headers: own, request_id: id, now: *now };
             signer.sign(begun, prepared.covered(), &self.message_keys, &message, lines)?;

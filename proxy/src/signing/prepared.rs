@@ -267,7 +267,9 @@ impl Sheet {
 /// The headers as lines, and their values as slices of them.
 fn packed(headers: &ContextHeaders) -> Result<(Bytes, Box<[HeaderValue]>), Reason> {
     let mut lines = Lines::apart(USUAL_BYTES);
-    headers.iter().for_each(|(name, value)| lines.put(name, value));
+    for (name, value) in headers {
+        lines.put(name, value);
+    }
     let (bytes, fields) = lines.into_slices()?;
     Ok((bytes, fields.into_iter().map(|(_, value)| value).collect()))
 }

@@ -1,5 +1,7 @@
 //! A page in the operator's browser whose name was pointed at this machine reads nothing (THREATS O2).
 
+use std::time::Duration;
+
 use e2e::eventually::until;
 use e2e::raw;
 
@@ -15,6 +17,31 @@ async fn the_admin_listener_of_this_machine_answers_to_no_other_name() {
             assert_eq!(exchange.status(), status, "{host:?} {path}: {}", exchange.text());
         }
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_page_of_another_site_reads_anything_of_the_admin_listener() {
+    let (_app, proxy) = start().await;
+    let at = proxy.addresses().admin;
+    for (origin, status) in
+        [("http://evil.example", 403), ("null", 403), ("https://localhost", 403), ("http://localhost", 200)]
+    {
+        for path in ["/metrics", "/live", "/ready", "/jwks.json"] {
+            let request = format!(
+                "GET {path} HTTP/1.1\r\nHost: localhost\r\nOrigin: {origin}\r\nConnection: close\r\n\r\n"
+            );
+            let exchange = raw::exchange(at, request.as_bytes(), SILENCE).await;
+            assert_eq!(exchange.status(), status, "{origin} {path}: {}", exchange.text());
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_head_that_never_ends_is_not_waited_for_on_the_admin_listener() {
+    let (_app, proxy) = start().await;
+    let head = b"GET /live HTTP/1.1\r\nHost: localhost\r\nX: ";
+    let exchange = raw::exchange(proxy.addresses().admin, head, Duration::from_secs(25)).await;
+    assert!(exchange.closed && exchange.text().is_empty(), "{}", exchange.text());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -13,7 +13,10 @@ use super::start;
 /// Kinds of frames and their flags (RFC 9113, section 6).
 pub(super) const DATA: u8 = 0;
 pub(super) const HEADERS: u8 = 1;
+pub(super) const PRIORITY: u8 = 2;
 pub(super) const RST_STREAM: u8 = 3;
+pub(super) const SETTINGS: u8 = 4;
+pub(super) const PING: u8 = 6;
 pub(super) const GOAWAY: u8 = 7;
 pub(super) const CONTINUATION: u8 = 9;
 pub(super) const END_STREAM: u8 = 1;
@@ -84,6 +87,35 @@ async fn the_rest_of_a_body_is_not_waited_for_once_its_request_was_answered() {
     // The answer came before.
     assert!(kinds.contains(&HEADERS), "{kinds:?}");
     assert!(proxy.metric("countersign_requests_total", &["dropped"]).await >= 1.0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_client_that_does_not_end_its_body_is_too_slow_and_the_application_is_not_to_blame() {
+    let app = RawUpstream::answering(b"").await;
+    let proxy = Proxy::builder()
+        .upstream("app", app.address(), "read_timeout = \"1s\"")
+        .route("/public/", "app", "\"nothing\"", "")
+        .more("[limits]\npatience = \"1s\"\n")
+        .start(&Stores::embedded())
+        .await;
+    let begun = b"POST /public/x HTTP/1.1\r\nHost: app.test\r\nContent-Length: 100\r\n\r\nab";
+    for _ in 0..4 {
+        let exchange = raw::exchange(proxy.addresses().http1, begun, Duration::from_secs(20)).await;
+        assert_eq!(exchange.status(), 408, "{}", exchange.text());
+    }
+    let begun = [frame(HEADERS, END_HEADERS, 1, &request("POST", "/public/x")), frame(0, 0, 1, b"ab")];
+    for _ in 0..4 {
+        assert!(!is_served(proxy.addresses().http2, &begun).await);
+    }
+    assert!(proxy.metric("countersign_refusals_total", &["client_too_slow"]).await >= 8.0);
+    assert!(proxy.metric("countersign_upstream_errors_total", &[]).await < 1.0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_short_head_where_http2_could_come_is_answered_at_once() {
+    let (_app, proxy) = start().await;
+    let exchange = raw::exchange(proxy.addresses().http2, b"GET /x\r\n\r\n", Duration::from_secs(5)).await;
+    assert_eq!((exchange.status(), exchange.closed), (400, true), "{}", exchange.text());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -7,8 +7,8 @@ use std::time::Duration;
 use tokio::io::AsyncWriteExt;
 
 use super::frames::{
-    CONTINUATION, DATA, END_HEADERS, END_STREAM, GOAWAY, HEADERS, RST_STREAM, block, frame, is_served, next,
-    request, sent,
+    CONTINUATION, DATA, END_HEADERS, END_STREAM, GOAWAY, HEADERS, PING, PRIORITY, RST_STREAM, SETTINGS,
+    block, frame, is_served, next, request, sent,
 };
 use super::start;
 
@@ -116,6 +116,33 @@ async fn a_body_of_another_length_than_was_said_is_refused() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_body_where_none_was_said_to_come_reaches_nobody() {
+    let (app, proxy) = start().await;
+    let post = [&[(":method", "POST")], &GOOD[1..], &[("content-length", "0")]].concat();
+    for (piece, served) in [(&b""[..], true), (b"hello!", false)] {
+        let frames = [frame(HEADERS, END_HEADERS, 1, &block(&post)), frame(DATA, END_STREAM, 1, piece)];
+        assert_eq!(is_served(proxy.addresses().http2, &frames).await, served, "{piece:?}");
+        assert_eq!(!app.take().is_empty(), served, "{piece:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_head_that_never_ends_is_not_waited_for() {
+    let (app, proxy) = start().await;
+    let get = request("GET", "/public/");
+    let whole = frame(HEADERS, END_STREAM | END_HEADERS, 1, &get);
+    let begun = [frame(HEADERS, END_STREAM, 1, &get), whole[..4].to_vec(), whole[..20].to_vec()];
+    let ends = begun.map(|bytes| async {
+        let mut stream = sent(proxy.addresses().http2, &[bytes]).await;
+        let ends = async { while next(&mut stream).await.is_some() {} };
+        tokio::time::timeout(Duration::from_secs(25), ends).await.is_ok()
+    });
+    let [first, second, third] = ends;
+    assert_eq!(tokio::join!(first, second, third), (true, true, true));
+    assert!(app.take().is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn whoever_floods_is_sent_away_and_others_are_served() {
     let (_app, proxy) = start().await;
     let at = proxy.addresses().http2;
@@ -138,6 +165,11 @@ async fn whoever_floods_is_sent_away_and_others_are_served() {
     assert!(is_sent_away(at, begun, |_| frame(CONTINUATION, 0, 1, &more)).await, "a head without end");
     let post = frame(HEADERS, END_HEADERS, 1, &request("POST", "/public/"));
     assert!(is_sent_away(at, post, |_| frame(DATA, 0, 1, b"")).await, "a body of empty frames");
+    for (kind, payload) in [(PING, vec![0; 8]), (SETTINGS, vec![]), (PRIORITY, vec![0, 0, 0, 0, 1])] {
+        let stream = u32::from(kind == PRIORITY);
+        let again = |_| frame(kind, 0, stream, &payload);
+        assert!(is_sent_away(at, vec![], again).await, "frames of kind {kind} that ask for nothing");
+    }
     proxy.client().get("/public/").send().await.expect(200);
 }
 

@@ -45,6 +45,26 @@ async fn a_length_beside_chunks_is_read_by_nobody() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_an_answer_that_is_cut_short_the_client_sees_the_beginning() {
+    let app = RawUpstream::answering_once(b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhi").await;
+    let proxy = in_front_of(&app).await;
+    for round in 0..20 {
+        let (line, fields, body) = if round % 2 == 0 {
+            ("GET /public/", "", "")
+        } else {
+            ("POST /public/", "Content-Length: 2\r\n", "ab")
+        };
+        let exchange = ask(&proxy, line, fields, body).await;
+        assert!(exchange.closed, "{line}");
+        assert!(
+            exchange.status() == 502 || (exchange.status() == 200 && exchange.text().ends_with("\r\n\r\nhi")),
+            "{line}: {:?}",
+            exchange.text()
+        );
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_old_application_is_answered_for_in_the_version_that_we_speak() {
     for fields in ["Content-Length: 2\r\n", ""] {
         let app = RawUpstream::answering(format!("HTTP/1.0 200 OK\r\n{fields}\r\nok").as_bytes()).await;

@@ -58,6 +58,9 @@ async fn chunk_extensions_and_trailers_have_limits() {
         format!("5;{}\r\nhello\r\n0\r\n\r\n", "a".repeat(5000)),
         format!("{}0\r\n\r\n", "1;an-extension-of-thirty-bytes\r\na\r\n".repeat(3000)),
         format!("5\r\nhello\r\n0\r\n{}\r\n", "Name: value\r\n".repeat(5000)),
+        // Little in each chunk, and much of them.
+        format!("{}0\r\n\r\n", "1;aaaaaaaa\r\na\r\n".repeat(5000)),
+        format!("{}0\r\n\r\n", "1\r\na\r\n".repeat(20_000)),
     ] {
         let exchange = ask(&proxy, "POST /public/", "Transfer-Encoding: chunked\r\n", &body).await;
         assert!([400, 413].contains(&exchange.status()), "{}: {}", &body[..40], exchange.text());

@@ -21,7 +21,7 @@ pub(crate) struct Listen {
     /// TLS; HTTP/2 is then offered beside HTTP/1.1. Default: in the clear.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) tls: Option<ListenTls>,
-    /// Whether this listener speaks cleartext HTTP/2 with prior knowledge, and nothing else.
+    /// Whether this listener speaks cleartext HTTP/2 with prior knowledge beside HTTP/1.1.
     pub(crate) h2c: bool,
     /// Networks of the proxies in front of this one whose `Forwarded` and `X-Forwarded-*` are believed.
     pub(crate) trusted_proxies: Vec<Cidr>,

@@ -62,15 +62,20 @@ fn holds(headers: &HeaderMap, token: &Secret) -> bool {
 fn is_from_here(headers: &HeaderMap) -> bool {
     let site = headers.get("sec-fetch-site").map(HeaderValue::as_bytes);
     let own_site = site.is_none_or(|site| site == b"same-origin" || site == b"none");
+    own_site && names_no_other_origin(headers)
+}
+
+/// Whether the request names no origin but this listener's. No program does; whatever a page of another site asks for is
+/// not for it, also where no token is needed (THREATS O2).
+pub(super) fn names_no_other_origin(headers: &HeaderMap) -> bool {
     let mut origins = headers.get_all(header::ORIGIN).iter().map(HeaderValue::as_bytes);
-    let own_origin = match (origins.next(), origins.next()) {
+    match (origins.next(), origins.next()) {
         (None, _) => true,
         (Some(origin), None) => headers.get(header::HOST).is_some_and(|host| {
             origin.strip_prefix(b"http://").is_some_and(|name| name.eq_ignore_ascii_case(host.as_bytes()))
         }),
         (Some(_), Some(_)) => false,
-    };
-    own_site && own_origin
+    }
 }
 
 #[cfg(test)]

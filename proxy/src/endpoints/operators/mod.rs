@@ -137,9 +137,12 @@ fn judge(request: &OperatorRequest<'_>, state: &OperatorState<'_>) -> Result<(),
     if writes && input::is_of_another_type(request.headers) { Err(Fault::NotJson) } else { Ok(()) }
 }
 
-/// Whether a request is for this machine, where only this machine can send one.
+/// Whether a request is for this machine, where only this machine can send one, and from no page of another site.
 fn named(headers: &HeaderMap, state: &OperatorState<'_>) -> Result<(), Fault> {
-    if state.loopback && !gate::names_this_machine(headers) { Err(Fault::Misdirected) } else { Ok(()) }
+    if state.loopback && !gate::names_this_machine(headers) {
+        return Err(Fault::Misdirected);
+    }
+    if gate::names_no_other_origin(headers) { Ok(()) } else { Err(Fault::ForeignOrigin) }
 }
 
 /// Everything that needs the token, and what is not there.

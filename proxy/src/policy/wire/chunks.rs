@@ -7,6 +7,12 @@ use crate::reason::Reason;
 const SIZE_DIGITS: u32 = 15;
 /// Largest extension of one chunk in bytes.
 const EXTENSION_BYTES: u32 = 256;
+/// Largest sum of all extensions in bytes; next to nobody sends any.
+const EXTENSIONS_BYTES: u64 = 16 * 1024;
+/// How many chunks may come, whatever is in them; of more each must bring [`LEAST_PER_CHUNK`] bytes on average.
+const FREE_CHUNKS: u64 = 8192;
+/// Less than who sends every letter for itself.
+const LEAST_PER_CHUNK: u64 = 2;
 /// How many bytes of a body may be spent on anything but data, beyond [`FREE_PER_CHUNK`] and what the data pays for.
 const OVERHEAD_BYTES: u64 = 16 * 1024;
 /// What a chunk may cost without being charged: its size and its line ends.
@@ -26,6 +32,12 @@ pub(super) struct Chunks {
     line: u64,
     /// Bytes charged as overhead (the rule of Go's reader against CVE-2023-39326).
     overhead: u64,
+    /// Bytes of all extensions.
+    extensions: u64,
+    /// Chunks so far.
+    number: u64,
+    /// Bytes of data, as announced.
+    data: u64,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -77,13 +89,16 @@ impl Chunks {
         self.line += 1;
         self.at = match (self.at, byte) {
             (At::Size, b'\r') if self.count > 0 => At::SizeLineFeed,
-            (At::Size, b';') if self.count > 0 => self.begin(At::Extension),
+            (At::Size, b';') if self.count > 0 => {
+                self.count = 0;
+                self.extension(At::Extension)?
+            }
             (At::Size, _) => self.digit(byte)?,
             (At::Extension, b'\r') => At::SizeLineFeed,
-            (At::Extension, b'"') => self.counted(At::Quoted, EXTENSION_BYTES)?,
-            (At::Quoted, b'"') => self.counted(At::Extension, EXTENSION_BYTES)?,
-            (At::Quoted, _) if is_text(byte) && byte != b'\\' => self.counted(At::Quoted, EXTENSION_BYTES)?,
-            (At::Extension, _) if is_text(byte) => self.counted(At::Extension, EXTENSION_BYTES)?,
+            (At::Extension, b'"') => self.extension(At::Quoted)?,
+            (At::Quoted, b'"') => self.extension(At::Extension)?,
+            (At::Quoted, _) if is_text(byte) && byte != b'\\' => self.extension(At::Quoted)?,
+            (At::Extension, _) if is_text(byte) => self.extension(At::Extension)?,
             (At::SizeLineFeed, b'\n') => self.end_of_size_line()?,
             (At::DataReturn, b'\r') => At::DataLineFeed,
             (At::DataLineFeed, b'\n') => {
@@ -115,6 +130,15 @@ impl Chunks {
         if self.count > limit { Err(Reason::BodyTooLarge) } else { Ok(at) }
     }
 
+    fn extension(&mut self, at: At) -> Result<At, Reason> {
+        self.extensions += 1;
+        if self.extensions > EXTENSIONS_BYTES {
+            Err(Reason::BodyTooLarge)
+        } else {
+            self.counted(at, EXTENSION_BYTES)
+        }
+    }
+
     fn digit(&mut self, byte: u8) -> Result<At, Reason> {
         let digit = char::from(byte).to_digit(16).ok_or(Reason::AmbiguousFraming)?;
         self.count += 1;
@@ -128,7 +152,10 @@ impl Chunks {
     fn end_of_size_line(&mut self) -> Result<At, Reason> {
         let paid = FREE_PER_CHUNK + self.size.saturating_mul(2);
         self.overhead = (self.overhead + self.line).saturating_sub(paid);
-        if self.overhead > OVERHEAD_BYTES {
+        self.number += 1;
+        self.data = self.data.saturating_add(self.size);
+        let is_crumbled = self.number > FREE_CHUNKS && self.data / LEAST_PER_CHUNK < self.number;
+        if self.overhead > OVERHEAD_BYTES || is_crumbled {
             return Err(Reason::BodyTooLarge);
         }
         Ok(if self.size == 0 { self.begin(At::Trailer) } else { self.begin(At::Data) })

@@ -98,10 +98,13 @@ fn extensions_and_trailers_are_bounded_one_by_one_and_together() {
     let long = format!("5;{}\r\nhello\r\n0\r\n\r\n", "a".repeat(300));
     let many = "1;extension=of-thirty-bytes-or-so\r\na\r\n".repeat(1200);
     let trailers = format!("0\r\n{}\r\n", "Name: value\r\n".repeat(1000));
-    for body in [&long, &many, &trailers] {
+    let short = "1;a=bcdefg\r\na\r\n".repeat(2000);
+    let crumbs = |count| "1\r\na\r\n".repeat(count);
+    for body in [&long, &many, &trailers, &short, &crumbs(20_000)] {
         assert_eq!(verdict_of_body(body), Some(Reason::BodyTooLarge), "{}", &body[..40]);
     }
-    assert_eq!(verdict_of_body(&"1\r\na\r\n".repeat(20_000)), None);
+    assert_eq!(verdict_of_body(&crumbs(8_000)), None);
+    assert_eq!(verdict_of_body(&"2\r\nab\r\n".repeat(20_000)), None);
 }
 
 #[test]
