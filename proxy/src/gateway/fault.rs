@@ -3,7 +3,7 @@
 use pingora::proxy::Session;
 use pingora::{Error, ErrorSource, ErrorType};
 
-use super::state::RequestState;
+use super::state::{Outcome, RequestState};
 use super::wire;
 use crate::reason::Reason;
 use crate::telemetry::Metrics;
@@ -38,7 +38,9 @@ fn is_silent(state: &RequestState) -> bool {
     let of_route = state.route().and_then(|route| route.read_timeout);
     let of_upstream = state.admitted.as_ref().map(|admitted| admitted.road.upstream.settings.read_timeout);
     let shortest = of_route.or(of_upstream).map_or(patience, |timeout| timeout.min(patience));
-    !state.is_websocket() && state.body_awaited.is_some_and(|since| since.elapsed() >= shortest / 2)
+    // Once it is answered, it is the application that goes on or does not.
+    let is_asking = state.outcome == Outcome::Pending && !state.is_websocket();
+    is_asking && state.body_awaited.is_some_and(|since| since.elapsed() >= shortest / 2)
 }
 
 fn upstream(kind: &ErrorType) -> Reason {
