@@ -68,15 +68,20 @@ pub(super) async fn is_served(address: std::net::SocketAddr, frames: &[Vec<u8>])
     false
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_rest_of_a_body_is_not_waited_for_once_its_request_was_answered() {
-    let app = RawUpstream::start().await;
-    let proxy = Proxy::builder()
+/// A proxy that waits a second for either side.
+async fn impatient(app: &RawUpstream) -> Proxy {
+    Proxy::builder()
         .upstream("app", app.address(), "read_timeout = \"1s\"")
         .route("/public/", "app", "\"nothing\"", "")
         .more("[limits]\npatience = \"1s\"\n")
         .start(&Stores::embedded())
-        .await;
+        .await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_rest_of_a_body_is_not_waited_for_once_its_request_was_answered() {
+    let app = RawUpstream::start().await;
+    let proxy = impatient(&app).await;
     let begun = [frame(HEADERS, END_HEADERS, 1, &request("POST", "/public/x")), frame(0, 0, 1, b"some")];
     let mut stream = sent(proxy.addresses().http2, &begun).await;
     let mut kinds = Vec::new();
@@ -92,12 +97,7 @@ async fn the_rest_of_a_body_is_not_waited_for_once_its_request_was_answered() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_client_that_does_not_end_its_body_is_too_slow_and_the_application_is_not_to_blame() {
     let app = RawUpstream::answering(b"").await;
-    let proxy = Proxy::builder()
-        .upstream("app", app.address(), "read_timeout = \"1s\"")
-        .route("/public/", "app", "\"nothing\"", "")
-        .more("[limits]\npatience = \"1s\"\n")
-        .start(&Stores::embedded())
-        .await;
+    let proxy = impatient(&app).await;
     let begun = b"POST /public/x HTTP/1.1\r\nHost: app.test\r\nContent-Length: 100\r\n\r\nab";
     for _ in 0..4 {
         let exchange = raw::exchange(proxy.addresses().http1, begun, Duration::from_secs(20)).await;

@@ -67,6 +67,18 @@ pub(crate) async fn run() -> Result<(), Failure> {
 }
 
 impl Figures {
+    fn of(
+        what: &'static str,
+        (times, refused): (Vec<Duration>, usize),
+        took: Duration,
+        queries: u64,
+        (unrelated, unrelated_failed): Asked,
+        late: Duration,
+    ) -> Self {
+        let served = times.len();
+        Self { what, served, refused, took, times, queries, unrelated, unrelated_failed, late }
+    }
+
     fn print(&mut self) {
         self.times.sort_unstable();
         self.unrelated.sort_unstable();
@@ -117,20 +129,10 @@ async fn through_the_proxy(site: &Site, people: &People) -> Result<Figures, Fail
     let took = begin.elapsed();
     let queries = seat.postgres.queries() - before;
     over.store(true, Ordering::Relaxed);
-    let (unrelated, unrelated_failed) = asked.await??;
+    let asked = asked.await??;
     let late = woken.await?;
     let what = "Countersign";
-    Ok(Figures {
-        what,
-        served: times.len(),
-        refused,
-        took,
-        times,
-        queries,
-        unrelated,
-        unrelated_failed,
-        late,
-    })
+    Ok(Figures::of(what, (times, refused), took, queries, asked, late))
 }
 
 async fn connect(address: SocketAddr) -> Result<SendRequest<Empty<Bytes>>, Failure> {
@@ -202,20 +204,10 @@ async fn naively(site: &Site, people: &People) -> Result<Figures, Failure> {
     let took = begin.elapsed();
     let queries = relay.queries() - before;
     over.store(true, Ordering::Relaxed);
-    let (unrelated, unrelated_failed) = asked.await?;
+    let asked = asked.await?;
     let late = woken.await?;
     let what = "a connection of the pool per request, nothing else done";
-    Ok(Figures {
-        what,
-        served: times.len(),
-        refused,
-        took,
-        times,
-        queries,
-        unrelated,
-        unrelated_failed,
-        late,
-    })
+    Ok(Figures::of(what, (times, refused), took, queries, asked, late))
 }
 
 async fn look_up(pool: &PgPool, id: &str) -> Result<(), Failure> {
