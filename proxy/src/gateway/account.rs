@@ -113,6 +113,12 @@ fn facts<'a>(
     let context = admitted.and_then(|admitted| admitted.context.as_deref());
     let context = context.or_else(|| own.and_then(|own| own.context.as_deref()));
     let accepted = state.accepted.as_ref();
+    let (status, bytes_out) = match state.relayed {
+        Some(answer) => (answer.status, answer.body),
+        None => {
+            (session.response_written().map_or(0, |answer| answer.status.as_u16()), session.body_bytes_sent())
+        }
+    };
     RequestFacts {
         at: state.at,
         request_id: &state.request_id,
@@ -132,14 +138,14 @@ fn facts<'a>(
         outcome: state.outcome.as_str(),
         reason: state.reason.map(crate::reason::Reason::code),
         would_refuse: state.would_refuse.map(crate::reason::Reason::code),
-        status: session.response_written().map_or(0, |answer| answer.status.as_u16()),
+        status,
         authn: admitted.map(|admitted| Authn::as_str(admitted.authn)),
         session: context.map(|context| context.session.id),
         user: context.map(|context| context.user.id.as_str()),
         platform: context.and_then(|context| context.platform.as_ref()).map(|platform| platform.id.as_str()),
         layer: context.map(|context| context.layer.as_str()),
         bytes_in: session.body_bytes_read(),
-        bytes_out: session.body_bytes_sent(),
+        bytes_out,
         duration,
         trace_id: state.trace.as_ref().map(Trace::digits),
         slow,

@@ -84,9 +84,9 @@ fn ignore(state: &RequestState, metrics: &Metrics) {
 }
 
 /// Has sessions of other frameworks read again whose application may have changed them with this answer: it sets their
-/// cookie, or the request was one that changes something.
+/// cookie, or the request was one that changes something. `answer` is `None` for one that sets none.
 pub(super) fn read_again(
-    answer: &ResponseHeader,
+    answer: Option<&HeaderMap>,
     state: &RequestState,
     method: &Method,
     lifecycle: &Lifecycle,
@@ -94,8 +94,8 @@ pub(super) fn read_again(
     let Some(admitted) = &state.admitted else { return };
     let is_safe = matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS);
     for (session, format) in admitted.claim.foreign() {
-        let mut given = answer.headers.get_all(header::SET_COOKIE).iter();
-        if !is_safe || given.any(|value| cookie::value_given(value, &format.cookie).is_some()) {
+        let gives = |value| cookie::value_given(value, &format.cookie).is_some();
+        if !is_safe || answer.is_some_and(|headers| headers.get_all(header::SET_COOKIE).iter().any(gives)) {
             lifecycle.may_have_changed(session);
         }
     }

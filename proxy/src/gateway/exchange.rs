@@ -14,12 +14,13 @@ use pingora::protocols::http::HttpTask;
 use pingora::protocols::http::v1::client::HttpSession;
 use pingora::proxy::Session;
 use pingora::{Error, ErrorType, Result, RetryType};
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::{Instant, Sleep};
 
+use super::begun::Begun;
 use super::pool::{Connection, Place};
 use super::state::{Admitted, RequestState};
-use super::{Gateway, incoming, outgoing, peer};
+use super::{Gateway, incoming, outgoing, peer, wire};
 
 /// How often a request is sent at most; as often as Pingora is told to.
 const ATTEMPTS: usize = 16;
@@ -84,30 +85,39 @@ impl Gateway {
         connected.map_err(|error| peer::unreachable(state, address, error.into_up()))
     }
 
-    /// Writes the request and passes the answer on, piece by piece. Answers the connection if it may be used again.
+    /// Writes the request and passes the answer on. Answers the connection if it may be used again.
     async fn converse(
         &self,
         session: &mut Session,
         state: &mut RequestState,
-        Connection { mut stream, mut timer }: Connection,
+        Connection { mut stream, mut timer, mut room }: Connection,
     ) -> Result<Option<Connection>> {
         let patience = peer::patience(session, state)?;
         let received = session.req_header();
         let head = self.sign(state, |state, now| outgoing::head(received, state, now, &self.metrics))?;
         write(&mut stream, &head, timer.as_mut(), patience.write).await?;
-        let mut upstream = HttpSession::new(stream);
+        room.clear();
+        in_time(session, timer.as_mut(), patience.read, begin(&mut stream, &mut room)).await?;
+        if let Some(answer) = self.relayed(session, &room, state) {
+            write_past(session, answer, state).await?;
+            return Ok(Some(Connection { stream, timer, room }));
+        }
+        let upstream = HttpSession::new(Box::new(Begun::new(room, stream)));
+        let ended = self.pass_on(session, state, upstream, timer.as_mut(), patience.read).await?;
+        Ok(ended.and_then(Begun::ended).map(|(stream, room)| Connection { stream, timer, room }))
+    }
+
+    /// Passes an answer on, piece by piece, as Pingora's client reads it. Answers its connection if it may be used again.
+    async fn pass_on(
+        &self,
+        session: &mut Session,
+        state: &mut RequestState,
+        mut upstream: HttpSession,
+        mut timer: Pin<&mut Sleep>,
+        patience: Duration,
+    ) -> Result<Option<Stream>> {
         loop {
-            timer.as_mut().reset(Instant::now() + patience.read);
-            let task = tokio::select! {
-                biased;
-                task = upstream.read_response_task() => task.map_err(Error::into_up)?,
-                // Ends only when the client has gone, or says something that it must not.
-                left = session.downstream_session.read_body_or_idle(true) => {
-                    left.map_err(Error::into_down)?;
-                    continue;
-                }
-                () = timer.as_mut() => return Err(Error::new_up(ErrorType::ReadTimedout)),
-            };
+            let task = in_time(session, timer.as_mut(), patience, upstream.read_response_task()).await?;
             let (tasks, whole) = self.judged(session, state, &mut upstream, task).await?;
             let done = session.write_response_tasks(tasks).await?;
             if whole || done {
@@ -118,7 +128,7 @@ impl Gateway {
                     return Ok(None);
                 }
                 upstream.respect_keepalive();
-                return Ok(upstream.reuse().await.map(|stream| Connection { stream, timer }));
+                return Ok(upstream.reuse().await);
             }
         }
     }
@@ -170,6 +180,56 @@ impl Gateway {
         }
         Ok(())
     }
+}
+
+/// Waits for what an application says, as long as the client is there and `patience` is not over.
+async fn in_time<T>(
+    session: &mut Session,
+    mut timer: Pin<&mut Sleep>,
+    patience: Duration,
+    says: impl Future<Output = Result<T>>,
+) -> Result<T> {
+    tokio::pin!(says);
+    timer.as_mut().reset(Instant::now() + patience);
+    loop {
+        tokio::select! {
+            biased;
+            said = says.as_mut() => return said.map_err(Error::into_up),
+            // Ends only when the client has gone, or says something that it must not.
+            left = session.downstream_session.read_body_or_idle(true) => {
+                left.map_err(Error::into_down)?;
+            }
+            () = timer.as_mut() => return Err(Error::new_up(ErrorType::ReadTimedout)),
+        }
+    }
+}
+
+/// Reads the beginning of an answer. A connection that was closed while nobody used it shows here, or when it is written to.
+async fn begin(stream: &mut Stream, room: &mut Vec<u8>) -> Result<()> {
+    let mut error = match stream.read_buf(room).await {
+        Ok(0) => Error::explain(ErrorType::ConnectionClosed, "waiting for an answer"),
+        Ok(_) => return Ok(()),
+        Err(cause) => Error::because(ErrorType::ReadError, "waiting for an answer", cause),
+    };
+    error.retry = RetryType::ReusedOnly;
+    Err(error)
+}
+
+/// Writes a whole answer past Pingora's server, which knows nothing of it and only flushes the connection.
+async fn write_past(session: &mut Session, answer: Vec<u8>, state: &RequestState) -> Result<()> {
+    if !wire::relay(answer) {
+        return Err(Error::new(ErrorType::InternalError));
+    }
+    let patience = state.rules.snapshot.connections.patience;
+    let written = session.as_mut().finish_body();
+    tokio::pin!(written);
+    let written = match written.as_mut().now_or_never() {
+        Some(written) => written,
+        None => tokio::time::timeout(patience, written)
+            .await
+            .unwrap_or_else(|_| Err(Error::new(ErrorType::WriteTimedout))),
+    };
+    written.map(drop).map_err(Error::into_down)
 }
 
 /// Writes the head of a request. A connection that was closed while nobody used it shows here or when the answer is read.

@@ -77,7 +77,8 @@ pub(super) fn report(error: &Error, reason: Reason, state: &RequestState, metric
 }
 
 /// Whether there is still somebody to answer, and nothing was answered yet.
-pub(super) fn can_answer(session: &Session, reason: Reason) -> bool {
+pub(super) fn can_answer(session: &Session, state: &RequestState, reason: Reason) -> bool {
     reason != Reason::ClientGone
+        && state.relayed.is_none()
         && session.response_written().is_none_or(|answer| answer.status.is_informational())
 }

@@ -2,8 +2,11 @@
 
 use http::{HeaderMap, HeaderValue, StatusCode, Version, header};
 use pingora::http::ResponseHeader;
+use pingora::protocols::http::date::get_cached_date;
+use pingora::proxy::Session;
 
 use super::state::RequestState;
+use crate::headers::relay::{Additions, Relayed, relay};
 use crate::headers::response;
 use crate::policy::Requirement;
 use crate::reason::Reason;
@@ -44,6 +47,23 @@ pub(super) fn check(answer: &ResponseHeader, state: &mut RequestState) -> Result
     }
 }
 
+/// What the client gets for these bytes of an application, where they are a whole answer in which nothing has to be decided.
+pub(super) fn as_it_came(session: &Session, answer: &[u8], state: &RequestState) -> Option<Relayed> {
+    let speaks_http1 = session.as_http1().is_some() && session.req_header().version == Version::HTTP_11;
+    if !speaks_http1 || !state.set_cookies.is_empty() {
+        return None;
+    }
+    let kept = session.get_keepalive().is_some() && session.get_keepalive_reuses_remaining() != Some(0);
+    let date = get_cached_date();
+    let additions = Additions { private: is_private(state), kept, date: date.as_bytes() };
+    relay(answer, &state.rules.names, additions)
+}
+
+/// Whether an answer may be for one person alone.
+fn is_private(state: &RequestState) -> bool {
+    state.route().is_some_and(|route| route.requirement != Requirement::Nothing)
+}
+
 /// Keeps our names in, the application's copy of our cookie out, and private answers out of shared caches.
 pub(super) fn clean(answer: &mut ResponseHeader, state: &RequestState) {
     if answer.version == Version::HTTP_10 {
@@ -63,7 +83,7 @@ pub(super) fn clean(answer: &mut ResponseHeader, state: &RequestState) {
     for name in &state.dropped_cookies {
         keep_out_cookie(answer, name);
     }
-    if state.route().is_some_and(|route| route.requirement != Requirement::Nothing) {
+    if is_private(state) {
         for (name, value) in response::privacy(&answer.headers).into_iter().flatten() {
             // In place of what it was made of.
             let _ = answer.insert_header(name, value);

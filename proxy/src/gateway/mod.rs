@@ -4,6 +4,7 @@
 mod account;
 mod admit;
 mod answer;
+mod begun;
 mod direct;
 mod directive;
 mod events;
@@ -50,8 +51,8 @@ use self::own::Own;
 use self::pool::Pool;
 use self::request_id::RequestIds;
 use self::rules::Rules;
-use self::state::Outcome;
 pub use self::state::RequestState;
+use self::state::{Outcome, Size};
 pub use self::upload::{UPLOAD, Upload};
 pub use self::wire::{HEAD, LEASH, WIRE, Wire};
 use crate::cache::activity::Activity;
@@ -223,12 +224,24 @@ impl Gateway {
         account::answered(state, &self.metrics);
         // 9. Answer
         let core = self.core.get().ok_or_else(|| Error::new(ErrorType::InternalError))?;
-        directive::read_again(answer, state, &request.method, &core.lifecycle);
+        directive::read_again(Some(&answer.headers), state, &request.method, &core.lifecycle);
         directive::obey(answer, state, &request.headers, core, &self.metrics)
             .await
             .map_err(|reason| outgoing::refusal(state, reason))?;
         state.steps.end(Step::Directive, state.started);
         Ok(())
+    }
+
+    /// Step 9 for an answer that can be passed on as it came: what the client gets. `None` for all other answers.
+    fn relayed(&self, session: &Session, answer: &[u8], state: &mut RequestState) -> Option<Vec<u8>> {
+        let core = self.core.get()?;
+        let answer = incoming::as_it_came(session, answer, state)?;
+        account::answered(state, &self.metrics);
+        directive::read_again(None, state, &session.req_header().method, &core.lifecycle);
+        state.steps.end(Step::Directive, state.started);
+        state.outcome = Outcome::Forwarded;
+        state.relayed = Some(Size { status: answer.status, body: answer.body });
+        Some(answer.bytes)
     }
 
     fn account(&self, session: &Session, state: &mut RequestState) {
@@ -407,7 +420,7 @@ impl ProxyHttp for Gateway {
         let reason = fault::reason(error, state);
         fault::report(error, reason, state, &self.metrics);
         state.refuse(reason);
-        if fault::can_answer(session, reason) {
+        if fault::can_answer(session, state, reason) {
             let answer = answer::refused(session, state, reason);
             // Nobody is left to be told when this fails too.
             let _ = answer::write_after_fault(session, answer).await;

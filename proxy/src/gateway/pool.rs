@@ -22,6 +22,9 @@ use crate::upkeep;
 /// How often connections are looked at that nobody takes.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
+/// How much of an answer is read at first.
+const ROOM: usize = 8192;
+
 /// Where a connection leads, and under which rules it was made ([`super::rules::UpstreamRules`]).
 pub(super) type Place = (u64, SocketAddr);
 
@@ -44,6 +47,8 @@ struct Idle {
 pub(super) struct Connection {
     pub(super) stream: Stream,
     pub(super) timer: Pin<Box<Sleep>>,
+    /// Room for what comes first of an answer.
+    pub(super) room: Vec<u8>,
 }
 
 struct Kept {
@@ -93,7 +98,8 @@ impl Pool {
 
 impl Connection {
     fn new(stream: Stream) -> Self {
-        Self { stream, timer: Box::pin(tokio::time::sleep(Duration::ZERO)) }
+        let timer = Box::pin(tokio::time::sleep(Duration::ZERO));
+        Self { stream, timer, room: Vec::with_capacity(ROOM) }
     }
 }
 

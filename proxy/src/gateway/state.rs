@@ -73,6 +73,8 @@ pub struct RequestState {
     pub(super) body_awaited: Option<Instant>,
     /// Seconds after which the client may ask again, where that is known.
     pub(super) retry_after: Option<u64>,
+    /// What its answer was, if it was passed on as it came.
+    pub(super) relayed: Option<Size>,
     /// Its place among the streams of its session, if the answer is a stream.
     pub(super) tied: Option<Tied>,
     /// Counts the request as being served until it is dropped, also by a panic.
@@ -128,6 +130,15 @@ pub(super) struct OwnFacts {
     pub(super) alias: bool,
     /// Who asked, if that was found out.
     pub(super) context: Option<Arc<Context>>,
+}
+
+/// What an answer was that Pingora's server did not write, for the log.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Size {
+    /// Its status code.
+    pub(super) status: u16,
+    /// Bytes of its body.
+    pub(super) body: usize,
 }
 
 /// What a request came to.
@@ -198,6 +209,7 @@ impl RequestState {
             body_bytes: 0,
             body_awaited: None,
             retry_after: None,
+            relayed: None,
             tied: None,
             _in_flight: InFlight::enter(in_flight),
         }

@@ -51,6 +51,8 @@ pub struct Wire {
     http2: Option<Mutex<Http2>>,
     /// Whether a request is being served whose answer has an end.
     serves: AtomicBool,
+    /// An answer on its way to the client past Pingora's server, which knows nothing of it.
+    relayed: Mutex<Vec<u8>>,
     /// Whether the process is on its way out.
     draining: Arc<AtomicBool>,
     leash: Arc<Leash>,
@@ -67,6 +69,7 @@ impl Wire {
             due: Mutex::new(Due::Nothing),
             http2: None,
             serves: AtomicBool::new(false),
+            relayed: Mutex::default(),
             draining,
             leash: Leash::new(),
             patience,
@@ -173,6 +176,12 @@ impl Wire {
         self.serves.load(Ordering::Relaxed) && self.watch.lock().is_whole()
     }
 
+    /// What is to be written to the client as it is, before whatever Pingora's server writes next.
+    #[must_use]
+    pub fn take_relayed(&self) -> Vec<u8> {
+        std::mem::take(&mut self.relayed.lock())
+    }
+
     /// Why an answer that begins now refuses a head that never became a request; `None` when a request is being served.
     #[must_use]
     pub fn refuses_head(&self) -> Option<Reason> {
@@ -192,6 +201,12 @@ impl Wire {
 /// Notes that a head has arrived.
 pub(super) fn head_arrived() {
     let _ = WIRE.try_with(|wire| wire.head_arrived());
+}
+
+/// Has a whole answer written to the client by the next flush of its connection. Answers whether there is a connection
+/// that does that.
+pub(super) fn relay(answer: Vec<u8>) -> bool {
+    WIRE.try_with(|wire| *wire.relayed.lock() = answer).is_ok()
 }
 
 /// Notes that the answer is a stream: it goes on until the client leaves, which has to be told at once.

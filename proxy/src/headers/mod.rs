@@ -3,6 +3,7 @@
 pub mod forwarded;
 pub mod lines;
 pub mod names;
+pub mod relay;
 pub mod render;
 pub mod response;
 pub mod scrub;

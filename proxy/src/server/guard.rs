@@ -10,6 +10,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use bytes::{Buf, Bytes};
 use pingora::protocols::raw_connect::ProxyDigest;
 use pingora::protocols::tls::{SslDigest, TlsRef};
 use pingora::protocols::{
@@ -48,6 +49,8 @@ pub(super) struct Guarded {
     refused: bool,
     /// Bytes of later requests.
     ahead: Vec<u8>,
+    /// What is left of an answer that Pingora does not write.
+    relayed: Bytes,
     /// Runs since the client stopped sending.
     farewell: Option<Pin<Box<Sleep>>>,
 }
@@ -55,7 +58,8 @@ pub(super) struct Guarded {
 impl Guarded {
     pub(super) fn new(stream: Stream, wire: Arc<Wire>) -> Self {
         let stream = BufWriter::with_capacity(GATHER, stream);
-        Self { stream, wire, instead: b"", cut: false, refused: false, ahead: Vec::new(), farewell: None }
+        let (ahead, relayed) = (Vec::new(), Bytes::new());
+        Self { stream, wire, instead: b"", cut: false, refused: false, ahead, relayed, farewell: None }
     }
 
     /// Reads ahead while a request is being served, so that the end of the connection is seen; hands nothing out.
@@ -85,6 +89,20 @@ impl Guarded {
         let length = self.ahead.len().min(buffer.remaining());
         buffer.put_slice(&self.ahead[..length]);
         self.ahead.drain(..length);
+        Poll::Ready(Ok(()))
+    }
+
+    /// Writes the answer that the gateway passes on as it came.
+    fn relay(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.relayed.is_empty() {
+            self.relayed = self.wire.take_relayed().into();
+        }
+        while !self.relayed.is_empty() {
+            match ready!(Pin::new(&mut self.stream).poll_write(context, &self.relayed))? {
+                0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                written => self.relayed.advance(written),
+            }
+        }
         Poll::Ready(Ok(()))
     }
 
@@ -172,6 +190,7 @@ impl AsyncWrite for Guarded {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(self.relay(context))?;
         Pin::new(&mut self.stream).poll_flush(context)
     }
 
