@@ -16,6 +16,7 @@ mod revocation;
 mod site;
 mod stampede;
 mod start;
+mod unrelated;
 
 use std::time::Duration;
 
@@ -23,6 +24,11 @@ type Failure = Box<dyn std::error::Error + Send + Sync>;
 
 fn main() -> Result<(), Failure> {
     let wanted: Vec<String> = std::env::args().skip(1).collect();
+    if let [word, database] = &wanted[..]
+        && word == unrelated::WORD
+    {
+        return unrelated::run(database);
+    }
     let wants = |part: &str| wanted.is_empty() || wanted.iter().any(|word| word == part);
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     println!("{} build, {} cores\n", profile(), std::thread::available_parallelism()?);

@@ -11,8 +11,7 @@ use http::Request;
 use http_body_util::Empty;
 use hyper::client::conn::http2::{SendRequest, handshake};
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use sqlx::postgres::{PgConnection, PgPool, PgPoolOptions};
-use sqlx::{Connection, Executor};
+use sqlx::postgres::{PgPool, PgPoolOptions};
 use tokio::net::TcpStream;
 use tokio::sync::Barrier;
 use tokio::task::{JoinHandle, JoinSet};
@@ -22,6 +21,7 @@ use e2e::relay::{Mode, Relay};
 use e2e::stores::Deadlines;
 
 use crate::site::{People, Site, id_of};
+use crate::unrelated::{self, Asked, Stranger};
 use crate::{Failure, percentile, shown};
 
 const PEOPLE: usize = 10_000;
@@ -55,7 +55,8 @@ pub(crate) async fn run() -> Result<(), Failure> {
         DEADLINE.as_secs()
     );
     println!(
-        "| way | served | failed | all done after | p50 | max | queries | an unrelated query meanwhile, p50 / max | \
+        "| way | served | failed | all done after | p50 | max | queries | \
+         an unrelated query meanwhile, p50 / p99 / max | \
          a thread that asks nothing woke too late by at most |"
     );
     println!("| --- | --- | --- | --- | --- | --- | --- | --- | --- |");
@@ -63,7 +64,21 @@ pub(crate) async fn run() -> Result<(), Failure> {
         figures.print();
     }
     println!();
+    if is_shared_out_by_session() {
+        println!(
+            "Processors are shared out among sessions of processes here, and each connection of Postgres is one: one that is \
+             seldom used waits for tens of milliseconds. Where servers run as services it is not so; \
+             `sysctl kernel.sched_autogroup_enabled=0` measures that.\n"
+        );
+    }
     Ok(())
+}
+
+/// Whether Linux shares processors out among sessions of processes first (`sched(7)`, "The autogroup feature"). Whoever seldom
+/// runs in a group of its own waits long there.
+fn is_shared_out_by_session() -> bool {
+    let setting = std::fs::read_to_string("/proc/sys/kernel/sched_autogroup_enabled");
+    setting.is_ok_and(|setting| setting.trim() == "1")
 }
 
 impl Figures {
@@ -86,7 +101,7 @@ impl Figures {
             if times.is_empty() { "-".to_owned() } else { shown(percentile(times, part)) }
         };
         println!(
-            "| {} | {} | {} | {} | {} | {} | {} | {} / {}{} | {} |",
+            "| {} | {} | {} | {} | {} | {} | {} | {} / {} / {}{} | {} |",
             self.what,
             self.served,
             self.refused,
@@ -95,6 +110,7 @@ impl Figures {
             part(&self.times, 1.0),
             self.queries,
             part(&self.unrelated, 0.5),
+            part(&self.unrelated, 0.99),
             part(&self.unrelated, 1.0),
             if self.unrelated_failed > 0 {
                 format!(", {} failed", self.unrelated_failed)
@@ -115,7 +131,8 @@ async fn through_the_proxy(site: &Site, people: &People) -> Result<Figures, Fail
     for tokens in tokens.chunks(PEOPLE / CONNECTIONS) {
         crowd.spawn(tab(connect(address).await?, tokens.to_vec(), start.clone()));
     }
-    let (over, asked) = ask_apart(database(site)).await?;
+    let stranger = Stranger::start(&database(site)).await?;
+    let over = Arc::new(AtomicBool::new(false));
     let woken = wake_again(over.clone());
     let before = seat.postgres.queries();
     start.wait().await;
@@ -129,7 +146,7 @@ async fn through_the_proxy(site: &Site, people: &People) -> Result<Figures, Fail
     let took = begin.elapsed();
     let queries = seat.postgres.queries() - before;
     over.store(true, Ordering::Relaxed);
-    let asked = asked.await??;
+    let asked = stranger.end().await?;
     let late = woken.await?;
     let what = "Countersign";
     Ok(Figures::of(what, (times, refused), took, queries, asked, late))
@@ -221,58 +238,20 @@ async fn look_up(pool: &PgPool, id: &str) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Between two queries that have nothing to do with the crowd.
-const PAUSE: Duration = Duration::from_millis(5);
-/// How long each query took, and how many failed.
-type Asked = (Vec<Duration>, usize);
-
-/// Asks on a connection of its own, from a thread of its own: whether the server is drowned, and not how long a query waits
-/// behind ten thousand tasks of the program that measures.
-/// Connected when this returns, so that nothing of the crowd is missed.
-async fn ask_apart(
-    database: String,
-) -> Result<(Arc<AtomicBool>, JoinHandle<Result<Asked, sqlx::Error>>), Failure> {
-    let over = Arc::new(AtomicBool::new(false));
-    let stop = over.clone();
-    let (ready, is_ready) = tokio::sync::oneshot::channel();
-    let task = tokio::task::spawn_blocking(move || {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        runtime.block_on(async {
-            let mut connection = PgConnection::connect(&database).await?;
-            // Whoever waits for it has gone when this fails.
-            let _ = ready.send(());
-            let (mut times, mut failed) = (Vec::new(), 0);
-            while !stop.load(Ordering::Relaxed) {
-                note(&mut times, &mut failed, ask(&mut connection).await);
-                tokio::time::sleep(PAUSE).await;
-            }
-            Ok((times, failed))
-        })
-    });
-    is_ready.await?;
-    Ok((over, task))
-}
-
-/// The same with the pool that everybody uses.
+/// Asks for something unrelated with the pool that everybody uses.
 fn ask_beside(pool: PgPool) -> (Arc<AtomicBool>, JoinHandle<Asked>) {
     let over = Arc::new(AtomicBool::new(false));
     let stop = over.clone();
     let asked = tokio::spawn(async move {
         let (mut times, mut failed) = (Vec::new(), 0);
         while !stop.load(Ordering::Relaxed) {
-            let answer = tokio::time::timeout(DEADLINE, ask(&pool)).await;
+            let answer = tokio::time::timeout(DEADLINE, unrelated::ask(&pool)).await;
             note(&mut times, &mut failed, answer.ok().flatten());
-            tokio::time::sleep(PAUSE).await;
+            unrelated::pause().await;
         }
         (times, failed)
     });
     (over, asked)
-}
-
-/// Asks for nothing in particular.
-async fn ask<'c>(way: impl Executor<'c, Database = sqlx::Postgres>) -> Option<Duration> {
-    let begin = Instant::now();
-    way.execute("SELECT 1").await.ok().map(|_| begin.elapsed())
 }
 
 fn note(times: &mut Vec<Duration>, failed: &mut usize, answer: Option<Duration>) {
