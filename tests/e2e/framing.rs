@@ -254,6 +254,36 @@ async fn what_an_application_says_too_much_becomes_nobodys_answer() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn answers_that_are_passed_on_as_they_came_and_all_others_are_told_apart_by_nobody() {
+    let long = "a".repeat(20_000);
+    for (fields, body) in [
+        ("Content-Length: 2".to_owned(), "ok".to_owned()),
+        ("Content-Length: 2\r\nSet-Cookie: a=b".to_owned(), "ok".to_owned()),
+        ("Transfer-Encoding: chunked".to_owned(), "2\r\nok\r\n0\r\n\r\n".to_owned()),
+        (format!("Content-Length: {}", long.len()), long),
+    ] {
+        let head = format!(
+            "HTTP/1.1 299 Why not\r\nX-One: 1\r\nKeep-Alive: timeout=5\r\nConnection: keep-alive\r\n{fields}\r\n\r\n"
+        );
+        let app = RawUpstream::answering(format!("{head}{body}").as_bytes()).await;
+        let proxy = proxy_of(&app).await;
+        for _ in 0..3 {
+            let request = "GET /public/ HTTP/1.1\r\nHost: app.test\r\n\r\n";
+            let text = raw::exchange(proxy.addresses().http1, request.as_bytes(), SILENCE).await.text();
+            let (start, end) = ("HTTP/1.1 299 Why not\r\n", format!("\r\n\r\n{body}"));
+            assert!(text.starts_with(start) && text.ends_with(&end), "{text}");
+            for line in fields.split("\r\n").chain(["X-One: 1"]) {
+                assert_eq!(text.matches(&format!("\r\n{line}\r\n")).count(), 1, "{line}: {text}");
+            }
+            assert_eq!(text.matches("\r\nConnection: ").count(), 1, "{text}");
+            assert_eq!(text.matches("\r\nDate: ").count(), 1, "{text}");
+            assert!(!text.contains("timeout=5"), "{text}");
+        }
+        assert_eq!(app.received().len(), 1, "the connection is used again: {fields}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn heads_beyond_the_limits_are_refused_with_a_client_error() {
     let (app, proxy) = start().await;
     for (target, lines) in [
