@@ -206,12 +206,18 @@ async fn in_time<T>(
 
 /// Reads the beginning of an answer. A connection that was closed while nobody used it shows here, or when it is written to.
 async fn begin(stream: &mut Stream, room: &mut Vec<u8>) -> Result<()> {
-    let mut error = match stream.read_buf(room).await {
-        Ok(0) => Error::explain(ErrorType::ConnectionClosed, "waiting for an answer"),
+    let (mut error, is_closed) = match stream.read_buf(room).await {
+        Ok(0) => (Error::explain(ErrorType::ConnectionClosed, "waiting for an answer"), true),
         Ok(_) => return Ok(()),
-        Err(cause) => Error::because(ErrorType::ReadError, "waiting for an answer", cause),
+        Err(cause) => {
+            // Where TLS complains it was not simply closed.
+            let is_closed = cause.raw_os_error().is_some();
+            (Error::because(ErrorType::ReadError, "waiting for an answer", cause), is_closed)
+        }
     };
-    error.retry = RetryType::ReusedOnly;
+    if is_closed {
+        error.retry = RetryType::ReusedOnly;
+    }
     Err(error)
 }
 
