@@ -6,6 +6,7 @@
 use std::pin::Pin;
 use std::time::Duration;
 
+use bytes::Bytes;
 use futures_util::FutureExt;
 use http::{HeaderValue, Method, StatusCode, Version, header};
 use pingora::http::ResponseHeader;
@@ -18,6 +19,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::{Instant, Sleep};
 
 use super::begun::Begun;
+use super::incoming::AsItCame;
 use super::pool::{Connection, Place};
 use super::state::{Admitted, RequestState};
 use super::{Gateway, incoming, outgoing, peer, wire};
@@ -99,7 +101,10 @@ impl Gateway {
         room.clear();
         in_time(session, timer.as_mut(), patience.read, begin(&mut stream, &mut room)).await?;
         if let Some(answer) = self.relayed(session, &room, state) {
-            write_past(session, answer, state).await?;
+            match answer {
+                AsItCame::Written(bytes) => write_past(session, bytes, state).await?,
+                AsItCame::Apart(head, body) => write_apart(session, head, body).await?,
+            }
             return Ok(Some(Connection { stream, timer, room }));
         }
         let upstream = HttpSession::new(Box::new(Begun::new(room, stream)));
@@ -219,6 +224,16 @@ async fn begin(stream: &mut Stream, room: &mut Vec<u8>) -> Result<()> {
         error.retry = RetryType::ReusedOnly;
     }
     Err(error)
+}
+
+/// Writes a whole answer to a client that speaks HTTP/2.
+async fn write_apart(session: &mut Session, head: Box<ResponseHeader>, body: Bytes) -> Result<()> {
+    let is_empty = body.is_empty();
+    let mut tasks = vec![HttpTask::Header(head, is_empty)];
+    if !is_empty {
+        tasks.push(HttpTask::Body(Some(body), true));
+    }
+    session.write_response_tasks(tasks).await.map(drop)
 }
 
 /// Writes a whole answer past Pingora's server, which knows nothing of it and only flushes the connection.

@@ -1,12 +1,13 @@
 //! Step 9: the upstream's answer. Our names are kept in, the application's copy of our cookie out, our cookies set.
 
+use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, StatusCode, Version, header};
 use pingora::http::ResponseHeader;
 use pingora::protocols::http::date::get_cached_date;
 use pingora::proxy::Session;
 
-use super::state::RequestState;
-use crate::headers::relay::{Additions, Relayed, relay};
+use super::state::{RequestState, Size};
+use crate::headers::relay::{Additions, Relayed, apart, relay};
 use crate::headers::response;
 use crate::policy::Requirement;
 use crate::reason::Reason;
@@ -47,12 +48,34 @@ pub(super) fn check(answer: &ResponseHeader, state: &mut RequestState) -> Result
     }
 }
 
-/// What the client gets for these bytes of an application, where they are a whole answer in which nothing has to be decided.
-pub(super) fn as_it_came(session: &Session, answer: &[u8], state: &RequestState) -> Option<Relayed> {
-    let speaks_http1 = session.as_http1().is_some() && session.req_header().version == Version::HTTP_11;
-    if !speaks_http1 || !state.set_cookies.is_empty() {
+/// A whole answer in which nothing has to be decided.
+pub(super) enum AsItCame {
+    /// For a client that speaks HTTP/1.1: all of it, as it is written.
+    Written(Vec<u8>),
+    /// For one that speaks HTTP/2.
+    Apart(Box<ResponseHeader>, Bytes),
+}
+
+/// What the client gets for these bytes of an application, where they are such an answer. Notes what the log says of it.
+pub(super) fn as_it_came(session: &Session, answer: &[u8], state: &mut RequestState) -> Option<AsItCame> {
+    if !state.set_cookies.is_empty() {
         return None;
     }
+    match session.req_header().version {
+        Version::HTTP_11 if session.as_http1().is_some() => {
+            let Relayed { status, body, bytes } = written(session, answer, state)?;
+            state.relayed = Some(Size { status, body });
+            Some(AsItCame::Written(bytes))
+        }
+        Version::HTTP_2 => {
+            let (head, body) = apart(answer, &state.rules.names, is_private(state))?.into_parts();
+            Some(AsItCame::Apart(Box::new(head.into()), body))
+        }
+        _ => None,
+    }
+}
+
+fn written(session: &Session, answer: &[u8], state: &RequestState) -> Option<Relayed> {
     let kept = session.get_keepalive().is_some() && session.get_keepalive_reuses_remaining() != Some(0);
     let date = get_cached_date();
     let additions = Additions { private: is_private(state), kept, date: date.as_bytes() };

@@ -46,13 +46,14 @@ use tokio::sync::OnceCell;
 
 use self::admit::Destination;
 pub use self::direct::{Served, unread};
+use self::incoming::AsItCame;
 use self::near::Near;
 use self::own::Own;
 use self::pool::Pool;
 use self::request_id::RequestIds;
 use self::rules::Rules;
+use self::state::Outcome;
 pub use self::state::RequestState;
-use self::state::{Outcome, Size};
 pub use self::upload::{UPLOAD, Upload};
 pub use self::wire::{HEAD, LEASH, WIRE, Wire};
 use crate::cache::activity::Activity;
@@ -233,15 +234,14 @@ impl Gateway {
     }
 
     /// Step 9 for an answer that can be passed on as it came: what the client gets. `None` for all other answers.
-    fn relayed(&self, session: &Session, answer: &[u8], state: &mut RequestState) -> Option<Vec<u8>> {
+    fn relayed(&self, session: &Session, answer: &[u8], state: &mut RequestState) -> Option<AsItCame> {
         let core = self.core.get()?;
         let answer = incoming::as_it_came(session, answer, state)?;
         account::answered(state, &self.metrics);
         directive::read_again(None, state, &session.req_header().method, &core.lifecycle);
         state.steps.end(Step::Directive, state.started);
         state.outcome = Outcome::Forwarded;
-        state.relayed = Some(Size { status: answer.status, body: answer.body });
-        Some(answer.bytes)
+        Some(answer)
     }
 
     fn account(&self, session: &Session, state: &mut RequestState) {

@@ -5,6 +5,9 @@
 
 use std::mem::MaybeUninit;
 
+use bytes::Bytes;
+use http::header::{CACHE_CONTROL, VARY};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use httparse::{Header, ParserConfig, Response, Status};
 
 use super::names::Names;
@@ -38,10 +41,57 @@ pub struct Relayed {
     pub bytes: Vec<u8>,
 }
 
-/// The answer that the client gets for these bytes of an application; `None` when they are not a whole answer, or one in
-/// which something has to be decided.
+/// The answer that a client gets over HTTP/1.1 for these bytes of an application; `None` when they are not a whole answer,
+/// or one in which something has to be decided.
 #[must_use]
 pub fn relay(answer: &[u8], names: &Names, with: Additions<'_>) -> Option<Relayed> {
+    read(answer, names, with.private, |Plain { status, reason, fields, body, is_marked }| {
+        let mut bytes = Vec::with_capacity(answer.len() + ADDED);
+        write_head(&mut bytes, status, reason, fields);
+        let private: &[u8] = if is_marked { b"Cache-Control: private\r\nVary: Cookie\r\n" } else { b"" };
+        let connection: &[u8] = if with.kept { b"keep-alive" } else { b"close" };
+        for piece in [private, b"Date: ", with.date, b"\r\nConnection: ", connection, b"\r\n\r\n", body] {
+            bytes.extend_from_slice(piece);
+        }
+        Some(Relayed { status, body: body.len(), bytes })
+    })
+}
+
+/// The same for other protocols: head and body. What is written anew by whoever speaks them is left out.
+#[must_use]
+pub fn apart(answer: &[u8], names: &Names, private: bool) -> Option<http::Response<Bytes>> {
+    read(answer, names, private, |Plain { status, fields, body, is_marked, .. }| {
+        let mut answer = http::Response::new(Bytes::copy_from_slice(body));
+        *answer.status_mut() = StatusCode::from_u16(status).ok()?;
+        let mut headers = HeaderMap::with_capacity(fields.len() + PRIVATE.len() + 1);
+        for Header { name, value } in passing(fields) {
+            let name = HeaderName::from_bytes(name.as_bytes()).ok()?;
+            headers.append(name, HeaderValue::from_bytes(value).ok()?);
+        }
+        if is_marked {
+            headers.extend(PRIVATE.map(|(name, value)| (name, HeaderValue::from_static(value))));
+        }
+        *answer.headers_mut() = headers;
+        Some(answer)
+    })
+}
+
+/// An answer in which there is nothing to decide.
+struct Plain<'a> {
+    status: u16,
+    reason: &'a str,
+    fields: &'a [Header<'a>],
+    body: &'a [u8],
+    /// Whether caches that are shared have to be told not to keep it.
+    is_marked: bool,
+}
+
+fn read<R>(
+    answer: &[u8],
+    names: &Names,
+    private: bool,
+    make: impl FnOnce(Plain<'_>) -> Option<R>,
+) -> Option<R> {
     let mut room = [const { MaybeUninit::uninit() }; FIELDS];
     let mut head = Response::new(&mut []);
     let parser = ParserConfig::default();
@@ -50,21 +100,12 @@ pub fn relay(answer: &[u8], names: &Names, with: Additions<'_>) -> Option<Relaye
         return None;
     };
     let (Some(1), Some(status), Some(reason)) = (head.version, head.code, head.reason) else { return None };
-    let body = answer.get(end..)?;
-    let says = Says::read(head.headers, names)?;
-    let is_plain =
-        has_body(status) && says.length == Some(body.len()) && !(with.private && says.must_merge());
-    is_plain.then(|| {
-        let mut bytes = Vec::with_capacity(answer.len() + ADDED);
-        write_head(&mut bytes, status, reason, head.headers);
-        let private: &[u8] =
-            if with.private && !says.stores { b"Cache-Control: private\r\nVary: Cookie\r\n" } else { b"" };
-        let connection: &[u8] = if with.kept { b"keep-alive" } else { b"close" };
-        for piece in [private, b"Date: ", with.date, b"\r\nConnection: ", connection, b"\r\n\r\n", body] {
-            bytes.extend_from_slice(piece);
-        }
-        Relayed { status, body: body.len(), bytes }
-    })
+    let (fields, body) = (&*head.headers, answer.get(end..)?);
+    let says = Says::read(fields, names)?;
+    let is_marked = private && !says.stores;
+    // What a private answer varies by would have to be put together.
+    let is_plain = has_body(status) && says.length == Some(body.len()) && !(is_marked && says.varies);
+    if is_plain { make(Plain { status, reason, fields, body, is_marked }) } else { None }
 }
 
 /// What the fields of an answer say that matters here.
@@ -110,11 +151,6 @@ impl Says {
             !UNDECIDED.iter().any(|undecided| is(undecided))
         }
     }
-
-    /// Whether what a private answer varies by has to be put together.
-    fn must_merge(&self) -> bool {
-        self.varies && !self.stores
-    }
 }
 
 /// Fields that frame a message in other ways, switch protocols, are for one hop alone, or set cookies, ours perhaps.
@@ -122,6 +158,8 @@ const UNDECIDED: [&str; 7] =
     ["set-cookie", "transfer-encoding", "upgrade", "trailer", "te", "proxy-authenticate", "proxy-connection"];
 /// Fields that are written anew, or end here.
 const LEFT_OUT: [&str; 3] = ["connection", "date", "keep-alive"];
+/// What [`super::response::privacy`] says where an application says nothing.
+const PRIVATE: [(HeaderName, &str); 2] = [(CACHE_CONTROL, "private"), (VARY, "Cookie")];
 
 fn has_body(status: u16) -> bool {
     matches!(status, 200..=599) && !matches!(status, 204 | 304)
@@ -143,13 +181,15 @@ fn write_head(bytes: &mut Vec<u8>, status: u16, reason: &str, fields: &[Header<'
     bytes.extend_from_slice(&[digit(100), digit(10), digit(1), b' ']);
     bytes.extend_from_slice(reason.as_bytes());
     bytes.extend_from_slice(b"\r\n");
-    for Header { name, value } in fields {
-        if !LEFT_OUT.iter().any(|left| name.eq_ignore_ascii_case(left)) {
-            for piece in [name.as_bytes(), b": ", value, b"\r\n"] {
-                bytes.extend_from_slice(piece);
-            }
+    for Header { name, value } in passing(fields) {
+        for piece in [name.as_bytes(), b": ", value, b"\r\n"] {
+            bytes.extend_from_slice(piece);
         }
     }
+}
+
+fn passing<'a>(fields: &'a [Header<'a>]) -> impl Iterator<Item = &'a Header<'a>> {
+    fields.iter().filter(|field| !LEFT_OUT.iter().any(|left| field.name.eq_ignore_ascii_case(left)))
 }
 
 #[cfg(test)]
