@@ -5,16 +5,23 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::process::{Child, Command};
 use std::time::Duration;
 
+use rustix::process::{Pid, Signal, kill_process};
+
 use super::Failure;
 
 /// Kernel clock ticks a second, in which `/proc` counts CPU time (`CLK_TCK`, 100 on every Linux of today).
 const TICKS: f64 = 100.0;
 
-/// A child that is killed when it is dropped.
+/// A child that is killed when it is dropped, and all below it: nginx's workers outlive a master that was killed.
 pub(super) struct Process(Child);
 
 impl Drop for Process {
     fn drop(&mut self) {
+        for process in tree(self.id()).unwrap_or_default() {
+            if let Some(process) = i32::try_from(process).ok().and_then(Pid::from_raw) {
+                let _ = kill_process(process, Signal::KILL);
+            }
+        }
         let _ = self.0.kill();
         let _ = self.0.wait();
     }
