@@ -1,5 +1,6 @@
 //! Ends that this process accepted while the directory was away: the store holds them, and so does this list until the
-//! directory knows. Should the store lose its memory first, nobody is served here all the same. Bounded; asks nobody.
+//! directory knows. Should the store lose its memory first, nobody is served here all the same. And those that others
+//! accepted, as long as the store lists them: an end of all sessions concerns some that no tombstone was set for. Bounded; asks nobody.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -27,6 +28,8 @@ pub struct Ends {
 struct State {
     /// In the order in which they were accepted, each with the sessions that it is known to concern.
     accepted: Vec<(UnconfirmedEnd, Vec<SessionId>)>,
+    /// Those that the store listed last, whoever accepted them.
+    heard: Vec<UnconfirmedEnd>,
     /// How many of them concern a session by its id.
     sessions: HashMap<SessionId, usize>,
 }
@@ -40,16 +43,27 @@ impl Ends {
                 *state.sessions.entry(*id).or_default() += 1;
             }
             state.accepted.push((end, sessions.to_vec()));
-            self.count.store(state.accepted.len(), Ordering::Release);
+            self.count.store(state.len(), Ordering::Release);
         }
         drop(state);
         self.news.notify_one();
     }
 
+    /// The store lists these, and no others. Answers those that are news here; whoever hears of them drops the copies
+    /// that they concern afterwards.
+    pub fn hear(&self, listed: &[UnconfirmedEnd]) -> Vec<UnconfirmedEnd> {
+        let mut state = self.state.lock();
+        let news = listed.iter().filter(|end| !state.heard.contains(end)).cloned().collect();
+        state.heard = listed.to_vec();
+        self.count.store(state.len(), Ordering::Release);
+        news
+    }
+
     /// The directory knows of it now.
     pub fn confirmed(&self, end: &UnconfirmedEnd) {
         let mut state = self.state.lock();
-        let State { accepted, sessions } = &mut *state;
+        let State { accepted, heard, sessions } = &mut *state;
+        heard.retain(|other| other != end);
         accepted.retain(|(own, concerned)| {
             let stays = own != end;
             for id in concerned.iter().filter(|_| !stays) {
@@ -60,7 +74,7 @@ impl Ends {
             stays
         });
         sessions.retain(|_, count| *count > 0);
-        self.count.store(accepted.len(), Ordering::Release);
+        self.count.store(state.len(), Ordering::Release);
     }
 
     /// Some of them, those that were accepted first.
@@ -68,19 +82,26 @@ impl Ends {
         self.state.lock().accepted.iter().take(most).map(|(end, _)| end.clone()).collect()
     }
 
-    /// Whether this session was ended here, whatever the stores say of it.
+    /// Whether this session was ended, whatever the directory says of it.
     pub fn cover(&self, session: &Session) -> bool {
         if self.count.load(Ordering::Acquire) == 0 {
             return false;
         }
         let state = self.state.lock();
+        let mut all = state.accepted.iter().map(|(end, _)| end).chain(&state.heard);
         state.sessions.contains_key(&session.id)
-            || state.accepted.iter().any(|(end, _)| ends_all(end, &session.user, session.created))
+            || all.any(|end| end.session == Some(session.id) || ends_all(end, &session.user, session.created))
     }
 
     /// Returns when an end was accepted since this returned last. For one caller. Cancellation safe.
     pub async fn accepted(&self) {
         self.news.notified().await;
+    }
+}
+
+impl State {
+    fn len(&self) -> usize {
+        self.accepted.len() + self.heard.len()
     }
 }
 
@@ -138,6 +159,21 @@ mod tests {
         assert_eq!(ends.some(9), std::slice::from_ref(&all));
         ends.confirmed(&all);
         assert!(!ends.cover(&session) && ends.some(9).is_empty());
+    }
+
+    #[test]
+    fn what_others_accepted_is_obeyed_as_long_as_it_is_listed() {
+        let (ends, session) = (Ends::default(), session("ana"));
+        let all = end(None, &session.user, session.created.plus(Duration::from_millis(1)));
+        assert_eq!(ends.hear(std::slice::from_ref(&all)), std::slice::from_ref(&all));
+        assert!(ends.hear(std::slice::from_ref(&all)).is_empty(), "no news");
+        assert!(ends.cover(&session) && ends.some(9).is_empty(), "others bring it to the directory");
+        ends.confirmed(&all);
+        assert!(!ends.cover(&session));
+        ends.hear(&[end(Some(&session), &session.user, session.created)]);
+        assert!(ends.cover(&session));
+        ends.hear(&[]);
+        assert!(!ends.cover(&session));
     }
 
     #[test]

@@ -14,6 +14,8 @@ use crate::store::{Entity, EntityKey, Lookup, StoreError, UnconfirmedEnd};
 
 /// Ends brought to the directory in one go.
 const BATCH: usize = 64;
+/// Ends of others that are obeyed before they are brought there.
+const HEARD: usize = 1024;
 /// How often ends that other proxies accepted are looked for: one command to the store.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// The waits before an attempt after an end was accepted here, or after one that failed: doubled from the first to the
@@ -142,7 +144,8 @@ impl Lifecycle {
     /// # Errors
     /// `Undetermined` while the directory cannot take them; they stay where they are.
     pub async fn confirm_accepted(&self) -> Result<usize, LifecycleError> {
-        let mut ends = self.store.unconfirmed_ends(BATCH).await.unwrap_or_default();
+        let mut ends = self.hear().await;
+        ends.truncate(BATCH);
         for own in self.copies.ends().some(BATCH) {
             if !ends.contains(&own) {
                 ends.push(own);
@@ -161,6 +164,19 @@ impl Lifecycle {
             tracing::info!(ends = ends.len(), "ends that were accepted are durable now");
         }
         Ok(ends.len())
+    }
+
+    /// What the store lists, obeyed here from now on: when the directory is back, it is asked before it knows of all of them.
+    async fn hear(&self) -> Vec<UnconfirmedEnd> {
+        let Ok(listed) = self.store.unconfirmed_ends(HEARD).await else { return Vec::new() };
+        for end in self.copies.ends().hear(&listed) {
+            match &end.session {
+                Some(id) => self.copies.session(id),
+                None => self.copies.user(&end.user),
+            }
+            self.copies.flights().forget_all();
+        }
+        listed
     }
 
     async fn confirm(&self, end: &UnconfirmedEnd) -> Result<(), LifecycleError> {

@@ -358,6 +358,31 @@ async fn an_end_without_the_directory_is_accepted_obeyed_by_all_and_becomes_dura
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_end_of_all_is_obeyed_by_others_before_it_is_durable_where_no_tombstone_tells_of_it() {
+    let (server, world) = (Redis::start(), World::new().await);
+    let (here, there) = (Proxy::on(&server, &world), Proxy::on(&server, &world));
+    here.is_believed().await;
+    there.is_believed().await;
+    let session = here.start("ben").await;
+    there.leased(&session.id).await;
+    until("a moment has passed", async || SystemClock.now() > session.created).await;
+    world.directory.break_all(crate::cache::faults::Fault::Fails);
+    assert_eq!(here.lifecycle.end_all(&session.user, &origin()).await, Ok(Ended::Accepted));
+    assert!(there.lifecycle.confirm_accepted().await.is_err(), "it is heard of all the same");
+    // As if the session had not been in the store yet, and the person is read again when changes are.
+    let _ = server.command(&["DEL", &format!("cs:session:{}", session.id), "cs:user:ben"]);
+    world.directory.repair();
+    let row = world.directory.sessions(&[session.id]).await.unwrap().remove(0);
+    assert_eq!(row.ended, None, "the directory does not know");
+    assert!(matches!(there.resolve(&session.id).await, Resolution::Unknown(Reason::SessionEnded)));
+    let later = there.start("ben").await;
+    assert!(there.is_known(&later.id).await, "who begins after it is let in");
+    assert_eq!(there.lifecycle.confirm_accepted().await, Ok(1));
+    assert!(matches!(there.resolve(&session.id).await, Resolution::Unknown(_)));
+    assert!(there.is_known(&later.id).await);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_end_that_the_store_forgets_before_it_is_durable_is_obeyed_where_it_was_accepted() {
     let (mut server, world) = (Redis::start(), World::new().await);
     let proxy = Proxy::on(&server, &world);
