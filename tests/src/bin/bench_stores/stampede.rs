@@ -67,7 +67,7 @@ pub(crate) async fn run() -> Result<(), Failure> {
     if is_shared_out_by_session() {
         println!(
             "Processors are shared out among sessions of processes here, and each connection of Postgres is one: one that is \
-             seldom used waits for tens of milliseconds. Where servers run as services it is not so; \
+             seldom used waits for tens of milliseconds. That concerns the root control group alone, by sched(7); \
              `sysctl kernel.sched_autogroup_enabled=0` measures that.\n"
         );
     }
