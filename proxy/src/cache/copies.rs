@@ -80,7 +80,6 @@ pub struct Copies {
     /// Settings and figures.
     pub(super) values: Cache<EntityKey, Arc<Value>, Bytes>,
     unknown: Cache<SessionId, Arc<(Reason, Proof)>>,
-    ends: Ends,
     found: Counter,
     missed: Counter,
     metrics: Arc<Metrics>,
@@ -90,6 +89,7 @@ pub struct Copies {
 struct Struck {
     marks: Marks,
     flights: Resolutions,
+    ends: Ends,
     /// Who else hears of changes, after the cells are marked.
     listener: OnceLock<Arc<dyn Follower>>,
     session: Counter,
@@ -126,6 +126,7 @@ impl Copies {
             marks: Marks::new(),
             // Half: a flight joins another one, and both together must not be older than the bound (rule 9).
             flights: Resolutions::joinable_for(settings.max_staleness / 2),
+            ends: Ends::default(),
             listener: OnceLock::new(),
             session: invalidations("session"),
             entity: invalidations("entity"),
@@ -148,7 +149,6 @@ impl Copies {
             pairs: Cache::with_weighter(usual(pairs), pairs, Bytes),
             values: Cache::with_weighter(usual(values), values, Bytes),
             unknown: Cache::new(UNKNOWN),
-            ends: Ends::default(),
             found: lookups(LookupResult::Found.as_str()),
             missed: lookups(LookupResult::Missing.as_str()),
             metrics,
@@ -188,8 +188,8 @@ impl Copies {
 
     /// What was ended here while the directory was away.
     #[must_use]
-    pub const fn ends(&self) -> &Ends {
-        &self.ends
+    pub fn ends(&self) -> &Ends {
+        &self.marks.ends
     }
 
     /// The copy of a context, or of the knowledge that there is none; `None` when the stores must be asked.
@@ -402,7 +402,11 @@ impl Follower for Struck {
                 self.session(id);
                 self.metrics.session_told(id);
             }
-            Change::Everything => self.everything(),
+            Change::Everything => {
+                self.everything();
+                self.ends.tell();
+            }
+            Change::Ends => self.ends.tell(),
             // No copy is made of them.
             Change::Events(_) => self.tell(|| change.clone()),
             Change::Entity(key) => {

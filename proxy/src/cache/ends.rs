@@ -1,8 +1,9 @@
 //! Ends that this process accepted while the directory was away: the store holds them, and so does this list until the
 //! directory knows. Should the store lose its memory first, nobody is served here all the same. And those that others
-//! accepted, as long as the store lists them: an end of all sessions concerns some that no tombstone was set for. Bounded; asks nobody.
+//! accepted, since the store listed them: an end of all sessions concerns some that no tombstone was set for. Bounded; asks nobody.
 
-use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use parking_lot::Mutex;
@@ -12,7 +13,7 @@ use crate::clock::Timestamp;
 use crate::context::{Session, SessionId, UserId};
 use crate::store::UnconfirmedEnd;
 
-/// The most ends that are remembered, some 500 bytes each.
+/// The most ends that are remembered of this process, and of others, some 500 bytes each.
 const MOST: usize = 16_384;
 
 /// The ends that the directory does not know yet.
@@ -22,16 +23,25 @@ pub struct Ends {
     count: AtomicUsize,
     state: Mutex<State>,
     news: Notify,
+    told: Notify,
 }
 
 #[derive(Debug, Default)]
 struct State {
     /// In the order in which they were accepted, each with the sessions that it is known to concern.
     accepted: Vec<(UnconfirmedEnd, Vec<SessionId>)>,
-    /// Those that the store listed last, whoever accepted them.
-    heard: Vec<UnconfirmedEnd>,
+    /// Those that the store listed, whoever accepted them.
+    heard: HashSet<UnconfirmedEnd>,
+    over: Over,
+}
+
+/// What both of them end.
+#[derive(Debug, Default)]
+struct Over {
     /// How many of them concern a session by its id.
     sessions: HashMap<SessionId, usize>,
+    /// The moments at which all sessions of a user were ended.
+    users: HashMap<UserId, Vec<Timestamp>>,
 }
 
 impl Ends {
@@ -39,9 +49,7 @@ impl Ends {
     pub fn accept(&self, end: UnconfirmedEnd, sessions: &[SessionId]) {
         let mut state = self.state.lock();
         if state.accepted.len() < MOST {
-            for id in sessions {
-                *state.sessions.entry(*id).or_default() += 1;
-            }
+            state.over.add(&end, sessions);
             state.accepted.push((end, sessions.to_vec()));
             self.count.store(state.len(), Ordering::Release);
         }
@@ -49,16 +57,30 @@ impl Ends {
         self.news.notify_one();
     }
 
-    /// The store lists these, and no others. Answers those that are news here; whoever hears of them drops the copies
+    /// The store lists these, and perhaps more. Answers those that are news here; whoever hears of them drops the copies
     /// that they concern afterwards.
+    ///
+    /// What it does not list any more is obeyed still: it may have lost its memory, and no session that was ended comes
+    /// back. Only to make room it is forgotten, and what another framework may begin again under the same id.
     pub fn hear(&self, listed: &[UnconfirmedEnd]) -> Vec<UnconfirmedEnd> {
         let mut state = self.state.lock();
-        if state.heard == listed {
-            // Nearly always, and who resolves a session waits for this lock.
-            return Vec::new();
+        let State { heard, over, .. } = &mut *state;
+        let news: Vec<_> = listed.iter().filter(|end| !heard.contains(end)).cloned().collect();
+        let is_full = heard.len() + news.len() > MOST;
+        if is_full || heard.iter().any(|end| end.foreign_until.is_some()) {
+            let listed: HashSet<_> = listed.iter().collect();
+            heard.retain(|end| {
+                let stays = listed.contains(end) || (!is_full && end.foreign_until.is_none());
+                if !stays {
+                    over.remove(end, &[]);
+                }
+                stays
+            });
         }
-        let news = listed.iter().filter(|end| !state.heard.contains(end)).cloned().collect();
-        state.heard = listed.to_vec();
+        for end in &news {
+            over.add(end, &[]);
+            heard.insert(end.clone());
+        }
         self.count.store(state.len(), Ordering::Release);
         news
     }
@@ -66,18 +88,17 @@ impl Ends {
     /// The directory knows of it now.
     pub fn confirmed(&self, end: &UnconfirmedEnd) {
         let mut state = self.state.lock();
-        let State { accepted, heard, sessions } = &mut *state;
-        heard.retain(|other| other != end);
+        let State { accepted, heard, over } = &mut *state;
+        if heard.remove(end) {
+            over.remove(end, &[]);
+        }
         accepted.retain(|(own, concerned)| {
             let stays = own != end;
-            for id in concerned.iter().filter(|_| !stays) {
-                if let Some(count) = sessions.get_mut(id) {
-                    *count -= 1;
-                }
+            if !stays {
+                over.remove(own, concerned);
             }
             stays
         });
-        sessions.retain(|_, count| *count > 0);
         self.count.store(state.len(), Ordering::Release);
     }
 
@@ -91,15 +112,25 @@ impl Ends {
         if self.count.load(Ordering::Acquire) == 0 {
             return false;
         }
-        let state = self.state.lock();
-        let mut all = state.accepted.iter().map(|(end, _)| end).chain(&state.heard);
-        state.sessions.contains_key(&session.id)
-            || all.any(|end| end.session == Some(session.id) || ends_all(end, &session.user, session.created))
+        let over = &self.state.lock().over;
+        // Strictly before, as for a user's moment in the directory.
+        over.sessions.contains_key(&session.id)
+            || over.users.get(&session.user).is_some_and(|ends| ends.iter().any(|end| session.created < *end))
     }
 
     /// Returns when an end was accepted since this returned last. For one caller. Cancellation safe.
     pub async fn accepted(&self) {
         self.news.notified().await;
+    }
+
+    /// The store's list has changed.
+    pub(super) fn tell(&self) {
+        self.told.notify_one();
+    }
+
+    /// Returns when the store's list has changed since this returned last. For one caller. Cancellation safe.
+    pub async fn told(&self) {
+        self.told.notified().await;
     }
 }
 
@@ -109,9 +140,37 @@ impl State {
     }
 }
 
-/// Strictly before, as for a user's moment in the directory.
-fn ends_all(end: &UnconfirmedEnd, user: &UserId, created: Timestamp) -> bool {
-    end.session.is_none() && end.user == *user && created < end.at
+impl Over {
+    fn add(&mut self, end: &UnconfirmedEnd, concerned: &[SessionId]) {
+        for id in concerned.iter().chain(&end.session) {
+            *self.sessions.entry(*id).or_default() += 1;
+        }
+        if end.session.is_none() {
+            self.users.entry(end.user.clone()).or_default().push(end.at);
+        }
+    }
+
+    /// Takes back what [`Self::add`] did for the same.
+    fn remove(&mut self, end: &UnconfirmedEnd, concerned: &[SessionId]) {
+        for id in concerned.iter().chain(&end.session) {
+            if let Entry::Occupied(mut count) = self.sessions.entry(*id) {
+                *count.get_mut() -= 1;
+                if *count.get() == 0 {
+                    count.remove();
+                }
+            }
+        }
+        if end.session.is_none()
+            && let Entry::Occupied(mut moments) = self.users.entry(end.user.clone())
+        {
+            if let Some(place) = moments.get().iter().position(|moment| *moment == end.at) {
+                moments.get_mut().swap_remove(place);
+            }
+            if moments.get().is_empty() {
+                moments.remove();
+            }
+        }
+    }
 }
 
 #[cfg(test)]
@@ -166,18 +225,38 @@ mod tests {
     }
 
     #[test]
-    fn what_others_accepted_is_obeyed_as_long_as_it_is_listed() {
+    fn what_others_accepted_is_obeyed_until_the_directory_knows() {
         let (ends, session) = (Ends::default(), session("ana"));
         let all = end(None, &session.user, session.created.plus(Duration::from_millis(1)));
         assert_eq!(ends.hear(std::slice::from_ref(&all)), std::slice::from_ref(&all));
         assert!(ends.hear(std::slice::from_ref(&all)).is_empty(), "no news");
         assert!(ends.cover(&session) && ends.some(9).is_empty(), "others bring it to the directory");
+        ends.hear(&[]);
+        assert!(ends.cover(&session), "the store lost its memory");
         ends.confirmed(&all);
         assert!(!ends.cover(&session));
-        ends.hear(&[end(Some(&session), &session.user, session.created)]);
+        let mut foreign = end(Some(&session), &session.user, session.created);
+        foreign.foreign_until = Some(session.expires);
+        ends.hear(&[foreign]);
         assert!(ends.cover(&session));
         ends.hear(&[]);
-        assert!(!ends.cover(&session));
+        assert!(!ends.cover(&session), "another framework may begin it again");
+    }
+
+    #[test]
+    fn the_room_for_what_others_accepted_is_bounded_and_what_is_listed_stays() {
+        let (ends, session) = (Ends::default(), session("ana"));
+        let at = |n: u64| end(None, &session.user, session.created.plus(Duration::from_millis(n)));
+        let count = u64::try_from(MOST).unwrap();
+        let (last, all): (_, Vec<_>) = (at(count), (0..count).map(at).collect());
+        assert_eq!(ends.hear(&all).len(), MOST);
+        assert_eq!(ends.hear(&[all[7].clone(), last.clone()]), std::slice::from_ref(&last));
+        assert_eq!(ends.count.load(Ordering::Acquire), 2);
+        ends.confirmed(&last);
+        assert!(ends.cover(&session));
+        ends.confirmed(&all[7]);
+        assert!(!ends.cover(&session), "nothing is left behind");
+        assert!(ends.state.lock().over.users.is_empty());
     }
 
     #[test]

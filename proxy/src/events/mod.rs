@@ -366,7 +366,7 @@ impl Follower for Listener {
             Change::Events(user) => self.hub.mark(user),
             Change::Session(id) => self.streams.doubt(id),
             Change::Entity(crate::store::EntityKey::User(id)) => self.streams.doubt_user(id),
-            Change::Entity(_) => {}
+            Change::Entity(_) | Change::Ends => {}
             Change::Everything => {
                 self.hub.mark_all();
                 self.streams.doubt_all();

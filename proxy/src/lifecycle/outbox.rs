@@ -14,9 +14,9 @@ use crate::store::{Entity, EntityKey, Lookup, StoreError, UnconfirmedEnd};
 
 /// Ends brought to the directory in one go.
 const BATCH: usize = 64;
-/// Ends of others that are obeyed before they are brought there.
+/// Ends of others that are looked at in one go. Of more, each look takes others.
 const HEARD: usize = 1024;
-/// How often ends that other proxies accepted are looked for: one command to the store.
+/// How often ends that other proxies accepted are looked for if the store tells of none: one command to it.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// The waits before an attempt after an end was accepted here, or after one that failed: doubled from the first to the
 /// last. A directory that only missed a deadline knows soon.
@@ -164,6 +164,17 @@ impl Lifecycle {
             tracing::info!(ends = ends.len(), "ends that were accepted are durable now");
         }
         Ok(ends.len())
+    }
+
+    /// Obeys ends that others accept as soon as the store tells of one, for ever. Bringing one to the directory may take
+    /// as long as the directory is away; obeying it must not wait for that.
+    pub async fn keep_hearing(&self) {
+        loop {
+            self.copies.ends().told().await;
+            self.hear().await;
+            // Those that come to the directory are taken out one by one, by several proxies.
+            sleep(FIRST_WAIT).await;
+        }
     }
 
     /// What the store lists, obeyed here from now on: when the directory is back, it is asked before it knows of all of them.

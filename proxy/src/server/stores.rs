@@ -123,8 +123,9 @@ impl Opener {
             async move { core.resolver.resolve(&id, tokio::time::Instant::now() + ASK_STREAMS).await }
         };
         crate::upkeep::spawn("streams", streams.run(ask));
-        let confirming = Arc::clone(&core);
+        let (confirming, hearing) = (Arc::clone(&core), Arc::clone(&core));
         crate::upkeep::spawn("outbox", async move { confirming.lifecycle.keep_confirming().await });
+        crate::upkeep::spawn("ends of others", async move { hearing.lifecycle.keep_hearing().await });
         let warm_sessions = snapshot.cache.warm_sessions;
         if warm_sessions > 0 {
             let core = Arc::clone(&core);

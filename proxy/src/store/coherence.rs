@@ -18,6 +18,8 @@ pub enum Change {
     Entity(EntityKey),
     /// A user's events.
     Events(UserId),
+    /// The list of ends that the directory does not know yet.
+    Ends,
     /// Possibly everything: the store was emptied.
     Everything,
 }

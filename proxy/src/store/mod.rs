@@ -173,7 +173,7 @@ pub struct Progress {
 }
 
 /// The end of a session, or of all sessions of a user, that only the store knows so far.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
 pub struct UnconfirmedEnd {
     /// The session; `None` for all that the user had at that moment.
     pub session: Option<SessionId>,

@@ -63,9 +63,9 @@ impl Keys {
         (0..SHARDS).map(|shard| format!("{}activity:{shard}", self.prefix)).collect()
     }
 
-    /// Ends that are not durable yet; not tracked.
+    /// Ends that are not durable yet.
     pub(super) fn outbox(&self) -> String {
-        format!("{}outbox", self.prefix)
+        format!("{}{OUTBOX}", self.prefix)
     }
 
     /// How far the changes of the directory were gone through; not tracked.
@@ -93,22 +93,26 @@ impl Keys {
     }
 
     /// What the server is asked to report: everything that copies are made of (not the times of last use, which change
-    /// all the time). The server refuses prefixes of which one begins with another, so the shorter one stands for both.
+    /// all the time), and the ends that no copy may outlive. The server refuses prefixes of which one begins with another, so the shorter one stands for both.
     pub(super) fn tracked(&self) -> impl Iterator<Item = String> {
-        let own = TRACKED.iter().map(|kind| format!("{}{kind}:", self.prefix));
+        let own = TRACKED.iter().map(|kind| format!("{}{kind}:", self.prefix)).chain([self.outbox()]);
         let mut wanted: Vec<String> = own.chain(self.foreign.iter().cloned()).collect();
         wanted.sort_unstable();
         wanted.dedup_by(|later, earlier| later.starts_with(earlier.as_str()));
         wanted.into_iter()
     }
 
-    /// What a key is the name of; `None` when no copy is made of it. A name of ours that cannot be read could be
+    /// What a key is the name of; `None` when nobody is interested in it. A name of ours that cannot be read could be
     /// anything.
     pub(super) fn change(&self, key: &[u8]) -> Option<Change> {
         if !key.starts_with(self.prefix.as_bytes()) {
             return self.foreign_change(key);
         }
-        let (kind, id) = std::str::from_utf8(key).ok()?.strip_prefix(&self.prefix)?.split_once(':')?;
+        let name = std::str::from_utf8(key).ok()?.strip_prefix(&self.prefix)?;
+        if name == OUTBOX {
+            return Some(Change::Ends);
+        }
+        let (kind, id) = name.split_once(':')?;
         let pair = |id: &str| {
             let (user, platform) = id.split_once(':')?;
             Some((whole(user)?, whole(platform)?))
@@ -140,6 +144,8 @@ impl Keys {
 /// The kinds of key that are tracked. No prefix of one is another's: the server refuses overlaps.
 const TRACKED: [&str; 8] =
     ["session", "foreign", "events", "user", "user_platforms", "platform", "user_settings", "platform_stats"];
+
+const OUTBOX: &str = "outbox";
 
 /// The id that [`part`] made a part of a key of.
 fn whole<T: std::str::FromStr>(part: &str) -> Option<T> {
@@ -188,6 +194,8 @@ mod tests {
                 assert_eq!(keys.change(key.as_bytes()), Some(Change::Entity(entity)));
             }
         }
+        assert!(keys.tracked().any(|prefix| prefix == keys.outbox()));
+        assert_eq!(keys.change(keys.outbox().as_bytes()), Some(Change::Ends));
         let user: UserId = "a:b".parse().unwrap();
         assert_eq!(keys.change(keys.events(&user).as_bytes()), Some(Change::Events(user)));
         for others in
@@ -208,7 +216,7 @@ mod tests {
         assert_eq!(express.change(b"sess:abc"), Some(Change::Session(SessionId::of_token(b"sess:abc"))));
         assert_eq!(express.change(b"other:abc"), None);
         assert!(express.tracked().any(|prefix| prefix == "sess:"));
-        assert_eq!(express.tracked().count(), TRACKED.len() + 1);
+        assert_eq!(express.tracked().count(), TRACKED.len() + 2);
         let overlapping = keys(&["sess:", "sess:admin:", "cs:", "sess:"]);
         assert_eq!(overlapping.tracked().collect::<Vec<_>>(), ["cs:", "sess:"]);
         assert_eq!(keys(&[""]).tracked().collect::<Vec<_>>(), [""]);
