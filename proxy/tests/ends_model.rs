@@ -17,9 +17,11 @@ struct Rules {
     remembered_first: bool,
     /// It is remembered on when the store does not list it any more.
     kept: bool,
+    /// And when the directory knows.
+    beyond: bool,
 }
 
-const ALL: Rules = Rules { obeyed: true, remembered_first: true, kept: true };
+const ALL: Rules = Rules { obeyed: true, remembered_first: true, kept: true, beyond: true };
 
 /// How far the reader is with what the store lists.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -69,6 +71,7 @@ enum Step {
     Accept,
     LoseMemory,
     Confirm,
+    ConfirmHere,
     List,
     Hear,
     Begin,
@@ -77,11 +80,12 @@ enum Step {
     Keep,
 }
 
-const STEPS: [Step; 10] = [
+const STEPS: [Step; 11] = [
     Step::DirectoryReturns,
     Step::Accept,
     Step::LoseMemory,
     Step::Confirm,
+    Step::ConfirmHere,
     Step::List,
     Step::Hear,
     Step::Begin,
@@ -116,8 +120,8 @@ impl World {
         self.copy == Some(self.mark)
     }
 
-    /// What happens elsewhere.
-    fn stores(&mut self, step: Step) -> Option<()> {
+    /// What becomes of the end.
+    fn stores(&mut self, rules: Rules, step: Step) -> Option<()> {
         match step {
             Step::DirectoryReturns if !self.directory => self.directory = true,
             Step::Accept if !self.directory && !self.accepted => {
@@ -129,6 +133,12 @@ impl World {
             // By whoever accepted it: the end, and that it need not be listed any more.
             Step::Confirm if self.accepted && self.directory && !self.knows => {
                 (self.knows, self.listed, self.told) = (true, false, true);
+            }
+            // Whoever has heard of it brings it as well, and drops the copies once more.
+            Step::ConfirmHere if self.heard && self.directory && !self.knows => {
+                (self.knows, self.listed, self.told) = (true, false, true);
+                self.mark += 1;
+                self.remembered &= rules.beyond;
             }
             _ => return None,
         }
@@ -214,7 +224,7 @@ impl Model for Rules {
         match step {
             Step::List | Step::Hear => next.hear(*self, step)?,
             Step::Begin | Step::Ask | Step::Check | Step::Keep => next.look_up(*self, step)?,
-            _ => next.stores(step)?,
+            _ => next.stores(*self, step)?,
         }
         Some(next)
     }
@@ -255,4 +265,9 @@ fn copies_that_are_dropped_before_the_end_is_remembered_come_back() {
 #[test]
 fn a_store_that_lost_its_memory_lists_nothing_and_that_means_nothing() {
     model::breaks(Rules { kept: false, ..ALL }, OVER);
+}
+
+#[test]
+fn whoever_asked_the_directory_before_it_knew_must_not_be_let_in_when_it_knows() {
+    model::breaks(Rules { beyond: false, ..ALL }, OVER);
 }

@@ -1,6 +1,7 @@
 //! Ends that this process accepted while the directory was away: the store holds them, and so does this list until the
 //! directory knows. Should the store lose its memory first, nobody is served here all the same. And those that others
-//! accepted, since the store listed them: an end of all sessions concerns some that no tombstone was set for. Bounded; asks nobody.
+//! accepted, since the store listed them: an end of all sessions concerns some that no tombstone was set for. All are obeyed
+//! as long as there is room, also when the directory knows: somebody may have asked it before. Asks nobody.
 
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
@@ -13,10 +14,10 @@ use crate::clock::Timestamp;
 use crate::context::{Session, SessionId, UserId};
 use crate::store::UnconfirmedEnd;
 
-/// The most ends that are remembered of this process, and of others, some 500 bytes each.
+/// The most ends that wait for the directory, and that are obeyed beside them, some 500 bytes each.
 const MOST: usize = 16_384;
 
-/// The ends that the directory does not know yet.
+/// The ends that the directory does not know yet, or did not a while ago.
 #[derive(Debug, Default)]
 pub struct Ends {
     /// Looked at first, by everybody who has found a session.
@@ -28,10 +29,11 @@ pub struct Ends {
 
 #[derive(Debug, Default)]
 struct State {
-    /// In the order in which they were accepted, each with the sessions that it is known to concern.
+    /// Those to bring to the directory, in the order in which they were accepted, each with the sessions that it is known
+    /// to concern.
     accepted: Vec<(UnconfirmedEnd, Vec<SessionId>)>,
-    /// Those that the store listed, whoever accepted them.
-    heard: HashSet<UnconfirmedEnd>,
+    /// Those that the store listed, whoever accepted them, and those that were brought to the directory.
+    heard: HashMap<UnconfirmedEnd, Vec<SessionId>>,
     over: Over,
 }
 
@@ -60,45 +62,32 @@ impl Ends {
     /// The store lists these, and perhaps more. Answers those that are news here; whoever hears of them drops the copies
     /// that they concern afterwards.
     ///
-    /// What it does not list any more is obeyed still: it may have lost its memory, and no session that was ended comes
-    /// back. Only to make room it is forgotten, and what another framework may begin again under the same id.
-    pub fn hear(&self, listed: &[UnconfirmedEnd]) -> Vec<UnconfirmedEnd> {
+    /// What it does not list any more is obeyed on: it may have lost its memory, and no session that was ended comes back.
+    /// Forgotten is only what must make room, and what another framework may begin again under the same id.
+    pub fn hear(&self, listed: &[UnconfirmedEnd], now: Timestamp) -> Vec<UnconfirmedEnd> {
         let mut state = self.state.lock();
-        let State { heard, over, .. } = &mut *state;
-        let news: Vec<_> = listed.iter().filter(|end| !heard.contains(end)).cloned().collect();
-        let is_full = heard.len() + news.len() > MOST;
-        if is_full || heard.iter().any(|end| end.foreign_until.is_some()) {
-            let listed: HashSet<_> = listed.iter().collect();
-            heard.retain(|end| {
-                let stays = listed.contains(end) || (!is_full && end.foreign_until.is_none());
-                if !stays {
-                    over.remove(end, &[]);
-                }
-                stays
-            });
-        }
+        let news: Vec<_> = listed.iter().filter(|end| !state.heard.contains_key(end)).cloned().collect();
+        state.make_room(news.len(), listed, now);
         for end in &news {
-            over.add(end, &[]);
-            heard.insert(end.clone());
+            state.over.add(end, &[]);
+            state.heard.insert(end.clone(), Vec::new());
         }
         self.count.store(state.len(), Ordering::Release);
         news
     }
 
     /// The directory knows of it now.
-    pub fn confirmed(&self, end: &UnconfirmedEnd) {
+    pub fn confirmed(&self, end: &UnconfirmedEnd, now: Timestamp) {
         let mut state = self.state.lock();
-        let State { accepted, heard, over } = &mut *state;
-        if heard.remove(end) {
-            over.remove(end, &[]);
-        }
-        accepted.retain(|(own, concerned)| {
-            let stays = own != end;
-            if !stays {
-                over.remove(own, concerned);
+        for place in (0..state.accepted.len()).rev() {
+            if state.accepted[place].0 == *end {
+                let (end, sessions) = state.accepted.remove(place);
+                state.make_room(1, std::slice::from_ref(&end), now);
+                if let Some(before) = state.heard.insert(end.clone(), sessions) {
+                    state.over.remove(&end, &before);
+                }
             }
-            stays
-        });
+        }
         self.count.store(state.len(), Ordering::Release);
     }
 
@@ -135,6 +124,21 @@ impl Ends {
 }
 
 impl State {
+    /// Forgets what need not be obeyed any more; where there is no room for so many, all but these.
+    fn make_room(&mut self, more: usize, but: &[UnconfirmedEnd], now: Timestamp) {
+        let Self { heard, over, .. } = self;
+        let is_full = heard.len() + more > MOST;
+        let but: HashSet<_> = if is_full { but.iter().collect() } else { HashSet::new() };
+        heard.retain(|end, sessions| {
+            let is_past = end.foreign_until.is_some_and(|until| until <= now);
+            let stays = but.contains(end) || !(is_full || is_past);
+            if !stays {
+                over.remove(end, sessions);
+            }
+            stays
+        });
+    }
+
     fn len(&self) -> usize {
         self.accepted.len() + self.heard.len()
     }
@@ -209,7 +213,7 @@ mod tests {
     }
 
     #[test]
-    fn a_session_is_over_until_the_directory_knows_of_each_end() {
+    fn an_end_waits_until_the_directory_knows_and_is_obeyed_on() {
         let (ends, session) = (Ends::default(), session("ana"));
         assert!(!ends.cover(&session));
         let later = session.created.plus(Duration::from_millis(1));
@@ -217,46 +221,51 @@ mod tests {
         ends.accept(one.clone(), &[session.id]);
         ends.accept(all.clone(), &[session.id]);
         assert!(ends.cover(&session));
-        ends.confirmed(&one);
-        assert!(ends.cover(&session));
+        ends.confirmed(&one, later);
         assert_eq!(ends.some(9), std::slice::from_ref(&all));
-        ends.confirmed(&all);
-        assert!(!ends.cover(&session) && ends.some(9).is_empty());
+        ends.confirmed(&all, later);
+        assert!(ends.some(9).is_empty());
+        assert!(ends.cover(&session), "somebody may have asked the directory before");
     }
 
     #[test]
-    fn what_others_accepted_is_obeyed_until_the_directory_knows() {
+    fn what_others_accepted_is_obeyed_from_when_it_is_listed() {
         let (ends, session) = (Ends::default(), session("ana"));
         let all = end(None, &session.user, session.created.plus(Duration::from_millis(1)));
-        assert_eq!(ends.hear(std::slice::from_ref(&all)), std::slice::from_ref(&all));
-        assert!(ends.hear(std::slice::from_ref(&all)).is_empty(), "no news");
+        let hear = |listed: &[UnconfirmedEnd]| ends.hear(listed, session.created);
+        assert_eq!(hear(std::slice::from_ref(&all)), std::slice::from_ref(&all));
+        assert!(hear(std::slice::from_ref(&all)).is_empty(), "no news");
         assert!(ends.cover(&session) && ends.some(9).is_empty(), "others bring it to the directory");
-        ends.hear(&[]);
+        hear(&[]);
         assert!(ends.cover(&session), "the store lost its memory");
-        ends.confirmed(&all);
-        assert!(!ends.cover(&session));
-        let mut foreign = end(Some(&session), &session.user, session.created);
-        foreign.foreign_until = Some(session.expires);
-        ends.hear(&[foreign]);
-        assert!(ends.cover(&session));
-        ends.hear(&[]);
-        assert!(!ends.cover(&session), "another framework may begin it again");
     }
 
     #[test]
-    fn the_room_for_what_others_accepted_is_bounded_and_what_is_listed_stays() {
+    fn another_framework_may_begin_a_session_again_when_its_end_need_not_be_kept() {
+        let (ends, session) = (Ends::default(), session("ana"));
+        let mut foreign = end(Some(&session), &session.user, session.created);
+        foreign.foreign_until = Some(session.expires);
+        ends.hear(&[foreign], session.created);
+        ends.hear(&[], session.created);
+        assert!(ends.cover(&session));
+        ends.hear(&[], session.expires);
+        assert!(!ends.cover(&session));
+    }
+
+    #[test]
+    fn the_room_is_bounded_and_what_is_listed_stays() {
         let (ends, session) = (Ends::default(), session("ana"));
         let at = |n: u64| end(None, &session.user, session.created.plus(Duration::from_millis(n)));
         let count = u64::try_from(MOST).unwrap();
         let (last, all): (_, Vec<_>) = (at(count), (0..count).map(at).collect());
-        assert_eq!(ends.hear(&all).len(), MOST);
-        assert_eq!(ends.hear(&[all[7].clone(), last.clone()]), std::slice::from_ref(&last));
-        assert_eq!(ends.count.load(Ordering::Acquire), 2);
-        ends.confirmed(&last);
-        assert!(ends.cover(&session));
-        ends.confirmed(&all[7]);
-        assert!(!ends.cover(&session), "nothing is left behind");
-        assert!(ends.state.lock().over.users.is_empty());
+        let own = end(Some(&session), &session.user, session.created);
+        ends.accept(own.clone(), &[session.id]);
+        ends.confirmed(&own, session.created);
+        assert_eq!(ends.hear(&all, session.created).len(), MOST);
+        assert_eq!(ends.hear(&[all[7].clone(), last.clone()], session.created), std::slice::from_ref(&last));
+        let over = &ends.state.lock().over;
+        assert_eq!(over.users[&session.user], [all[7].at, last.at], "nothing else is left");
+        assert!(over.sessions.is_empty());
     }
 
     #[test]

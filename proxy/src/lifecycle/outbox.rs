@@ -154,7 +154,7 @@ impl Lifecycle {
         self.metrics.unconfirmed_ends.set(i64::try_from(ends.len()).unwrap_or(i64::MAX));
         for end in &ends {
             self.confirm(end).await?;
-            self.copies.ends().confirmed(end);
+            self.copies.ends().confirmed(end, self.clock.now());
             if let Err(error) = self.store.confirm_ends(std::slice::from_ref(end)).await {
                 tracing::debug!(%error, "an end that is durable stays listed, and will be confirmed again");
             }
@@ -180,7 +180,7 @@ impl Lifecycle {
     /// What the store lists, obeyed here from now on: when the directory is back, it is asked before it knows of all of them.
     async fn hear(&self) -> Vec<UnconfirmedEnd> {
         let Ok(listed) = self.store.unconfirmed_ends(HEARD).await else { return Vec::new() };
-        for end in self.copies.ends().hear(&listed) {
+        for end in self.copies.ends().hear(&listed, self.clock.now()) {
             match &end.session {
                 Some(id) => self.copies.session(id),
                 None => self.copies.user(&end.user),
