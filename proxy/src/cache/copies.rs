@@ -429,11 +429,9 @@ impl Weighter<SessionId, Arc<Known>> for Bytes {
     fn weight(&self, _id: &SessionId, known: &Arc<Known>) -> u64 {
         let context = &known.context;
         let password = context.password.as_deref().map_or(0, size_of_val);
-        let own = size_of::<Known>()
-            + size_of::<Context>()
-            + size_of::<Session>()
-            + size_of::<SessionId>()
-            + password;
+        // The key, and those that lie elsewhere.
+        let ids = context.session.family().count() * size_of::<SessionId>();
+        let own = size_of::<Known>() + size_of::<Context>() + size_of::<Session>() + ids + password;
         let platform = context.platform.as_deref();
         total(own + spilled(&known.proof.marks) + bytes_of(&context.user, platform))
     }

@@ -21,12 +21,12 @@ pub struct Session {
     pub authenticated: Timestamp,
     /// The absolute end; after a rotation the predecessor's end is the end of its grace.
     pub expires: Timestamp,
-    /// The session that this one replaced by rotation. Ending one ends both.
+    /// The session that this one replaced by rotation. Ending one ends both. Most have none, so it lies elsewhere.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub predecessor: Option<SessionId>,
+    pub predecessor: Option<Box<SessionId>>,
     /// The session that replaced this one, while its grace lasts.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub successor: Option<SessionId>,
+    pub successor: Option<Box<SessionId>>,
     /// Who acts for the user, when somebody does.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub actor: Option<UserId>,
@@ -39,6 +39,13 @@ impl Session {
     /// The version of a session that another framework made: it is never written by us, and no row of it is in the
     /// directory.
     pub const FOREIGN: u64 = 0;
+
+    /// The session, and those that a rotation joined to it.
+    pub fn family(&self) -> impl Iterator<Item = SessionId> {
+        std::iter::once(self.id)
+            .chain(self.predecessor.as_deref().copied())
+            .chain(self.successor.as_deref().copied())
+    }
 
     /// Whose rights it rests on: the user, and whoever acts for them. When one of them loses theirs, it is over.
     pub fn people(&self) -> impl Iterator<Item = &UserId> {

@@ -217,8 +217,8 @@ async fn stats_are_computed_for_the_owner_alone(directory: &dyn Directory) {
 
 async fn sessions_are_kept_as_written(directory: &dyn Directory) {
     let mut full = session("full", "ana");
-    full.predecessor = Some(SessionId::of_token(b"old"));
-    full.successor = Some(SessionId::of_token(b"new"));
+    full.predecessor = Some(Box::new(SessionId::of_token(b"old")));
+    full.successor = Some(Box::new(SessionId::of_token(b"new")));
     full.version = 7;
     let bare = Session { platform: None, actor: None, ..session("bare", "b'e\"n\\ ☃:%") };
     directory.create_session(&full, None, NOW, None).await.unwrap();
@@ -280,15 +280,15 @@ async fn only_a_live_session_at_the_right_version_changes_platform(directory: &d
 
 async fn rotation_with_grace_leaves_both_and_without_leaves_one(directory: &dyn Directory) {
     let first = begin(directory, "r1", "ana").await;
-    let second = Session { predecessor: Some(first.id), ..session("r2", "ana") };
+    let second = Session { predecessor: Some(Box::new(first.id)), ..session("r2", "ana") };
     let graceful =
         directory.rotate_session(&first.id, 1, &second, Some(after(30)), after(1), None).await.unwrap();
     assert_eq!(graceful, Change::Done(()));
     let old = row(directory, &first).await;
     assert_eq!((old.ended, old.session.expires), (None, after(30)));
-    assert_eq!((old.session.successor, old.session.version), (Some(second.id), 2));
+    assert_eq!((old.session.successor, old.session.version), (Some(Box::new(second.id)), 2));
 
-    let third = Session { predecessor: Some(second.id), ..session("r3", "ana") };
+    let third = Session { predecessor: Some(Box::new(second.id)), ..session("r3", "ana") };
     assert_eq!(
         directory.rotate_session(&second.id, 9, &third, None, after(2), None).await.unwrap(),
         Change::Conflict
@@ -328,13 +328,16 @@ async fn of_many_rotations_exactly_one_wins(directory: &dyn Directory) {
     let ids: Vec<_> = successors.iter().map(|successor| successor.id).collect();
     let written = directory.sessions(&ids).await.unwrap();
     assert_eq!(written.len(), 1);
-    assert_eq!(row(directory, &old).await.session.successor, Some(written[0].session.id));
+    assert_eq!(row(directory, &old).await.session.successor.as_deref(), Some(&written[0].session.id));
 }
 
 async fn ending_one_of_two_joined_sessions_ends_both(directory: &dyn Directory) {
     for end_old in [true, false] {
         let old = begin(directory, &format!("joined {end_old}"), "ana").await;
-        let new = Session { predecessor: Some(old.id), ..session(&format!("joined too {end_old}"), "ana") };
+        let new = Session {
+            predecessor: Some(Box::new(old.id)),
+            ..session(&format!("joined too {end_old}"), "ana")
+        };
         directory.rotate_session(&old.id, 1, &new, Some(after(30)), after(1), None).await.unwrap();
         let ended = if end_old { old.id } else { new.id };
         directory.end_sessions(&[ended, SessionId::of_token(b"none")], after(2), None).await.unwrap();

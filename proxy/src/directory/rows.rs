@@ -178,8 +178,8 @@ impl TryFrom<SessionColumns> for SessionRow {
             created: time(columns.created_at)?,
             authenticated: time(columns.authenticated_at)?,
             expires: time(columns.expires_at)?,
-            predecessor: columns.predecessor.as_deref().map(id).transpose()?,
-            successor: columns.successor.as_deref().map(id).transpose()?,
+            predecessor: columns.predecessor.as_deref().map(id).transpose()?.map(Box::new),
+            successor: columns.successor.as_deref().map(id).transpose()?.map(Box::new),
             actor: columns.actor_id.as_deref().map(id).transpose()?,
             version: u64::try_from(columns.version).map_err(unreadable)?,
         };

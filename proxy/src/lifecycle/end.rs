@@ -33,8 +33,7 @@ impl Lifecycle {
                 family
             }
             Err(error) => {
-                let known = [Some(session.id), session.predecessor, session.successor];
-                let known: Vec<_> = known.into_iter().flatten().collect();
+                let known: Vec<_> = session.family().collect();
                 if self.accept(Some(session.id), &session.user, &known, origin, now).await.is_err() {
                     // Whoever asks the store shall see it all the same, as far as that goes.
                     let _told = self.tell_ended(&known, now).await;
@@ -159,7 +158,8 @@ impl Lifecycle {
 /// reached the end of its grace may still have a successor.
 fn relatives(row: &SessionRow, now: Timestamp) -> impl Iterator<Item = SessionId> {
     let ended_before = row.ended.is_some_and(|ended| ended < now);
-    let successor = row.session.successor.filter(|_| !ended_before);
-    let predecessor = row.session.predecessor.filter(|_| !ended_before && row.session.expires > now);
+    let successor = row.session.successor.as_deref().copied().filter(|_| !ended_before);
+    let predecessor =
+        row.session.predecessor.as_deref().copied().filter(|_| !ended_before && row.session.expires > now);
     [successor, predecessor].into_iter().flatten()
 }

@@ -41,7 +41,8 @@ impl Lifecycle {
             let session = &row.session;
             let seen = row.last_seen.unwrap_or_default().max(session.created);
             let in_use = now.since(seen) < self.settings.idle_timeout;
-            let is_beside = one.is_none_or(|one| session.id != *one && session.predecessor != Some(*one));
+            let is_beside =
+                one.is_none_or(|one| session.id != *one && session.predecessor.as_deref() != Some(one));
             is_beside && session.successor.is_none() && session.actor.is_none() && in_use
         });
         Ok(rows.into_iter().map(|row| row.session).collect())

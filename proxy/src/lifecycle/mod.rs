@@ -172,7 +172,7 @@ impl Lifecycle {
                 return Err(SESSION_OVER);
             }
             match row.session.successor {
-                Some(successor) => id = successor,
+                Some(successor) => id = *successor,
                 None => return Ok(row.session),
             }
         }

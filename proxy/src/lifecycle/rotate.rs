@@ -69,7 +69,7 @@ impl Lifecycle {
             created: now,
             authenticated: if authenticated { now } else { old.authenticated },
             expires: lifetime::absolute_end(old, &self.settings),
-            predecessor: Some(old.id),
+            predecessor: Some(Box::new(old.id)),
             successor: None,
             actor: old.actor.clone(),
             version: 1,
@@ -85,7 +85,7 @@ impl Lifecycle {
     ) {
         if let Some(expires) = grace {
             let version = old.version + 1;
-            let old = Session { expires, successor: Some(successor.id), version, ..old.clone() };
+            let old = Session { expires, successor: Some(Box::new(successor.id)), version, ..old.clone() };
             self.tell_session(&old, now).await;
         } else {
             let mut ended = vec![old.id];
@@ -100,14 +100,16 @@ impl Lifecycle {
     /// over with it; the next one before is among that even if it could not be read.
     async fn end_predecessors(&self, session: &Session, now: Timestamp) -> Vec<SessionId> {
         let mut ended = Vec::new();
-        let mut next = session.predecessor;
+        let mut next = session.predecessor.as_deref().copied();
         while let Some(id) = next.filter(|_| ended.len() < LONGEST_CHAIN) {
             ended.push(id);
             // Over before this rotation: then so is whatever lies before it.
             let over =
                 |row: &SessionRow| row.ended.is_some_and(|moment| moment < now) || row.session.expires <= now;
             next = match self.row(&id).await {
-                Ok(row) => row.filter(|row| !over(row)).and_then(|row| row.session.predecessor),
+                Ok(row) => {
+                    row.filter(|row| !over(row)).and_then(|row| row.session.predecessor.as_deref().copied())
+                }
                 Err(_) => None,
             };
         }

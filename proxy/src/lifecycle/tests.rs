@@ -224,7 +224,7 @@ async fn a_rotation_on_demand_leaves_the_old_token_valid_for_its_grace() {
     let new = scene.lifecycle.rotate(&old, false, &origin()).await.unwrap();
     assert_eq!(new.token.id(), new.session.id);
     assert_eq!((new.session.expires, new.session.authenticated), (old.expires, old.authenticated));
-    assert_eq!(scene.known(&old.id).await.session.successor, Some(new.session.id));
+    assert_eq!(scene.known(&old.id).await.session.successor.as_deref(), Some(&new.session.id));
     assert_eq!(scene.known(&new.session.id).await.user.id, old.user);
     scene.world.clock.advance(Duration::from_secs(10));
     assert_eq!(scene.over(&old.id).await, Reason::SessionExpired);

@@ -21,7 +21,7 @@ pub(super) fn sample_session(user: &str) -> Session {
         created: now,
         authenticated: now,
         expires: now.plus(Duration::from_hours(12)),
-        predecessor: Some(SessionId::of_token(b"before")),
+        predecessor: Some(Box::new(SessionId::of_token(b"before"))),
         successor: None,
         actor: Some("support".parse().unwrap()),
         version: 1,

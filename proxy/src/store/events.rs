@@ -106,7 +106,7 @@ impl Event {
     pub fn platform_switched(session: &Session) -> Self {
         Self::PlatformSwitched {
             session: session.id,
-            predecessor: session.predecessor,
+            predecessor: session.predecessor.as_deref().copied(),
             platform: session.platform.clone(),
         }
     }

@@ -60,8 +60,11 @@ pub(super) async fn every_change_has_its_line_and_what_changes_nothing_has_none(
     assert_eq!(figures["switches"], 1, "from the log, at once");
     assert_eq!(figures["last_used"], after(1).as_millis());
 
-    let third =
-        Session { predecessor: Some(second.id), platform: Some(own.clone()), ..session("told 3", "vera") };
+    let third = Session {
+        predecessor: Some(Box::new(second.id)),
+        platform: Some(own.clone()),
+        ..session("told 3", "vera")
+    };
     let rotation = line("session_rotated", &third);
     for version in [2, 2] {
         let grace = Some(after(30));
@@ -123,7 +126,7 @@ pub(in crate::directory) async fn without_its_line_no_change_is_made(
 ) {
     let one = begin(directory, "untold 1", "una").await;
     let (una, own): (UserId, PlatformId) = (id("una"), id("una-1"));
-    let two = Session { predecessor: Some(one.id), ..session("untold 2", "una") };
+    let two = Session { predecessor: Some(Box::new(one.id)), ..session("untold 2", "una") };
     let any = line("never", &one);
     away(true).await;
     let refused = Err(DirectoryError::Unreadable);

@@ -41,7 +41,8 @@ pub(super) async fn list(services: Services<'_>, request: &Request) -> Result<An
         ListedSession {
             id: session.id.to_string(),
             // A request under way while the session is rotated is one of its successor too.
-            current: session.id == context.session.id || session.predecessor == Some(context.session.id),
+            current: session.id == context.session.id
+                || session.predecessor.as_deref() == Some(&context.session.id),
             platform: session.platform.as_ref().map(ToString::to_string),
             created_at: session.created.to_string(),
             last_activity: seen.to_string(),
@@ -56,8 +57,7 @@ pub(super) async fn list(services: Services<'_>, request: &Request) -> Result<An
 pub(super) async fn end_one(services: Services<'_>, request: &Request) -> Result<Answer, Fault> {
     let context = request.context()?;
     let id: SessionId = request.parameter().parse().map_err(|_| Reason::NoSuchSession)?;
-    let mine = [Some(context.session.id), context.session.successor, context.session.predecessor];
-    if mine.contains(&Some(id)) {
+    if context.session.family().any(|mine| mine == id) {
         return Err(Reason::CurrentSession.into());
     }
     let ending = services.lifecycle.end_of_user(&context.user.id, &id, &request.by).await;
