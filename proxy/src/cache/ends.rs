@@ -66,7 +66,8 @@ impl Ends {
     /// Forgotten is only what must make room, and what another framework may begin again under the same id.
     pub fn hear(&self, listed: &[UnconfirmedEnd], now: Timestamp) -> Vec<UnconfirmedEnd> {
         let mut state = self.state.lock();
-        let news: Vec<_> = listed.iter().filter(|end| !state.heard.contains_key(end)).cloned().collect();
+        let is_news = |end: &&UnconfirmedEnd| !state.heard.contains_key(end) && !is_past(end, now);
+        let news: Vec<_> = listed.iter().filter(is_news).cloned().collect();
         state.make_room(news.len(), listed, now);
         for end in &news {
             state.over.add(end, &[]);
@@ -130,8 +131,7 @@ impl State {
         let is_full = heard.len() + more > MOST;
         let but: HashSet<_> = if is_full { but.iter().collect() } else { HashSet::new() };
         heard.retain(|end, sessions| {
-            let is_past = end.foreign_until.is_some_and(|until| until <= now);
-            let stays = but.contains(end) || !(is_full || is_past);
+            let stays = !is_past(end, now) && (!is_full || but.contains(end));
             if !stays {
                 over.remove(end, sessions);
             }
@@ -142,6 +142,11 @@ impl State {
     fn len(&self) -> usize {
         self.accepted.len() + self.heard.len()
     }
+}
+
+/// Whether another framework may begin the session again.
+fn is_past(end: &UnconfirmedEnd, now: Timestamp) -> bool {
+    end.foreign_until.is_some_and(|until| until <= now)
 }
 
 impl Over {
@@ -245,11 +250,13 @@ mod tests {
         let (ends, session) = (Ends::default(), session("ana"));
         let mut foreign = end(Some(&session), &session.user, session.created);
         foreign.foreign_until = Some(session.expires);
-        ends.hear(&[foreign], session.created);
+        ends.hear(std::slice::from_ref(&foreign), session.created);
         ends.hear(&[], session.created);
         assert!(ends.cover(&session));
-        ends.hear(&[], session.expires);
-        assert!(!ends.cover(&session));
+        for _ in 0..2 {
+            assert!(ends.hear(std::slice::from_ref(&foreign), session.expires).is_empty());
+            assert!(!ends.cover(&session));
+        }
     }
 
     #[test]
