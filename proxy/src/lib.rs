@@ -10,6 +10,7 @@ pub mod reason;
 pub mod secret;
 pub mod sync;
 pub mod telemetry;
+pub mod upkeep;
 
 // Layer 1: pure rules
 pub mod formats;
@@ -18,7 +19,6 @@ pub mod policy;
 pub mod sealing;
 pub mod session;
 pub mod signing;
-pub mod upkeep;
 pub mod upstream;
 
 // Layer 2: where things are kept

@@ -164,30 +164,75 @@ const OTHERS: &str = "\n## Other lines\n\nThey have `timestamp`, `level`, `messa
 /// What the source logs: messages with their levels and fields.
 fn messages() -> BTreeMap<String, (BTreeSet<String>, BTreeSet<String>)> {
     let mut found: BTreeMap<String, (BTreeSet<String>, BTreeSet<String>)> = BTreeMap::new();
+    let source = source();
+    for level in ["error", "warn", "info", "debug", "trace"] {
+        for call in source.split(&format!("tracing::{level}!(")).skip(1) {
+            let (message, fields) = message(call);
+            let known = found.entry(spelled_out(&source, message)).or_default();
+            known.0.insert(level.to_uppercase());
+            known.1.extend(fields);
+        }
+    }
+    // What is wrong with a directory is said in one place, in the words of whoever finds out.
+    let (levels, fields) = found.remove(COMPLAINT).unwrap();
+    let judge = fs::read_to_string(root().join("proxy/src/directory/trouble.rs")).unwrap();
+    for call in judge.split("self.complain(").skip(1) {
+        let text = arguments(call).into_iter().rfind(|part| part.starts_with('"')).unwrap();
+        found.insert(text.trim_matches('"').to_owned(), (levels.clone(), fields.clone()));
+    }
+    assert!(found.len() > 20, "the source was not read");
+    found
+}
+
+/// All files of the product, one behind the other.
+fn source() -> String {
+    let mut source = String::new();
     let mut folders = vec![root().join("proxy/src")];
     while let Some(folder) = folders.pop() {
         for path in fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()) {
             if path.is_dir() {
                 folders.push(path);
             } else if path.extension().is_some_and(|extension| extension == "rs") {
-                let text = fs::read_to_string(path).unwrap();
-                for level in ["error", "warn", "info", "debug", "trace"] {
-                    for call in text.split(&format!("tracing::{level}!(")).skip(1) {
-                        let (message, fields) = message(call);
-                        let known = found.entry(message).or_default();
-                        known.0.insert(level.to_uppercase());
-                        known.1.extend(fields);
-                    }
-                }
+                source.push_str(&fs::read_to_string(path).unwrap());
             }
         }
     }
-    assert!(found.len() > 20, "the source was not read");
-    found
+    source
+}
+
+const COMPLAINT: &str = "{what}";
+
+/// A message that is made elsewhere: the constant that it names, or what it is about.
+fn spelled_out(source: &str, message: String) -> String {
+    match message.strip_prefix('{').and_then(|rest| rest.strip_suffix('}')) {
+        Some("message") => "(of a library beneath)".to_owned(),
+        Some("note") => "(what is to be known about a configuration that was read again)".to_owned(),
+        Some(name) if name.chars().all(|c| c.is_ascii_uppercase() || c == '_') => {
+            let (_, rest) = source.split_once(&format!("const {name}: &str = \"")).unwrap();
+            let text = rest.split_once("\";").unwrap().0;
+            text.split("\\\n").map(str::trim_start).collect()
+        }
+        _ => message,
+    }
 }
 
 /// Message and fields of one call, from behind its parenthesis on.
 fn message(call: &str) -> (String, Vec<String>) {
+    let (mut text, mut fields) = (String::new(), Vec::new());
+    for part in arguments(call) {
+        if let Some(quoted) = part.strip_prefix('"') {
+            quoted.trim_end_matches('"').clone_into(&mut text);
+            // What follows the message are its arguments.
+            break;
+        }
+        let name = part.split('=').next().unwrap_or_default().trim().trim_start_matches(['%', '?']);
+        fields.push(name.rsplit('.').next().unwrap_or_default().to_owned());
+    }
+    (text, fields)
+}
+
+/// What a call is given, from behind its parenthesis on.
+fn arguments(call: &str) -> Vec<String> {
     let (mut nesting, mut parts, mut part, mut in_text, mut escaped) =
         (0, Vec::new(), String::new(), false, false);
     for c in call.chars() {
@@ -210,17 +255,7 @@ fn message(call: &str) -> (String, Vec<String>) {
         part.push(c);
     }
     parts.push(part);
-    let (mut text, mut fields) = (String::new(), Vec::new());
-    for part in parts.iter().map(|part| part.trim()).filter(|part| !part.is_empty()) {
-        if let Some(quoted) = part.strip_prefix('"') {
-            quoted.trim_end_matches('"').clone_into(&mut text);
-            // What follows the message are its arguments.
-            break;
-        }
-        let name = part.split('=').next().unwrap_or_default().trim().trim_start_matches(['%', '?']);
-        fields.push(name.rsplit('.').next().unwrap_or_default().to_owned());
-    }
-    (text, fields)
+    parts.iter().map(|part| part.trim().to_owned()).filter(|part| !part.is_empty()).collect()
 }
 
 #[test]

@@ -36,14 +36,6 @@ impl Dice {
         self.below(100) < percent
     }
 
-    /// One of these.
-    ///
-    /// # Panics
-    /// When there are none.
-    pub fn one_of<'a, T>(&mut self, things: &'a [T]) -> &'a T {
-        &things[self.below(things.len())]
-    }
-
     /// A time between two others, in whole milliseconds.
     pub fn between(&mut self, least: Duration, most: Duration) -> Duration {
         let span = usize::try_from(most.saturating_sub(least).as_millis()).unwrap_or(usize::MAX - 1);

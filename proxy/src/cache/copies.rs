@@ -168,12 +168,6 @@ impl Copies {
         let _ = self.marks.listener.set(listener);
     }
 
-    /// Whether the store tells of changes at this moment, and how far that is to be believed.
-    #[must_use]
-    pub fn is_followed(&self) -> bool {
-        self.lease.epoch().is_open() && self.lease.view().is_fresh(Instant::now())
-    }
-
     /// The unbroken stretch of following that this moment belongs to: between two of them changes may have been missed.
     #[must_use]
     pub fn epoch(&self) -> Epoch {

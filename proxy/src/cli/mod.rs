@@ -32,6 +32,9 @@ Exit codes:
   3  the answer is no: no such session, not let through, not genuine
   4  it could not be found out: the proxy or a store is away; try again
 
+`run` also ends with 70 (a background task died), 71 (a listener failed),
+78 (a store or the directory cannot be opened) and 130 (a second signal).
+
 Start with `countersign demo`, or `countersign check FILE`.";
 
 /// The answer is a certain no.

@@ -87,7 +87,7 @@ fn is_secret(property: &Schema) -> bool {
 }
 
 fn is_secret_table(table: &Schema) -> bool {
-    table.get("maxProperties").is_some()
+    table.pointer("/properties/env").is_some() && table.pointer("/properties/file").is_some()
 }
 
 fn has_plain_default(default: &Schema) -> bool {
@@ -142,7 +142,7 @@ fn kind_of_branch(branch: &Schema) -> String {
             return kind.to_owned();
         }
     }
-    "text".to_owned()
+    if branch.get("type").is_none() { "any value" } else { "text" }.to_owned()
 }
 
 fn meaning(property: &Schema) -> String {

@@ -41,7 +41,8 @@ pub fn table() -> String {
         "# Own endpoints\n\nMade from the code (`COUNTERSIGN_WRITE_DOCS=1 cargo test -p countersign --lib openapi`). \
          Paths are below `reserved_path`; an `[[alias]]` names an endpoint. Whatever is not GET needs same-origin \
          evidence (`Sec-Fetch-Site`, else `Origin`) and the session's anti-forgery token in `x-csrf-token`; by an alias, \
-         one of the two. Nobody who is logged in is 401 but where a reason is told in the document.\n\n\
+         one of the two. Without a session the answer is 401; \
+         where the table names no 401 it is 200, and the document says that nobody is logged in.\n\n\
          | Method | Path | Endpoint | What it does | Answers beside 200 |\n|---|---|---|---|---|\n",
     );
     for line in lines() {

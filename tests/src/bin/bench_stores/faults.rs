@@ -80,7 +80,7 @@ pub(crate) async fn run() -> Result<(), Failure> {
     );
     println!(
         "| fault, just before | log-outs durable, accepted (202), refused | let in later | p50 | p99 | max | \
-         bound (DESIGN section 6) | beyond it |"
+         bound | beyond it |"
     );
     println!("| --- | --- | --- | --- | --- | --- | --- | --- |");
     for trouble in Trouble::ALL {
