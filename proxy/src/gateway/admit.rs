@@ -1,6 +1,7 @@
 //! Steps 1 to 5 of a request's life: accept, route, read the cookie, resolve, decide. Each step is one function that
 //! returns to the spine; none calls the next.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -41,14 +42,19 @@ pub(super) fn accept(session: &Session, rules: &InForce) -> Result<Accepted, Rea
 
 /// Step 1, continued: where the request comes from, believing only trusted proxies.
 pub(super) fn client_origin(session: &Session, rules: &InForce, accepted: &Accepted) -> ClientOrigin {
-    let peer = session.client_addr().and_then(|address| address.as_inet()).map(std::net::SocketAddr::ip);
     let hop = Hop {
-        peer,
+        peer: peer_address(session),
         trusted: trusted_proxies(session, rules),
         scheme: rules.snapshot.public_scheme,
         authority: accepted.authority.as_str(),
     };
     forwarded::origin(&hop, &session.req_header().headers)
+}
+
+/// The address at the other end of the connection. On a listener for both families, one of IPv4 has a mapped form, which
+/// nobody behind us would recognise.
+fn peer_address(session: &Session) -> Option<IpAddr> {
+    session.client_addr().and_then(|address| address.as_inet()).map(|address| address.ip().to_canonical())
 }
 
 /// Who is believed on the listener that a request came in by.
@@ -60,8 +66,8 @@ fn trusted_proxies<'a>(session: &Session, rules: &'a InForce) -> &'a [ipnet::IpN
 
 /// Whether the other end of the connection is a proxy that is believed.
 pub(super) fn is_trusted_proxy(session: &Session, rules: &InForce) -> bool {
-    let peer = session.client_addr().and_then(|address| address.as_inet()).map(std::net::SocketAddr::ip);
-    peer.is_some_and(|peer| trusted_proxies(session, rules).iter().any(|network| network.contains(&peer)))
+    peer_address(session)
+        .is_some_and(|peer| trusted_proxies(session, rules).iter().any(|network| network.contains(&peer)))
 }
 
 /// Step 1, continued: the certificate that the client showed when it connected.

@@ -23,9 +23,13 @@ use super::incoming::AsItCame;
 use super::pool::{Connection, Place};
 use super::state::{Admitted, RequestState};
 use super::{Gateway, incoming, outgoing, peer, wire};
+use crate::headers::relay::{self, Framing};
+use crate::reason::Reason;
 
 /// How often a request is sent at most; as often as Pingora is told to.
 const ATTEMPTS: usize = 16;
+/// As much of a head as Pingora's client reads.
+const LONGEST_HEAD: usize = 64 * 1024;
 /// How much of an answer is taken together, when it has arrived together; as much as Pingora takes.
 const TOGETHER: usize = 4;
 
@@ -107,6 +111,9 @@ impl Gateway {
             }
             return Ok(Some(Connection { stream, timer, room }));
         }
+        if is_framed_twice(session, timer.as_mut(), patience.read, &mut stream, &mut room).await? {
+            return Err(outgoing::refusal(state, Reason::UpstreamMalformed));
+        }
         let upstream = HttpSession::new(Box::new(Begun::new(room, stream)));
         let ended = self.pass_on(session, state, upstream, timer.as_mut(), patience.read).await?;
         Ok(ended.and_then(Begun::ended).map(|(stream, room)| Connection { stream, timer, room }))
@@ -130,6 +137,9 @@ impl Gateway {
                     session.set_keepalive(None);
                 }
                 if !whole {
+                    return Ok(None);
+                }
+                if upstream.resp_header().is_some_and(closes) {
                     return Ok(None);
                 }
                 upstream.respect_keepalive();
@@ -179,6 +189,7 @@ impl Gateway {
                     frame(answer)?;
                 }
                 self.clean(answer, state);
+                incoming::fit_version(answer, session);
             }
             HttpTask::Trailer(Some(trailers)) => incoming::clean_trailers(trailers, state),
             _ => {}
@@ -224,6 +235,30 @@ async fn begin(stream: &mut Stream, room: &mut Vec<u8>) -> Result<()> {
         error.retry = RetryType::ReusedOnly;
     }
     Err(error)
+}
+
+/// Whether an answer says in two ways where it ends (THREATS F16). Pingora's client takes one of them away before anybody
+/// can object, so this is found out before: its head is read to the end, or as far as one may reach. What ends before, or
+/// is no answer, is for Pingora's client to say.
+async fn is_framed_twice(
+    session: &mut Session,
+    mut timer: Pin<&mut Sleep>,
+    patience: Duration,
+    stream: &mut Stream,
+    room: &mut Vec<u8>,
+) -> Result<bool> {
+    loop {
+        match relay::framing(room) {
+            Framing::Twice => return Ok(true),
+            Framing::Once => return Ok(false),
+            Framing::Unknown if room.len() >= LONGEST_HEAD => return Ok(false),
+            Framing::Unknown => {}
+        }
+        let more = async { Ok(stream.read_buf(room).await) };
+        if !matches!(in_time(session, timer.as_mut(), patience, more).await?, Ok(1..)) {
+            return Ok(false);
+        }
+    }
 }
 
 /// Writes a whole answer to a client that speaks HTTP/2.
@@ -282,13 +317,22 @@ async fn write(
     })
 }
 
+/// Whether an answer says in any of its `Connection` lines that it is the last one (RFC 9112, section 9.6); Pingora looks
+/// at the first.
+fn closes(answer: &ResponseHeader) -> bool {
+    let mut options = answer
+        .headers
+        .get_all(header::CONNECTION)
+        .iter()
+        .flat_map(|line| line.as_bytes().split(|&b| b == b','));
+    options.any(|option| option.trim_ascii().eq_ignore_ascii_case(b"close"))
+}
+
 /// An answer that ends with its connection is passed on in chunks, so that the client's connection outlives it.
 fn frame(answer: &mut ResponseHeader) -> Result<()> {
-    let never_has_body = answer.status.is_informational()
-        || matches!(answer.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
     let is_framed = answer.headers.contains_key(header::TRANSFER_ENCODING)
         || answer.headers.contains_key(header::CONTENT_LENGTH);
-    if !never_has_body && !is_framed {
+    if !incoming::never_has_body(answer) && !is_framed {
         answer.set_version(Version::HTTP_11);
         answer.insert_header(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"))?;
     }

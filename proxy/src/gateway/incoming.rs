@@ -94,13 +94,18 @@ pub(super) fn clean(answer: &mut ResponseHeader, state: &RequestState) {
         // it a chunked body that no reader of HTTP/1.0 knows.
         answer.set_version(Version::HTTP_11);
     }
+    for name in response::forbidden(&answer.headers, answer.status, &state.rules.names) {
+        answer.remove_header(&name);
+    }
+    if answer.status.is_informational() && answer.status != StatusCode::SWITCHING_PROTOCOLS {
+        // What it says of the connection it says of the application's (RFC 9110, section 7.6.1); of the client's, only the
+        // final answer is told by Pingora.
+        answer.remove_header(&header::CONNECTION);
+    }
     if answer.status.is_informational() || answer.status == StatusCode::NO_CONTENT {
         // It never has a body, whatever it says (RFC 9110, section 8.6).
         answer.remove_header(&header::CONTENT_LENGTH);
         answer.remove_header(&header::TRANSFER_ENCODING);
-    }
-    for name in response::forbidden(&answer.headers, answer.status, &state.rules.names) {
-        answer.remove_header(&name);
     }
     keep_out_cookie(answer, &state.rules.snapshot.session.cookie);
     for name in &state.dropped_cookies {
@@ -111,6 +116,22 @@ pub(super) fn clean(answer: &mut ResponseHeader, state: &RequestState) {
             // In place of what it was made of.
             let _ = answer.insert_header(name, value);
         }
+    }
+}
+
+/// Whether an answer with this status has no body, whatever was asked.
+pub(super) fn never_has_body(answer: &ResponseHeader) -> bool {
+    answer.status.is_informational()
+        || matches!(answer.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED)
+}
+
+/// Clients that speak HTTP/1.0 know no chunks (RFC 9112, section 6.1): for them a body of unknown length ends with the
+/// connection.
+pub(super) fn fit_version(answer: &mut ResponseHeader, session: &mut Session) {
+    if session.req_header().version == Version::HTTP_10
+        && answer.remove_header(&header::TRANSFER_ENCODING).is_some()
+    {
+        session.set_keepalive(None);
     }
 }
 

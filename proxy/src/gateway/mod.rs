@@ -352,7 +352,13 @@ impl ProxyHttp for Gateway {
     ) -> Result<()> {
         upload::comes(end_of_stream);
         outgoing::count_body(body.as_ref().map_or(0, Bytes::len), end_of_stream, state)
-            .map_err(|reason| outgoing::refusal(state, reason))
+            .map_err(|reason| outgoing::refusal(state, reason))?;
+        if end_of_stream && body.as_ref().is_some_and(Bytes::is_empty) {
+            // An empty last frame of HTTP/2. Pingora would write it as a last chunk, and then the last chunk: the
+            // application would take the second one for another request (THREATS F14).
+            *body = None;
+        }
+        Ok(())
     }
 
     async fn upstream_response_filter(
@@ -371,6 +377,9 @@ impl ProxyHttp for Gateway {
         state: &mut Self::CTX,
     ) -> Result<()> {
         self.clean(answer, state);
+        incoming::fit_version(answer, session);
+        state.never_has_body =
+            session.req_header().method == http::Method::HEAD || incoming::never_has_body(answer);
         if session.is_http2() && !answer.status.is_informational() {
             let patience = state.rules.snapshot.connections.patience;
             upload::answered(state, patience.max(peer::patience(session, state)?.read), &self.metrics);
@@ -381,11 +390,15 @@ impl ProxyHttp for Gateway {
     fn response_body_filter(
         &self,
         _session: &mut Session,
-        _body: &mut Option<Bytes>,
+        body: &mut Option<Bytes>,
         _end_of_stream: bool,
-        _state: &mut Self::CTX,
+        state: &mut Self::CTX,
     ) -> Result<Option<Duration>> {
         upload::moves();
+        if state.never_has_body {
+            // Over HTTP/2 an application can send one all the same (THREATS F17).
+            *body = None;
+        }
         Ok(None)
     }
 

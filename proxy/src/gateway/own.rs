@@ -131,7 +131,8 @@ impl Own<'_> {
             if !call.alias || shown.is_err() {
                 self.check_csrf(headers, context, state)?;
             }
-            if call.line.endpoint != Endpoint::Logout {
+            // Whoever only asks how things stand does not use the session (DESIGN, section 3).
+            if !matches!(call.line.endpoint, Endpoint::Logout | Endpoint::SessionValidate) {
                 self.core.activity.note(context, state.at);
             }
         }

@@ -75,6 +75,8 @@ pub struct RequestState {
     pub(super) retry_after: Option<u64>,
     /// What its answer was, if it was passed on as it came.
     pub(super) relayed: Option<Size>,
+    /// Whether the answer has no body, whatever comes.
+    pub(super) never_has_body: bool,
     /// Its place among the streams of its session, if the answer is a stream.
     pub(super) tied: Option<Tied>,
     /// Counts the request as being served until it is dropped, also by a panic.
@@ -210,6 +212,7 @@ impl RequestState {
             body_awaited: None,
             retry_after: None,
             relayed: None,
+            never_has_body: false,
             tied: None,
             _in_flight: InFlight::enter(in_flight),
         }

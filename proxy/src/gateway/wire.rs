@@ -176,6 +176,13 @@ impl Wire {
         self.serves.load(Ordering::Relaxed) && self.watch.lock().is_whole()
     }
 
+    /// Whether the client has to take what is written within its patience (THREATS S11): not of a stream or a tunnel, which
+    /// may rest. Over HTTP/2 one connection carries all.
+    #[must_use]
+    pub fn has_to_take(&self) -> bool {
+        self.http2.is_some() || self.serves.load(Ordering::Relaxed)
+    }
+
     /// What is to be written to the client as it is, before whatever Pingora's server writes next.
     #[must_use]
     pub fn take_relayed(&self) -> Vec<u8> {

@@ -14,6 +14,8 @@ use super::names::Names;
 
 /// Fields that an answer may have here.
 const FIELDS: usize = 64;
+/// Fields that an answer may have at all.
+const MOST_FIELDS: usize = 256;
 /// Room for the lines that are added.
 const ADDED: usize = 128;
 /// Digits of a length that is no overflow.
@@ -74,6 +76,46 @@ pub fn apart(answer: &[u8], names: &Names, private: bool) -> Option<http::Respon
         *answer.headers_mut() = headers;
         Some(answer)
     })
+}
+
+/// In how many ways an answer says where it ends.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Framing {
+    /// Its head is not here.
+    Unknown,
+    /// In one, or in none; or it cannot be read, which is for others to say.
+    Once,
+    /// By a length, and by chunks.
+    Twice,
+}
+
+/// In how many ways the answer that begins with these bytes says where it ends. Informational answers before it have no
+/// body; where one is the last that is here, nothing more is waited for: the client is to have it now.
+#[must_use]
+pub fn framing(mut answer: &[u8]) -> Framing {
+    let mut incomplete = Framing::Unknown;
+    loop {
+        let mut room = [const { MaybeUninit::uninit() }; MOST_FIELDS];
+        let mut head = Response::new(&mut []);
+        let mut parser = ParserConfig::default();
+        parser.allow_spaces_after_header_name_in_responses(true);
+        parser.allow_obsolete_multiline_headers_in_responses(true);
+        let end = match parser.parse_response_with_uninit_headers(&mut head, answer, &mut room) {
+            Ok(Status::Complete(end)) => end,
+            Ok(Status::Partial) => return incomplete,
+            Err(_) => return Framing::Once,
+        };
+        if head.code.is_some_and(|status| (100..200).contains(&status) && status != 101) {
+            (answer, incomplete) = (&answer[end..], Framing::Once);
+            continue;
+        }
+        let has = |name: &str| head.headers.iter().any(|field| field.name.eq_ignore_ascii_case(name));
+        return if has("content-length") && has("transfer-encoding") {
+            Framing::Twice
+        } else {
+            Framing::Once
+        };
+    }
 }
 
 /// An answer in which there is nothing to decide.

@@ -69,7 +69,7 @@ pub struct Line {
     pub endpoint: Endpoint,
     /// Its name in aliases, logs, metrics and the description.
     pub name: &'static str,
-    /// Its method. GET also answers HEAD.
+    /// Its method. GET also answers HEAD, but for a stream.
     pub method: Method,
     /// Its path below the reserved one; a segment `{id}` is a parameter.
     pub path: &'static str,
@@ -131,6 +131,7 @@ impl Missing {
 /// # Errors
 /// What is there instead.
 pub fn find(path: &str, method: &Method) -> Result<Call, Missing> {
+    let mut answers_head = false;
     let mut allowed: Vec<&str> = Vec::new();
     for line in lines() {
         let Some(parameter) = parameter_in(line.path, path) else { continue };
@@ -138,11 +139,12 @@ pub fn find(path: &str, method: &Method) -> Result<Call, Missing> {
             return Ok(Call { line, parameter, alias: false });
         }
         allowed.push(line.method.as_str());
+        answers_head |= serves(line, &Method::HEAD);
     }
     if allowed.is_empty() {
         return Err(Missing::NoEndpoint);
     }
-    if allowed.contains(&"GET") {
+    if answers_head {
         allowed.push("HEAD");
     }
     Err(Missing::Method(allowed.join(", ")))
@@ -156,7 +158,8 @@ pub fn named(name: &str) -> Option<&'static Line> {
 
 /// Whether a line answers this method.
 pub(in crate::policy) fn serves(line: &Line, method: &Method) -> bool {
-    line.method == *method || (line.method == Method::GET && *method == Method::HEAD)
+    let answers_head = line.method == Method::GET && line.endpoint != Endpoint::Events;
+    line.method == *method || (answers_head && *method == Method::HEAD)
 }
 
 /// Whether a segment of a pattern stands for any one segment.
@@ -462,6 +465,10 @@ mod tests {
         let missing = find("settings", &Method::DELETE).unwrap_err();
         assert_eq!(missing, Missing::Method("GET, PATCH, PUT, HEAD".to_owned()));
         assert_eq!(find("logout", &Method::GET).unwrap_err().reason(), Reason::MethodNotAllowed);
+        // A stream has no head that is worth asking for.
+        for method in [Method::HEAD, Method::POST] {
+            assert_eq!(find("events", &method).unwrap_err(), Missing::Method("GET".to_owned()), "{method}");
+        }
     }
 
     #[test]

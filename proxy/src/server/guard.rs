@@ -53,13 +53,25 @@ pub(super) struct Guarded {
     relayed: Bytes,
     /// Runs since the client stopped sending.
     farewell: Option<Pin<Box<Sleep>>>,
+    /// Runs since the client takes nothing.
+    stuck: Option<Pin<Box<Sleep>>>,
 }
 
 impl Guarded {
     pub(super) fn new(stream: Stream, wire: Arc<Wire>) -> Self {
         let stream = BufWriter::with_capacity(GATHER, stream);
         let (ahead, relayed) = (Vec::new(), Bytes::new());
-        Self { stream, wire, instead: b"", cut: false, refused: false, ahead, relayed, farewell: None }
+        Self {
+            stream,
+            wire,
+            instead: b"",
+            cut: false,
+            refused: false,
+            ahead,
+            relayed,
+            farewell: None,
+            stuck: None,
+        }
     }
 
     /// Reads ahead while a request is being served, so that the end of the connection is seen; hands nothing out.
@@ -92,6 +104,17 @@ impl Guarded {
         Poll::Ready(Ok(()))
     }
 
+    /// What came of writing. Pingora waits for heads and ends of answers without any time-out.
+    fn in_time<T>(&mut self, written: Poll<io::Result<T>>, context: &mut Context<'_>) -> Poll<io::Result<T>> {
+        if written.is_ready() || !self.wire.has_to_take() {
+            self.stuck = None;
+            return written;
+        }
+        let patience = self.wire.patience;
+        let stuck = self.stuck.get_or_insert_with(|| Box::pin(sleep(patience)));
+        stuck.as_mut().poll(context).map(|()| Err(io::ErrorKind::TimedOut.into()))
+    }
+
     /// Writes the answer that the gateway passes on as it came.
     fn relay(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         if self.relayed.is_empty() {
@@ -100,7 +123,10 @@ impl Guarded {
         while !self.relayed.is_empty() {
             match ready!(Pin::new(&mut self.stream).poll_write(context, &self.relayed))? {
                 0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
-                written => self.relayed.advance(written),
+                written => {
+                    self.relayed.advance(written);
+                    self.stuck = None;
+                }
             }
         }
         Poll::Ready(Ok(()))
@@ -186,12 +212,16 @@ impl AsyncWrite for Guarded {
             self.refused = true;
             return Poll::Ready(Ok(bytes.len()));
         }
-        Pin::new(&mut self.stream).poll_write(context, bytes)
+        let written = Pin::new(&mut self.stream).poll_write(context, bytes);
+        self.in_time(written, context)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        ready!(self.relay(context))?;
-        Pin::new(&mut self.stream).poll_flush(context)
+        let mut written = self.relay(context);
+        if let Poll::Ready(Ok(())) = written {
+            written = Pin::new(&mut self.stream).poll_flush(context);
+        }
+        self.in_time(written, context)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -203,7 +233,8 @@ impl AsyncWrite for Guarded {
         context: &mut Context<'_>,
         pieces: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(context, pieces)
+        let written = Pin::new(&mut self.stream).poll_write_vectored(context, pieces);
+        self.in_time(written, context)
     }
 
     fn is_write_vectored(&self) -> bool {

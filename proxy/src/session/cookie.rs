@@ -114,10 +114,14 @@ fn pieces(field: &[u8]) -> impl Iterator<Item = &[u8]> {
     })
 }
 
-/// All `Cookie` fields joined with `; ` (RFC 9113, section 8.2.3), without the cookies called `name`, everything else
-/// byte for byte. `None` when nothing is left.
+/// The name of the cookie of who is logged in to the admin page. That listener speaks without TLS, so the name cannot begin
+/// with `__Host-`; and cookies know no ports, so that browsers send it to applications on the same host too.
+pub const ADMIN: &str = "countersign-admin";
+
+/// All `Cookie` fields joined with `; ` (RFC 9113, section 8.2.3), without the cookies called `name` and those of the admin
+/// page, everything else byte for byte. `None` when nothing is left.
 pub fn without(headers: &HeaderMap, name: &str) -> Option<HeaderValue> {
-    without_those(headers, |part| value_of(part, name).is_some())
+    without_those(headers, |part| value_of(part, name).is_some() || value_of(part, ADMIN).is_some())
 }
 
 /// As [`without`], for the cookies that `drop` says yes to. It is told the name of each, and the whole of it, both

@@ -223,8 +223,9 @@ impl Profile {
             Self::Native { cookie, .. } => return cookie::without(headers, cookie),
             Self::Several(sources) => sources,
         };
-        let takes_part =
-            |own: &[u8], whole: &[u8], again| sources.iter().any(|source| source.meddles(own, whole, again));
+        let takes_part = |own: &[u8], whole: &[u8], again| {
+            own == cookie::ADMIN.as_bytes() || sources.iter().any(|source| source.meddles(own, whole, again))
+        };
         match cookie::untouched(headers, takes_part) {
             // Nearly always: the application's own session, once.
             Some(field) => Some(field.clone()),
@@ -269,12 +270,13 @@ fn picked(headers: &HeaderMap, sources: &[Source]) -> Option<HeaderValue> {
         }
     }
     cookie::without_named(headers, |own, whole| {
-        let is_gone = gone.iter().any(|(name, format)| {
-            let is_read = |format: &Arc<Format>| {
-                format.spelling.confuses(own, name) || format.spelling.hides(whole, name)
-            };
-            own == name.as_bytes() || format.is_some_and(is_read)
-        });
+        let is_gone = own == cookie::ADMIN.as_bytes()
+            || gone.iter().any(|(name, format)| {
+                let is_read = |format: &Arc<Format>| {
+                    format.spelling.confuses(own, name) || format.spelling.hides(whole, name)
+                };
+                own == name.as_bytes() || format.is_some_and(is_read)
+            });
         let mut is_again = false;
         for (name, seen) in singles.iter_mut().filter(|(name, _)| own == name.as_bytes()) {
             is_again |= std::mem::replace(seen, true) && !name.is_empty();
@@ -417,6 +419,8 @@ mod tests {
             assert!(matches!(claim, Claim::Nobody(Reason::ConflictingCookies)), "{cookie}: {claim:?}");
             assert_eq!(profile(Kind::Aiohttp).forwarded(&headers).unwrap(), "a=1", "{cookie}");
         }
+        let headers = HeaderMap::from_iter([(COOKIE, HeaderValue::from_static("a=1; countersign-admin=x"))]);
+        assert_eq!(profile(Kind::Aiohttp).forwarded(&headers).unwrap(), "a=1");
         let kept = format!("AIOHTTP_SESSION={id}; theme=dark AIOHTTP_SESSIONS=b");
         let headers = HeaderMap::from_iter([(COOKIE, HeaderValue::from_str(&kept).unwrap())]);
         assert!(matches!(profile(Kind::Aiohttp).claim(&headers), Claim::Candidates(_)));

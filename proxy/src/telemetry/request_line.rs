@@ -167,7 +167,7 @@ impl RequestFacts<'_> {
         let text = |name, value: &str| (name, Fact::Text(capped(value).to_owned()));
         let mut facts = vec![
             text("http.request.method", self.method),
-            text("url.path", self.path),
+            text("url.path", &without_parameters(self.path)),
             text("server.address", self.host),
             text("network.protocol.version", self.protocol),
             ("http.response.status_code", Fact::Number(self.status.into())),

@@ -69,13 +69,30 @@ pub(super) async fn is_served(address: std::net::SocketAddr, frames: &[Vec<u8>])
 }
 
 /// A proxy that waits a second for either side.
-async fn impatient(app: &RawUpstream) -> Proxy {
+pub(super) async fn impatient(app: &RawUpstream) -> Proxy {
     Proxy::builder()
         .upstream("app", app.address(), "read_timeout = \"1s\"")
         .route("/public/", "app", "\"nothing\"", "")
         .more("[limits]\npatience = \"1s\"\n")
         .start(&Stores::embedded())
         .await
+}
+
+/// The application would take a second end for another request (THREATS F14).
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_body_that_ends_with_an_empty_frame_ends_once_for_the_application() {
+    let (app, proxy) = start().await;
+    for pieces in [&[b"body".as_slice(), b""][..], &[b""], &[b"body"]] {
+        let mut frames = vec![frame(HEADERS, END_HEADERS, 1, &request("POST", "/public/x"))];
+        frames.extend(pieces.iter().map(|piece| frame(DATA, 0, 1, piece)));
+        *frames.last_mut().unwrap() = frame(DATA, END_STREAM, 1, pieces[pieces.len() - 1]);
+        assert!(is_served(proxy.addresses().http2, &frames).await);
+        let arrived = app.take();
+        let text = String::from_utf8_lossy(&arrived);
+        let body = pieces.concat();
+        assert!(text.contains("\r\n\r\n4\r\nbody\r\n") || body.is_empty(), "{text}");
+        assert_eq!(raw::count(&arrived, b"0\r\n\r\n"), 1, "{text}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

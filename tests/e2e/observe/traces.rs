@@ -79,14 +79,14 @@ async fn a_request_is_recorded_with_a_span_for_each_step_and_the_application_is_
     let section = section("http", collector.port, "1.0", "");
     let site = Site::with(Stores::real(), |b| b.more(&section).variable("COLLECTOR_KEY", KEY)).await;
     let ana = site.logged_in(ANA).await;
-    let call = ana.get("/session/traced?planted=in-the-query");
+    let call = ana.get("/session/traced;planted=in-the-path?planted=in-the-query");
     let call =
         call.header("traceparent", format!("00-{TRACE}-{CALLER}-00")).header("tracestate", "vendor=value");
     let call = call.header("authorization", "Bearer planted-password").header("x-context-jwt", "planted-jwt");
     let _ = site.app.take();
     call.send().await.expect(200);
     let arrived = site.app.last();
-    let spans = collector.spans_of("/session/traced").await;
+    let spans = collector.spans_of("/session/traced;").await;
     let names: Vec<_> = spans.iter().map(|span| span["name"].as_str().unwrap()).collect();
     assert_eq!(
         names,
@@ -109,7 +109,7 @@ async fn a_request_is_recorded_with_a_span_for_each_step_and_the_application_is_
         assert!(begin <= from && from <= to && to <= whole["end"].as_u64().unwrap() + 1_000, "{spans:?}");
         begin = from;
     }
-    let line = site.proxy.request_line("/session/traced").await;
+    let line = site.proxy.request_line("/session/traced;").await;
     assert_eq!(line["trace_id"], TRACE);
     for (fact, field) in [
         ("http.response.status_code", "status"),
@@ -136,7 +136,7 @@ async fn a_request_is_recorded_with_a_span_for_each_step_and_the_application_is_
     let records = format!("{:?}", collector.spans.lock().unwrap());
     let signed = ["x-context-jwt", "signature"].map(|name| arrived.header(name).unwrap().to_owned());
     let keys = ["token", "csrf", "sealing", "hmac", "admin-token"].map(|name| site.proxy.secret(name));
-    let planted = ["in-the-query", "planted-password", "planted-jwt", KEY].map(str::to_owned);
+    let planted = ["in-the-path", "in-the-query", "planted-password", "planted-jwt", KEY].map(str::to_owned);
     let token = ana.cookie(COOKIE).unwrap();
     for secret in [token].iter().chain(&signed).chain(&keys).chain(&planted) {
         assert!(secret.len() > 10, "a secret is missing");

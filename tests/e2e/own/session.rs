@@ -30,6 +30,18 @@ on_every_backend! {
         assert_eq!(get(&site.logged_in(CHO).await, "session").await.json()["platform"], serde_json::json!(null));
     }
 
+    async fn asking_how_things_stand_is_no_use_of_a_session_and_a_sign_of_life_is(stores) {
+        let site = Site::start(stores).await;
+        let ana = Tab::of(&site, ANA).await;
+        let last = async || ana.get("session").await.json()["last_activity"].as_str().unwrap().to_owned();
+        let begin = last().await;
+        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+        ana.post("session/validate").await.expect(200);
+        assert_eq!(last().await, begin);
+        ana.post("session/heartbeat").await.expect(200);
+        assert!(last().await > begin);
+    }
+
     async fn nobody_is_told_so(stores) {
         let site = Site::start(stores).await;
         let nobody = site.browser();

@@ -34,6 +34,27 @@ fn an_answer_is_passed_on_with_what_is_ours_to_say() {
 }
 
 #[test]
+fn two_ways_to_say_where_an_answer_ends_are_found_as_soon_as_its_head_is_here() {
+    let twice = "HTTP/1.1 200 OK\r\nContent-Length : 3\r\nX: y\r\n\ttransfer-encoding: z\r\ntransfer-encoding: chunked\r\n\r\n";
+    let early = "HTTP/1.1 103 Early Hints\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n";
+    for length in 0..twice.len() {
+        assert_eq!(framing(&twice.as_bytes()[..length]), Framing::Unknown, "{length}");
+        // The client is to have what is here.
+        assert_eq!(framing(format!("{early}{}", &twice[..length]).as_bytes()), Framing::Once, "{length}");
+    }
+    assert_eq!(framing(twice.as_bytes()), Framing::Twice);
+    assert_eq!(framing(format!("{early}{twice}3\r\nabc").as_bytes()), Framing::Twice);
+    for once in [
+        "HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nabc",
+        "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc",
+        "HTTP/1.1 200 OK\r\n\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n",
+        "no answer at all\r\n\r\n",
+    ] {
+        assert_eq!(framing(once.as_bytes()), Framing::Once, "{once}");
+    }
+}
+
+#[test]
 fn an_application_says_itself_how_its_answer_is_stored() {
     let came = "HTTP/1.1 200 OK\r\ncache-control: public\r\nvary: Accept\r\ncontent-length: 0\r\n\r\n";
     let lines = relayed(came, true).unwrap();

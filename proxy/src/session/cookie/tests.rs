@@ -50,6 +50,13 @@ fn the_cookie_is_found_wherever_it_stands() {
 }
 
 #[test]
+fn the_cookie_of_the_admin_page_is_for_no_application() {
+    assert_eq!(rest(&["a=1; countersign-admin=x; b=2"]), Some("a=1; b=2".to_owned()));
+    assert_eq!(rest(&["countersign-admin=x"]), None);
+    assert_eq!(rest(&["countersign-admins=x"]), Some("countersign-admins=x".to_owned()));
+}
+
+#[test]
 fn equal_duplicates_are_one_and_different_ones_conflict() {
     assert_eq!(found(&["__Host-session=x; __Host-session=x"]), "x");
     assert_eq!(found(&["__Host-session=x", "__Host-session=x"]), "x");

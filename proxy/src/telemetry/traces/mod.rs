@@ -148,7 +148,7 @@ pub enum Fact {
 /// Names of facts of a recorded request, with their meaning.
 pub const FACTS: [(&str, &str); 11] = [
     ("http.request.method", "Method"),
-    ("url.path", "Path without the query, at most 512 bytes"),
+    ("url.path", "Path without the query and without parameters of its segments, at most 512 bytes"),
     ("server.address", "Host as it was asked for"),
     ("network.protocol.version", "HTTP version"),
     ("http.response.status_code", "Status of the answer"),

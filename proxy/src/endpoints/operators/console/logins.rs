@@ -13,13 +13,12 @@ use sha2::{Digest, Sha256};
 
 use crate::clock::Timestamp;
 use crate::secret::Secret;
+use crate::session::cookie::ADMIN;
 
 /// How long a login lasts, used or not.
 const LIFETIME: Duration = Duration::from_hours(1);
 /// How many are remembered; one more pushes the oldest out.
 const MOST: usize = 64;
-/// The cookie's name. The listener speaks without TLS, so the name cannot begin with `__Host-`.
-const COOKIE: &str = "countersign-admin";
 
 type Hash = [u8; 32];
 
@@ -73,7 +72,7 @@ impl Logins {
 }
 
 fn cookie(value: &str, lifetime: Duration) -> HeaderValue {
-    let text = format!("{COOKIE}={value}; Path=/; HttpOnly; SameSite=Strict; Max-Age={}", lifetime.as_secs());
+    let text = format!("{ADMIN}={value}; Path=/; HttpOnly; SameSite=Strict; Max-Age={}", lifetime.as_secs());
     HeaderValue::try_from(text).expect("base64 is visible ASCII")
 }
 
@@ -82,7 +81,7 @@ fn carried(headers: &HeaderMap) -> impl Iterator<Item = Hash> {
     let fields = headers.get_all(header::COOKIE).iter().map(HeaderValue::as_bytes);
     let pairs = fields.flat_map(|field| field.split(|byte| *byte == b';'));
     let values =
-        pairs.filter_map(|pair| pair.trim_ascii().strip_prefix(COOKIE.as_bytes())?.strip_prefix(b"="));
+        pairs.filter_map(|pair| pair.trim_ascii().strip_prefix(ADMIN.as_bytes())?.strip_prefix(b"="));
     values.map(hash)
 }
 
