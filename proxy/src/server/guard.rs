@@ -245,7 +245,7 @@ impl AsyncWrite for Guarded {
 #[async_trait]
 impl Shutdown for Guarded {
     async fn shutdown(&mut self) {
-        let _ = self.stream.flush().await;
+        let _ = tokio::time::timeout(self.wire.patience, self.stream.flush()).await;
         Shutdown::shutdown(self.stream.get_mut().as_mut()).await;
         if self.cut || self.refused {
             let (time, bytes) = LINGER;
