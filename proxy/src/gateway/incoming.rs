@@ -119,9 +119,9 @@ pub(super) fn clean(answer: &mut ResponseHeader, state: &RequestState) {
     }
 }
 
-/// Whether an answer with this status has no body, whatever was asked.
+/// Whether an answer with this status has no body, whatever was asked. Behind a switch of protocols comes the other one.
 pub(super) fn never_has_body(answer: &ResponseHeader) -> bool {
-    answer.status.is_informational()
+    (answer.status.is_informational() && answer.status != StatusCode::SWITCHING_PROTOCOLS)
         || matches!(answer.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED)
 }
 
