@@ -16,7 +16,7 @@ use tokio::time::Instant;
 
 /// Orders of steps per scene.
 const ORDERS: usize = 2_000;
-/// The most for one with a fault. The rarest shows once in some hundred orders, and the first one that shows it ends the search.
+/// The most for one with a fault: the orders are drawn by lot, and the first one that shows the fault ends the search.
 const SEARCHED: usize = 100_000;
 const LENGTH: Duration = Duration::from_millis(100);
 
