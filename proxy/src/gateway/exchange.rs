@@ -28,7 +28,7 @@ use crate::reason::Reason;
 
 /// How often a request is sent at most; as often as Pingora is told to.
 const ATTEMPTS: usize = 16;
-/// As much of a head as Pingora's client reads.
+/// As much of a head as is searched for a second framing. Pingora's client reads up to a mebibyte of one.
 const LONGEST_HEAD: usize = 64 * 1024;
 /// How much of an answer is taken together, when it has arrived together; as much as Pingora takes.
 const TOGETHER: usize = 4;
@@ -238,8 +238,8 @@ async fn begin(stream: &mut Stream, room: &mut Vec<u8>) -> Result<()> {
 }
 
 /// Whether an answer says in two ways where it ends (THREATS F16). Pingora's client takes one of them away before anybody
-/// can object, so this is found out before: its head is read to the end, or as far as one may reach. What ends before, or
-/// is no answer, is for Pingora's client to say.
+/// can object, so this is found out before: its head is read to the end, or as far as [`LONGEST_HEAD`]. What ends before,
+/// or is no answer, is for Pingora's client to say.
 async fn is_framed_twice(
     session: &mut Session,
     mut timer: Pin<&mut Sleep>,
